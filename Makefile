@@ -1,0 +1,37 @@
+PYTHON ?= python3
+DATA ?= ../shared/data/fer2013.zip
+VOTES ?= ../shared/data/ferplus_votes.csv
+BIN := .venv/bin
+
+.PHONY: demo install check test train bench
+.NOTPARALLEL:
+
+demo: .venv/light ## the light install, then faces and emotions of a real picture
+	$(BIN)/mien predict src/mien/assets/portrait.jpg --save demo
+
+install: .venv/full ## everything that training, checks and tests need
+
+check: .venv/full
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: .venv/full
+	$(BIN)/pytest
+
+train: .venv/full ## the shipped model from its recipe
+	$(BIN)/mien train --data $(DATA) --recipe recipes/baseline.yaml --out runs/baseline --resume
+
+bench: .venv/full ## the figures of the README
+	$(BIN)/python benchmarks/evaluate.py --data $(DATA) --votes $(VOTES)
+
+.venv/light: requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	touch $@
+
+.venv/full: requirements-dev.txt .venv/light
+	$(BIN)/pip install -q --disable-pip-version-check -r requirements-dev.txt
+	touch $@

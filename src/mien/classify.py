@@ -1,0 +1,158 @@
+"""OnnxClassifier: uint8 crops -> probabilities, from a model file that keeps the contract of the design."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from mien.types import ConfigError, Floats, ModelError
+
+ASSETS = Path(__file__).parent / "assets"
+DEFAULT = "baseline"
+_BATCH = 256
+_ADVICE = "give a file that `mien export` wrote"
+
+
+class OnnxClassifier:
+    """A model file, loaded and checked. Safe to call from several threads."""
+
+    def __init__(self, path: Path | str, threads: int | None = None) -> None:
+        """Load a model.
+
+        Args:
+            path: an ONNX file with input `crops` uint8 (N, 48, 48), output `probabilities` float32 (N, C) and metadata
+                `labels`, a JSON list of C names.
+            threads: threads for one call; None lets ONNX Runtime choose.
+
+        Raises:
+            ModelError: the file is missing, no ONNX, or a model of another kind.
+        """
+        self._path = Path(path)
+        try:
+            self._sha256 = hashlib.sha256(self._path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ModelError(f"{path}: cannot read the model ({error.strerror}); check the path") from error
+        self._session = _session(self._path, threads)
+        self._metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self._labels = _labels(self._path, self._metadata)
+        self._uncertain_below = _threshold(self._path, self._metadata)
+        _check_graph(self._path, self._session, len(self._labels))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the columns."""
+        return self._labels
+
+    @property
+    def uncertain_below(self) -> float:
+        """Top probability below which an answer counts as uncertain, 0..1; 0 when the model has none."""
+        return self._uncertain_below
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """All that the file says about itself, as text: labels, version, mean, std, temperature, data, license..."""
+        return dict(self._metadata)
+
+    @property
+    def name(self) -> str:
+        """The model's name, or the file's when it has none."""
+        return self._metadata.get("name") or self._path.stem
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the file, 64 hexadecimal digits."""
+        return self._sha256
+
+    def __call__(self, crops: NDArray[np.uint8]) -> Floats:
+        """Classify crops.
+
+        Args:
+            crops: uint8 gray, shape (N, 48, 48); N may be 0.
+
+        Returns:
+            float32 (N, C), rows sum to 1, columns in the order of `labels`.
+
+        Raises:
+            ConfigError: another shape or type.
+        """
+        if crops.dtype != np.uint8 or crops.ndim != 3 or crops.shape[1:] != (48, 48):
+            raise ConfigError(f"crops must be uint8 (N, 48, 48), not {crops.dtype} {crops.shape}; see mien.image.crops")
+        out = np.zeros((len(crops), len(self._labels)), np.float32)
+        # In pieces, so that memory does not grow with the number of faces.
+        for start in range(0, len(crops), _BATCH):
+            piece = np.ascontiguousarray(crops[start : start + _BATCH])
+            out[start : start + _BATCH] = self._session.run(["probabilities"], {"crops": piece})[0]
+        return out
+
+
+def model(name: str | Path | None = None) -> OnnxClassifier:
+    """A shipped model by its name, or any model file by its path; None is the default one.
+
+    Raises:
+        ModelError: no such model.
+    """
+    wanted = DEFAULT if name is None else name
+    if isinstance(wanted, Path) or wanted.endswith(".onnx"):
+        return OnnxClassifier(wanted)
+    shipped = {path.stem: path for path in sorted(ASSETS.glob("*.onnx")) if not _is_detector(path)}
+    if wanted not in shipped:
+        names = ", ".join(shipped) or "none"
+        raise ModelError(f"no model named {wanted!r}; shipped: {names}; or give the path of an .onnx file")
+    return OnnxClassifier(shipped[wanted])
+
+
+def _is_detector(path: Path) -> bool:
+    return path.name.startswith(("face_detection_", "mtcnn_"))
+
+
+def _session(path: Path, threads: int | None) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong comes as an exception; nothing is printed
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own errors share no public base
+        raise ModelError(f"{path}: not an ONNX model or damaged; {_ADVICE}") from error
+
+
+def _labels(path: Path, metadata: dict[str, str]) -> tuple[str, ...]:
+    try:
+        labels = json.loads(metadata.get("labels", "null"))
+    except ValueError:
+        labels = None
+    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
+        raise ModelError(f"{path}: its metadata has no `labels`, a JSON list of names; {_ADVICE}")
+    if len(set(labels)) < len(labels):
+        raise ModelError(f"{path}: its `labels` name a class twice; {_ADVICE}")
+    return tuple(labels)
+
+
+def _threshold(path: Path, metadata: dict[str, str]) -> float:
+    text = metadata.get("uncertain_below") or "0"
+    try:
+        return float(text)
+    except ValueError:
+        raise ModelError(f"{path}: its `uncertain_below` is {text!r}, not a number; {_ADVICE}") from None
+
+
+def _check_graph(path: Path, session: Any, classes: int) -> None:
+    inputs = [(value.name, value.type, tuple(value.shape[1:])) for value in session.get_inputs()]
+    outputs = [(value.name, value.type) for value in session.get_outputs()]
+    if inputs != [("crops", "tensor(uint8)", (48, 48))]:
+        raise ModelError(f"{path}: its input is not `crops`, uint8 (N, 48, 48); {_ADVICE}")
+    if ("probabilities", "tensor(float)") not in outputs:
+        raise ModelError(f"{path}: it has no output `probabilities`, float32 (N, C); {_ADVICE}")
+    # The declared shape may be symbolic and a fixed N would only fail at the first crowd: run it on two.
+    try:
+        shape = session.run(["probabilities"], {"crops": np.zeros((2, 48, 48), np.uint8)})[0].shape
+    except Exception as error:
+        raise ModelError(f"{path}: it does not run on a batch of two crops; {_ADVICE}") from error
+    if shape != (2, classes):
+        raise ModelError(f"{path}: it gives {shape} for 2 crops and has {classes} labels; {_ADVICE}")

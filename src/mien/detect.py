@@ -1,0 +1,299 @@
+"""Face detectors: YuNet (the default), Haar and Mtcnn; detector(name)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from mien.types import ConfigError, Detector, Face, Floats, Image, ModelError
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+class YuNet:
+    """OpenCV's YuNet: fast and small, with landmarks. Wu et al., "YuNet: a tiny millisecond-level detector", 2023."""
+
+    def __init__(self, max_side: int = 640, score: float = 0.7, nms: float = 0.3) -> None:
+        """Prepare the detector.
+
+        Args:
+            max_side: larger pictures are shrunk to this many pixels; more finds smaller faces and takes longer.
+            score: faces below this confidence, 0..1, are dropped.
+            nms: of two boxes that overlap by more than this, 0..1, the weaker one is dropped.
+
+        Raises:
+            ModelError: the weights are missing or this OpenCV has no YuNet.
+        """
+        self.name = "yunet"
+        self._max_side, self._score, self._nms = max_side, score, nms
+        self._path = _asset("face_detection_yunet_2023mar.onnx")
+        # OpenCV's detector holds the input size and buffers of its last picture: one a thread.
+        self._local = threading.local()
+        self._net()
+
+    def __call__(self, image: Image) -> list[Face]:
+        """Faces in a uint8 BGR image (H, W, 3), the largest first."""
+        small, ratio = _shrink(image, self._max_side)
+        # With a side of 32 or less, YuNet's coarsest map is one cell high and OpenCV 4.14 returns garbage for it.
+        below, beside = (max(64 - side, 0) for side in small.shape[:2])
+        small = np.asarray(cv2.copyMakeBorder(small, 0, below, 0, beside, cv2.BORDER_CONSTANT), np.uint8)
+        net = self._net()
+        net.setInputSize((small.shape[1], small.shape[0]))
+        _, found = net.detect(small)
+        if found is None:
+            return []
+        return _largest_first(_yunet_face(np.asarray(row, np.float64), ratio) for row in found)
+
+    def _net(self) -> Any:
+        if not hasattr(self._local, "net"):
+            try:
+                self._local.net = cv2.FaceDetectorYN.create(str(self._path), "", (32, 32), self._score, self._nms, 5000)
+            except (cv2.error, AttributeError) as error:
+                raise ModelError(f"{self._path}: OpenCV cannot load it; get opencv-python-headless>=4.10") from error
+        return self._local.net
+
+
+class Haar:
+    """OpenCV's frontal-face cascade, without landmarks and with a score of 1. Viola and Jones, 2001."""
+
+    def __init__(self, max_side: int = 640, min_size: int = 24, neighbours: int = 5) -> None:
+        """Prepare the detector.
+
+        Args:
+            max_side: larger pictures are shrunk to this many pixels.
+            min_size: side of the smallest face, in pixels after shrinking.
+            neighbours: how many windows must agree; more means fewer false faces.
+
+        Raises:
+            ModelError: this OpenCV has no cascades (OpenCV 5).
+        """
+        self.name = "haar"
+        self._max_side, self._min_size, self._neighbours = max_side, min_size, neighbours
+        self._local = threading.local()
+        self._cascade()
+
+    def __call__(self, image: Image) -> list[Face]:
+        """Faces in a uint8 BGR image (H, W, 3), the largest first."""
+        small, ratio = _shrink(image, self._max_side)
+        gray = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
+        size = (self._min_size, self._min_size)
+        found = self._cascade().detectMultiScale(gray, scaleFactor=1.1, minNeighbors=self._neighbours, minSize=size)
+        sx, sy = ratio
+        return _largest_first(
+            Face((float(x * sx), float(y * sy), float((x + w) * sx), float((y + h) * sy))) for x, y, w, h in found
+        )
+
+    def _cascade(self) -> Any:
+        if not hasattr(self._local, "cascade"):
+            make, data = getattr(cv2, "CascadeClassifier", None), getattr(cv2, "data", None)
+            if make is None or data is None:
+                raise ModelError(
+                    "this OpenCV has no Haar cascades; install 'opencv-python-headless<5' or use the detector yunet"
+                )
+            self._local.cascade = make(str(Path(data.haarcascades) / "haarcascade_frontalface_default.xml"))
+            if self._local.cascade.empty():
+                raise ModelError("OpenCV's frontal-face cascade is missing; install opencv-python-headless again")
+        return self._local.cascade
+
+
+class Mtcnn:
+    """The three-stage cascade with landmarks: slow, good on small faces.
+
+    Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks", 2016.
+    """
+
+    def __init__(
+        self, max_side: int = 1024, min_face: int = 20, thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8)
+    ) -> None:
+        """Load the three networks.
+
+        Args:
+            max_side: larger pictures are shrunk to this many pixels.
+            min_face: side of the smallest face, in pixels after shrinking.
+            thresholds: confidence, 0..1, that a box needs to pass each stage.
+
+        Raises:
+            ModelError: the weights are missing or damaged.
+        """
+        self.name = "mtcnn"
+        self._max_side, self._min_face, self._thresholds = max_side, min_face, thresholds
+        self._pnet, self._rnet, self._onet = (_session(_asset(f"mtcnn_{n}.onnx")) for n in ("pnet", "rnet", "onet"))
+
+    def __call__(self, image: Image) -> list[Face]:
+        """Faces in a uint8 BGR image (H, W, 3), the largest first."""
+        small, (sx, sy) = _shrink(image, self._max_side)
+        rgb = np.ascontiguousarray(small[:, :, ::-1])
+        boxes = self._refine(rgb, self._propose(rgb))
+        boxes, points = self._finish(rgb, boxes)
+        scale = np.array([sx, sy])
+        return _largest_first(
+            _face(box[:4] * np.tile(scale, 2), float(box[4]), marks * scale)
+            for box, marks in zip(boxes, points, strict=True)
+        )
+
+    def _propose(self, rgb: Image) -> NDArray[np.float64]:
+        """Stage 1: a pyramid of the picture -> square boxes with scores, (N, 5)."""
+        scale, found = 12 / self._min_face, [np.zeros((0, 9))]
+        # P-Net sees 12 pixels; each step of 0.709 halves the area.
+        while min(rgb.shape[:2]) * scale >= 12:
+            size = (int(np.ceil(rgb.shape[1] * scale)), int(np.ceil(rgb.shape[0] * scale)))
+            level = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+            shift, heat = self._pnet(_blob(level[None]))
+            found.append(_pick(_heat_boxes(heat[0, :, :, 1], shift[0], scale, self._thresholds[0]), 0.5))
+            scale *= 0.709
+        boxes = _pick(np.concatenate(found), 0.7)
+        return _square(_shifted(boxes[:, :5], boxes[:, 5:]))
+
+    def _refine(self, rgb: Image, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Stage 2: most false boxes go; (N, 5) -> (M, 5), square."""
+        if not len(boxes):
+            return boxes
+        shift, score = self._rnet(_blob(_patches(rgb, boxes, 24)))
+        boxes, keep = _scored(boxes, score[:, 1], self._thresholds[1])
+        both = _pick(np.hstack([boxes, shift[keep]]), 0.7)
+        return _square(_shifted(both[:, :5], both[:, 5:]))
+
+    def _finish(self, rgb: Image, boxes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Stage 3: the final boxes (M, 5) and their landmarks (M, 5, 2)."""
+        if not len(boxes):
+            return boxes, np.zeros((0, 5, 2))
+        shift, marks, score = self._onet(_blob(_patches(rgb, boxes, 48)))
+        boxes, keep = _scored(boxes, score[:, 1], self._thresholds[2])
+        # The network gives five x, then five y, as shares of the square.
+        shares = marks[keep].reshape(-1, 2, 5).transpose(0, 2, 1)
+        points = boxes[:, None, :2] + shares * (boxes[:, 2:4] - boxes[:, :2])[:, None]
+        both = _pick(np.hstack([_shifted(boxes, shift[keep]), points.reshape(-1, 10)]), 0.7, smaller=True)
+        return both[:, :5], both[:, 5:].reshape(-1, 5, 2)
+
+
+_DETECTORS: dict[str, Callable[[], Detector]] = {"yunet": YuNet, "haar": Haar, "mtcnn": Mtcnn}
+
+
+def detector(name: str) -> Detector:
+    """A detector with its default settings.
+
+    Args:
+        name: "yunet", "haar" or "mtcnn".
+
+    Raises:
+        ConfigError: no such detector.
+        ModelError: its weights cannot be loaded.
+    """
+    if name not in _DETECTORS:
+        raise ConfigError(f"no detector named {name!r}; choose one of {', '.join(_DETECTORS)}")
+    return _DETECTORS[name]()
+
+
+def _asset(name: str) -> Path:
+    path = ASSETS / name
+    if not path.is_file():
+        raise ModelError(f"{path}: the detector's weights are missing; install mien again")
+    return path
+
+
+def _session(path: Path) -> Callable[[Floats], list[Floats]]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own errors share no public base
+        raise ModelError(f"{path}: the detector's weights are damaged; install mien again") from error
+    name = session.get_inputs()[0].name
+    return lambda blob: list(session.run(None, {name: blob}))
+
+
+def _shrink(image: Image, max_side: int) -> tuple[Image, tuple[float, float]]:
+    """The picture with its longest side at most `max_side`, and the (x, y) factors back to the original."""
+    height, width = image.shape[:2]
+    scale = max_side / max(height, width)
+    if scale >= 1:
+        return np.ascontiguousarray(image), (1.0, 1.0)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return small, (width / size[0], height / size[1])
+
+
+def _largest_first(faces: Iterable[Face]) -> list[Face]:
+    return sorted(faces, key=lambda face: (face.box[0] - face.box[2]) * (face.box[3] - face.box[1]))
+
+
+def _face(box: NDArray[np.float64], score: float, points: NDArray[np.float64]) -> Face:
+    x1, y1, x2, y2 = (float(value) for value in box)
+    return Face((x1, y1, x2, y2), min(max(score, 0.0), 1.0), tuple((float(x), float(y)) for x, y in points))
+
+
+def _yunet_face(row: NDArray[np.float64], ratio: tuple[float, float]) -> Face:
+    """x, y, width, height, five (x, y), score; YuNet's "right eye" is the person's: on the left of the picture."""
+    points = row[:14].reshape(7, 2) * ratio
+    return _face(np.concatenate([points[0], points[0] + points[1]]), float(row[14]), points[2:])
+
+
+def _blob(pictures: NDArray[np.uint8]) -> Floats:
+    """uint8 RGB (N, H, W, 3) -> float32 (N, W, H, 3) in -1..1; the weights come from Matlab: columns first."""
+    return np.ascontiguousarray((pictures.transpose(0, 2, 1, 3).astype(np.float32) - 127.5) / 128)
+
+
+def _heat_boxes(heat: Floats, shift: Floats, scale: float, threshold: float) -> NDArray[np.float64]:
+    """P-Net's map (W, H) and shifts (W, H, 4) -> boxes, score and shifts, (N, 9), in pixels of the picture."""
+    cells = np.argwhere(heat >= threshold)
+    score = heat[cells[:, 0], cells[:, 1], None]
+    # The net steps by 2 pixels and each cell sees 12.
+    return np.hstack([2 * cells / scale, (2 * cells + 12) / scale, score, shift[cells[:, 0], cells[:, 1]]])
+
+
+def _scored(
+    boxes: NDArray[np.float64], score: Floats, threshold: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The boxes whose score is above the threshold, with that score, and which ones they are."""
+    keep = np.asarray(score > threshold)
+    return np.hstack([boxes[keep, :4], score[keep, None]]), keep
+
+
+def _shifted(boxes: NDArray[np.float64], shift: NDArray[Any]) -> NDArray[np.float64]:
+    """Move each corner by a share of the box's sides: bounding box regression."""
+    sides = np.tile(boxes[:, 2:4] - boxes[:, :2], 2)
+    return np.hstack([boxes[:, :4] + shift * sides, boxes[:, 4:5]])
+
+
+def _square(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    centre = (boxes[:, :2] + boxes[:, 2:4]) / 2
+    half = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1, keepdims=True, initial=0) / 2
+    return np.hstack([np.rint(centre - half), np.rint(centre + half), boxes[:, 4:5]])
+
+
+def _patches(rgb: Image, boxes: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+    """Square boxes -> uint8 (N, size, size, 3); black outside the picture, as in training."""
+    out = np.zeros((len(boxes), size, size, 3), np.uint8)
+    height, width = rgb.shape[:2]
+    for i, (x1, y1, x2, y2) in enumerate(boxes[:, :4].astype(int)):
+        patch = np.zeros((max(y2 - y1, 1), max(x2 - x1, 1), 3), np.uint8)
+        left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
+        if right > left and bottom > top:
+            patch[top - y1 : bottom - y1, left - x1 : right - x1] = rgb[top:bottom, left:right]
+        out[i] = cv2.resize(patch, (size, size), interpolation=cv2.INTER_AREA)
+    return out
+
+
+def _pick(boxes: NDArray[np.float64], threshold: float, smaller: bool = False) -> NDArray[np.float64]:
+    """Non-maximum suppression on rows (x1, y1, x2, y2, score, ...).
+
+    The overlap is the intersection over the union, or over the smaller box when `smaller`.
+    """
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = np.argsort(-boxes[:, 4], kind="stable")
+    picked: list[int] = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        picked.append(int(best))
+        sides = np.minimum(boxes[best, 2:4], boxes[rest, 2:4]) - np.maximum(boxes[best, :2], boxes[rest, :2])
+        common = np.prod(np.maximum(sides, 0), axis=1)
+        whole = np.minimum(area[best], area[rest]) if smaller else area[best] + area[rest] - common
+        order = rest[common <= threshold * whole]
+    return np.asarray(boxes[np.array(picked, int)], np.float64)

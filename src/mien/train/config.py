@@ -1,0 +1,168 @@
+"""TrainConfig: one frozen dataclass that is the YAML recipe, the command line and the checkpoint's content."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from mien.types import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stretch of training at one input size and one width.
+
+    Training may begin with a narrow network on small pictures, where a pass costs a tenth, and grow: the network keeps
+    what it learned when it gets wider (see `models.grow`).
+    """
+
+    epochs: int = 40
+    """Passes over the training images."""
+    lr: float = 1e-3
+    """Learning rate at the start of the stage, after the warm-up."""
+    lr_end: float = 0.0
+    """Learning rate at the end of the stage (cosine from `lr`)."""
+    size: int = 48
+    """Side of the square input in pixels; pictures are reduced by area averaging after augmentation."""
+    width: float = 1.0
+    """Factor on the number of filters."""
+    dropout: float = 1.0
+    """Factor on the network's dropout rates."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Everything that decides what a run gives."""
+
+    name: str = "baseline"
+    """Name of the model in its metadata and file name."""
+    network: str = "baseline"
+    """A key of `models.NETWORKS`."""
+    classes: int = 5
+    """5 or 7 emotions of FER2013."""
+    drop_leaks: bool = True
+    """Leave out Training images that are identical to a test image."""
+    stages: tuple[Stage, ...] = (Stage(),)
+    """Stretches of training, in order."""
+    batch: int = 128
+    """Images a step."""
+    optimizer: str = "adamw"
+    """adamw (decoupled weight decay) or adam (L2 in the gradient)."""
+    weight_decay: float = 0.05
+    """Weight decay, on weights of convolutions and dense layers only."""
+    warmup: float = 0.5
+    """Epochs of linear warm-up at the start of each stage."""
+    label_smoothing: float = 0.1
+    """Share of the target spread evenly over the classes, 0..1."""
+    ema: float = 0.998
+    """Decay a step of the moving average of the weights that is evaluated and kept; 0 turns it off."""
+    flip: bool = True
+    """Mirror half of the pictures."""
+    rotation: float = 12.0
+    """Largest rotation in degrees, either way."""
+    zoom: float = 0.1
+    """Largest change of scale, as a share."""
+    shift: float = 0.08
+    """Largest shift, as a share of the side."""
+    brightness: float = 0.2
+    """Largest change of brightness, as a share of the range."""
+    contrast: float = 0.2
+    """Largest change of contrast, as a share."""
+    seed: int = 1
+    """Seed of initialisation, order, augmentation and dropout."""
+    precision: str = "auto"
+    """auto, 32-true or bf16-mixed; auto takes bf16 only where the hardware has it."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages together."""
+        return sum(stage.epochs for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for YAML and JSON."""
+        values = dataclasses.asdict(self)
+        values["stages"] = [dict(stage) for stage in values["stages"]]
+        return values
+
+
+def from_dict(values: Mapping[str, Any]) -> TrainConfig:
+    """Build a config from plain values.
+
+    Raises:
+        ConfigError: an unknown field, or a value out of range.
+    """
+    values = dict(values)
+    if "stages" in values:
+        if not isinstance(values["stages"], list | tuple) or not values["stages"]:
+            raise ConfigError("stages must be a list with at least one stage, each with epochs, lr, size ...")
+        values["stages"] = tuple(_build(Stage, stage, "stage") for stage in values["stages"])
+    config = _build(TrainConfig, values, "recipe")
+    _check(config)
+    return config
+
+
+def read_recipe(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+    """Read a YAML recipe and put `overrides` on top.
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown field or a value out of range.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text("utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a recipe is a list of 'field: value' lines")
+    return from_dict({**values, **(overrides or {})})
+
+
+def _build(kind: type[T], values: Mapping[str, Any], what: str) -> T:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"a {what} is a list of 'field: value' lines, got {values!r}")
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise ConfigError(f"unknown field {', '.join(unknown)} in the {what}; fields are: {', '.join(fields)}")
+    clean: dict[str, Any] = {}
+    for name, value in values.items():
+        wanted = type(fields[name].default)
+        if wanted is float and isinstance(value, int | str) and not isinstance(value, bool):
+            try:
+                value = float(value)
+            except ValueError:
+                raise ConfigError(f"{name} in the {what} must be a number, got {value!r}") from None
+        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+            raise ConfigError(f"{name} in the {what} must be {wanted.__name__}, got {value!r}")
+        clean[name] = value
+    return kind(**clean)
+
+
+def _check(config: TrainConfig) -> None:
+    rules = [
+        (config.classes in (5, 7), "classes must be 5 or 7"),
+        (config.batch >= 2, "batch must be at least 2 (batch norm)"),
+        (config.optimizer in ("adam", "adamw"), "optimizer must be adam or adamw"),
+        (config.precision in ("auto", "32-true", "bf16-mixed"), "precision must be auto, 32-true or bf16-mixed"),
+        (0 <= config.label_smoothing < 1, "label_smoothing must lie in 0..1"),
+        (0 <= config.ema < 1, "ema must lie in 0..1"),
+        (0 <= config.zoom < 1 and 0 <= config.shift < 1, "zoom and shift must lie in 0..1"),
+        (all(stage.epochs >= 1 for stage in config.stages), "a stage has at least one epoch"),
+        (all(stage.lr > 0 for stage in config.stages), "lr must be above 0"),
+        (all(16 <= stage.size <= 96 for stage in config.stages), "size must lie in 16..96 pixels"),
+        (all(0 < stage.width <= 1 for stage in config.stages), "width must lie in 0..1"),
+        (all(0 <= stage.dropout <= 1 for stage in config.stages), "dropout must lie in 0..1"),
+        (config.stages[-1].width == 1.0, "the last stage trains the whole network: width 1"),
+        (config.stages[-1].size == 48, "the last stage trains on 48 pixels, the size of the crops"),
+    ]
+    for good, message in rules:
+        if not good:
+            raise ConfigError(message)

@@ -1,0 +1,299 @@
+"""fit(config): the training loop, from pictures to a folder with the best checkpoint, the log and the curves."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import cos, pi
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate
+
+from mien.train import data, models
+from mien.train.augment import augment
+from mien.train.config import Stage, TrainConfig, from_dict
+from mien.types import ConfigError, DataError, ModelError
+
+Progress = Callable[[dict[str, float]], None]
+"""Told after each step: epoch, epochs, step, steps, loss, accuracy, rate (img/s), left (seconds)."""
+
+LOG = ("epoch", "stage", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
+
+
+@dataclass(slots=True)
+class State:
+    """What changes during a run; together with the config it is the whole checkpoint."""
+
+    model: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0
+    steps: int = 0
+    best: float = -1.0
+
+
+def fit(
+    config: TrainConfig, faces: data.Faces, out: Path, resume: bool = False, progress: Progress | None = None
+) -> Path:
+    """Train, and keep the epoch that is best on PublicTest.
+
+    `out` receives `last.safetensors` (everything that `resume` needs, replaced after each epoch), `best.safetensors`
+    (weights only), `log.csv` and `config.json`. A run that was cut off and resumed gives the same weights as one that
+    ran through, because order, augmentation and dropout are seeded by the epoch.
+
+    Returns:
+        Path of the best checkpoint.
+
+    Raises:
+        DataError: no training or validation image.
+        ConfigError: `out` holds another run and `resume` is off, or the run there has another config.
+    """
+    fabric = Fabric(accelerator="auto", devices=1, precision=_precision(config))  # type: ignore[arg-type]
+    train, valid = faces.split("Training"), faces.split("PublicTest")
+    if len(train) < config.batch or not len(valid):
+        raise DataError(
+            f"{len(train)} training and {len(valid)} PublicTest images: too few for batches of {config.batch}"
+        )
+    mean, std = data.statistics(train)
+    facts = {"mean": mean, "std": std, "labels": list(train.labels), "train": len(train), "valid": len(valid)}
+    images, targets = _tensors(train, fabric.device)
+    valid_images, valid_targets = _tensors(valid, fabric.device)
+    last, best = out / "last.safetensors", out / "best.safetensors"
+    state, start = _begin(config, facts, last, resume, fabric)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "config.json", json.dumps({"config": config.to_dict(), **facts}, indent=1))
+    schedule = [(number, stage, epoch) for number, stage in enumerate(config.stages) for epoch in range(stage.epochs)]
+    for epoch in range(start, config.epochs):
+        number, stage, within = schedule[epoch]
+        if within == 0:
+            state = _enter(config, stage, state, facts, epoch, fabric)
+        began = time.perf_counter()
+        lr, loss, accuracy = _epoch(config, stage, within, epoch, state, images, targets, mean, std, fabric, progress)
+        val_loss, val_accuracy = validate(state.average, valid_images, valid_targets, mean, std, stage.size)
+        state.epoch = epoch + 1
+        row = (epoch + 1, number + 1, lr, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - began)
+        _log(out / "log.csv", dict(zip(LOG, row, strict=True)))
+        final = stage is config.stages[-1]
+        if final and val_accuracy > state.best:
+            state.best = val_accuracy
+            save(best, state.average.state_dict(), {"config": config.to_dict(), **facts, "epoch": epoch + 1})
+        _save_state(last, config, facts, state)
+    return best
+
+
+def _precision(config: TrainConfig) -> str:
+    if config.precision != "auto":
+        return config.precision
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    # bf16 without hardware for it is emulated: sixteen times slower than float32 on AVX2.
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return "bf16-mixed" if "avx512_bf16" in flags or "amx_bf16" in flags else "32-true"
+
+
+def _tensors(faces: data.Faces, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(faces.images)[:, None].to(device), torch.from_numpy(faces.targets).to(device)
+
+
+def _build(config: TrainConfig, stage: Stage, classes: int, fabric: Fabric) -> tuple[nn.Module, nn.Module]:
+    pair = [models.build(config.network, classes, stage.width, stage.dropout) for _ in range(2)]
+    pair[1].load_state_dict(pair[0].state_dict())
+    model, average = (m.to(fabric.device, memory_format=torch.channels_last) for m in pair)  # type: ignore[call-overload]
+    return model, average.eval()
+
+
+def _optimizer(config: TrainConfig, stage: Stage, model: nn.Module) -> torch.optim.Optimizer:
+    groups = [
+        {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in model.parameters() if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=stage.lr)
+
+
+def _enter(
+    config: TrainConfig, stage: Stage, before: State | None, facts: dict[str, Any], epoch: int, fabric: Fabric
+) -> State:
+    """A new stage starts from the averaged weights of the one before, grown where the width changes."""
+    torch.manual_seed(config.seed * 100_003 + epoch)
+    model, average = _build(config, stage, len(facts["labels"]), fabric)
+    if before is not None:
+        models.grow(before.average.state_dict(), model)
+        average.load_state_dict(model.state_dict())
+    return State(model, average, _optimizer(config, stage, model), epoch=epoch, best=before.best if before else -1.0)
+
+
+def _rate(config: TrainConfig, stage: Stage, step: int, total: int, warm: int) -> float:
+    if step < warm:
+        return stage.lr * (step + 1) / warm
+    done = (step - warm) / max(1, total - warm)
+    return stage.lr_end + (stage.lr - stage.lr_end) * (1 + cos(pi * done)) / 2
+
+
+def _batches(count: int, batch: int) -> Iterator[Tensor]:
+    order = torch.randperm(count)
+    for start in range(0, count - batch + 1, batch):
+        yield order[start : start + batch]
+
+
+def _epoch(
+    config: TrainConfig, stage: Stage, within: int, epoch: int, state: State, images: Tensor, targets: Tensor,
+    mean: float, std: float, fabric: Fabric, progress: Progress | None,
+) -> tuple[float, float, float]:  # fmt: skip
+    """One pass; returns the last learning rate, the mean loss and the accuracy on the augmented pictures."""
+    torch.manual_seed(config.seed * 1_000_003 + epoch)
+    state.model.train()
+    steps = len(images) // config.batch
+    warm, total = int(config.warmup * steps), stage.epochs * steps
+    losses, hits, seen, lr, began = 0.0, 0, 0, stage.lr, time.perf_counter()
+    for step, index in enumerate(_batches(len(images), config.batch)):
+        lr = _rate(config, stage, within * steps + step, total, warm)
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr
+        truth = targets[index]
+        batch = prepare(augment(images[index].float() / 255, config), mean, std, stage.size)
+        with fabric.autocast():
+            logits = state.model(batch)
+            loss = cross_entropy(logits, truth, label_smoothing=config.label_smoothing)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        state.optimizer.step()
+        state.steps += 1
+        _average(state, config.ema)
+        losses += float(loss.detach()) * len(index)
+        hits += int((logits.detach().argmax(1) == truth).sum())
+        seen += len(index)
+        if progress:
+            rate = seen / (time.perf_counter() - began)
+            told = {"epoch": epoch + 1, "epochs": config.epochs, "step": step + 1, "steps": steps}
+            progress({**told, "loss": losses / seen, "accuracy": hits / seen, "rate": rate})
+    return lr, losses / seen, hits / seen
+
+
+def prepare(images: Tensor, mean: float, std: float, size: int = 48) -> Tensor:
+    """float (N, 1, 48, 48) in 0..1 -> normalised, (N, 1, size, size)."""
+    if size != images.shape[-1]:
+        images = interpolate(images, (size, size), mode="area")
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def _average(state: State, decay: float) -> None:
+    """Exponential moving average of weights and batch-norm statistics, faster at the start of a stage."""
+    decay = min(decay, (1 + state.steps) / (10 + state.steps)) if decay else 0.0
+    for mean, value in zip(state.average.state_dict().values(), state.model.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+@torch.no_grad()
+def validate(
+    model: nn.Module, images: Tensor, targets: Tensor, mean: float, std: float, size: int = 48
+) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy on uint8 (N, 1, 48, 48) without augmentation."""
+    model.eval()
+    loss, hits = 0.0, 0
+    for part, truth in zip(torch.split(images, 256), torch.split(targets, 256), strict=True):
+        logits = model(prepare(part.float() / 255, mean, std, size))
+        loss += float(cross_entropy(logits, truth, reduction="sum"))
+        hits += int((logits.argmax(1) == truth).sum())
+    return loss / len(images), hits / len(images)
+
+
+def _begin(config: TrainConfig, facts: dict[str, Any], last: Path, resume: bool, fabric: Fabric) -> tuple[Any, int]:
+    if not last.exists():
+        return None, 0
+    if not resume:
+        raise ConfigError(f"{last.parent} already holds a run: continue it with --resume or choose another --out")
+    tensors, meta = load(last)
+    if from_dict(meta["config"]) != config:
+        raise ConfigError(f"the run in {last.parent} was started with another recipe; choose another --out")
+    number = 0
+    for number, stage in enumerate(config.stages):  # noqa: B007 - the stage that the last finished epoch was in
+        if meta["epoch"] <= sum(s.epochs for s in config.stages[: number + 1]):
+            break
+    model, average = _build(config, stage, len(facts["labels"]), fabric)
+    model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+    average.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("average.")})
+    optimizer = _optimizer(config, stage, model)
+    values: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".")
+            values.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
+    return State(model, average, optimizer, meta["epoch"], meta["steps"], meta["best"]), meta["epoch"]
+
+
+def _save_state(path: Path, config: TrainConfig, facts: dict[str, Any], state: State) -> None:
+    tensors = {f"model.{k}": v for k, v in state.model.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
+    for index, values in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
+    save(
+        path,
+        tensors,
+        {"config": config.to_dict(), **facts, "epoch": state.epoch, "steps": state.steps, "best": state.best},
+    )
+
+
+def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write a safetensors file with `meta` as JSON in its header, to a temporary file first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    save_file(
+        {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary, {"mien": json.dumps(meta)}
+    )
+    os.replace(temporary, path)
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file of `save`; nothing is unpickled.
+
+    Raises:
+        ModelError: missing, damaged, or not written by mien.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            meta = json.loads((file.metadata() or {})["mien"])
+            return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(
+            f"{path} is not a readable mien checkpoint ({error}); train again or give another file"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write through a temporary file, so that a half-written file never stands under the final name."""
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_text(text, "utf-8")
+    os.replace(temporary, path)
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """Rows of log.csv as numbers."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def _log(path: Path, row: dict[str, Any]) -> None:
+    # Rows after the resumed epoch belong to a run that was cut off: keep only those before.
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        rows = [old for old in read_log(path) if old["epoch"] < row["epoch"]]
+    lines = [",".join(LOG)]
+    for entry in [*rows, row]:
+        lines.append(",".join(f"{entry[key]:.6g}" for key in LOG))
+    write_text(path, "\n".join(lines) + "\n")

@@ -1,0 +1,113 @@
+"""The networks and their registry. All take float (N, 1, S, S), normalised, and give raw logits (N, C)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mien.types import ConfigError
+
+
+class LastMaxPool(nn.MaxPool2d):
+    """2x2 max-pooling; on inputs smaller than 48 px it still gives 3x3, so that the dense layers fit.
+
+    From 6x6 (48 px) it is plain max-pooling with stride 2; from 4x4 (32 px) the 2x2 windows overlap; 3x3 (24 px) passes.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, 3, 3)."""
+        if input.shape[-1] == 6:
+            pooled: Tensor = super().forward(input)
+            return pooled
+        return nn.functional.adaptive_max_pool2d(input, 3)
+
+
+class Baseline(nn.Module):
+    """The README network: four blocks of two 3x3 convolutions, then three dense layers; 7.18 M parameters.
+
+    Args:
+        classes: number of outputs.
+        width: factor on the filters (training may begin narrow).
+        dropout: factor on the dropout rates.
+    """
+
+    FILTERS = (64, 128, 256, 512)
+    RATES = (0.25, 0.25, 0.35, 0.40)
+
+    def __init__(self, classes: int = 5, width: float = 1.0, dropout: float = 1.0) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 1
+        for number, (filters, rate) in enumerate(zip(self.FILTERS, self.RATES, strict=True)):
+            filters = round(filters * width)
+            pool = LastMaxPool(2) if number == 3 else nn.MaxPool2d(2)
+            layers += [*_conv(before, filters), *_conv(filters, filters), pool, nn.Dropout(rate * dropout)]
+            before = filters
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(before * 9, 512),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5 * dropout),
+            nn.Linear(512, 256),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5 * dropout),
+            nn.Linear(256, classes),
+        )
+        initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float (N, 1, S, S), normalised -> raw logits (N, classes)."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+def _conv(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+
+
+def initialise(model: nn.Module) -> None:
+    """He initialisation (He et al. 2015) for layers followed by a ReLU, in place."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"baseline": Baseline}
+
+
+def build(network: str, classes: int, width: float = 1.0, dropout: float = 1.0) -> nn.Module:
+    """A fresh network by name.
+
+    Raises:
+        ConfigError: no network of that name.
+    """
+    if network not in NETWORKS:
+        raise ConfigError(f"no network is called {network!r}; there are: {', '.join(NETWORKS)}")
+    return NETWORKS[network](classes=classes, width=width, dropout=dropout)
+
+
+@torch.no_grad()
+def grow(small: dict[str, Tensor], large: nn.Module) -> None:
+    """Put a narrower network's weights into a wider one, which then computes the same function in evaluation.
+
+    The old channels keep their weights and ignore the new ones (weight 0 from new to old); the new channels start from
+    their own initialisation, so that both are free to learn. Net2Net (Chen et al. 2016) copies channels instead, which
+    then have to be told apart by noise.
+    """
+    state = large.state_dict()
+    for name, value in small.items():
+        target = state[name]
+        if value.dim() >= 2:
+            target[: value.shape[0], value.shape[1] :] = 0
+        target[tuple(slice(n) for n in value.shape)] = value
+    large.load_state_dict(state)
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

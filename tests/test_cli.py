@@ -1,0 +1,93 @@
+"""The commands as a user types them, in a process of their own where the exit code matters."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import mien
+from mien import cli
+
+PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
+
+
+def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mien", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=None)
+
+
+def test_predict_writes_picture_json_csv_and_crops(tmp_path: Path) -> None:
+    done = run("predict", PORTRAIT, "--save", tmp_path / "a", "--json", tmp_path / "r.jsonl",
+               "--csv", tmp_path / "r.csv", "--crops", tmp_path / "c")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    (face,) = row["faces"]
+    assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert face["emotion"] == "happy"
+    assert cv2.imread(str(tmp_path / "a" / "portrait.jpg")).shape == (512, 512, 3)
+    assert len((tmp_path / "r.csv").read_text().splitlines()) == 2
+    assert len(list((tmp_path / "c").glob("*.png"))) == 1
+
+
+def test_a_bad_file_is_reported_the_rest_goes_on_and_the_exit_code_is_1(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    cv2.imwrite(str(tmp_path / "empty.png"), np.full((100, 100, 3), 90, np.uint8))
+    done = run("predict", tmp_path / "bad.jpg", tmp_path / "empty.png", "--json", tmp_path / "r.jsonl")
+    assert done.returncode == 1
+    assert "bad.jpg" in done.stderr
+    assert "no face" in done.stdout
+    rows = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert len(rows) == 2
+    assert rows[1]["faces"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predict", "nowhere.jpg"], "nowhere.jpg"),
+        (["predict", str(PORTRAIT), "--detector", "magic"], "yunet"),
+        (["predict", str(PORTRAIT), "--model", "magic"], "baseline"),
+    ],
+)
+def test_an_error_is_one_line_that_helps_and_exit_code_2(words: list[str], message: str) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_predicting_imports_neither_torch_nor_matplotlib() -> None:
+    code = "import sys, mien; mien.load(); print([m for m in ('torch', 'matplotlib', 'sklearn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_data_info_and_montage(kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.app(["data", "info", str(kaggle)], result_action="return_value")
+    text = capsys.readouterr().out
+    assert "standard deviation" in text
+    assert "surprise" in text
+    cli.app(["data", "montage", str(kaggle), "--out", str(tmp_path / "m.png")], result_action="return_value")
+    assert cv2.imread(str(tmp_path / "m.png")) is not None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_train_then_evaluate_on_a_tiny_set(kaggle: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text("name: tiny\nbatch: 15\nstages:\n  - {epochs: 1}\n")
+    done = run("train", "--data", kaggle, "--recipe", tmp_path / "tiny.yaml", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert {"log.csv", "curves.png", "config.json", "tiny.onnx", "tiny-fp32.onnx", "best.safetensors"} <= {
+        p.name for p in (tmp_path / "run").iterdir()
+    }
+    done = run("evaluate", "--data", kaggle, "--model", tmp_path / "run/tiny.onnx", "--json", tmp_path / "e.json",
+               "--plots", tmp_path / "p")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    views = json.loads((tmp_path / "e.json").read_text())["views"]
+    assert views["T1"]["n"] == 10
+    assert (tmp_path / "p" / "confusion-T1.png").exists()

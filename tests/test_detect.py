@@ -1,0 +1,108 @@
+"""What the detectors promise."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import mien
+from mien import detect
+from mien.image import decode
+from mien.types import ConfigError, Detector, ModelError
+
+MEDIA = Path(__file__).parents[2] / "shared" / "media"
+PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
+NAMES = ("yunet", "haar", "mtcnn")
+real = pytest.mark.skipif(not MEDIA.exists(), reason="the real pictures are not there")
+portrait = pytest.mark.skipif(not PORTRAIT.exists(), reason="the portrait is not shipped")
+
+
+def read(path: Path) -> np.ndarray:
+    return decode(path.read_bytes(), path.name)
+
+
+def inside(box: tuple[float, float, float, float], x: float, y: float) -> bool:
+    return box[0] < x < box[2] and box[1] < y < box[3]
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="yunet, haar, mtcnn"):
+        detect.detector("dlib")
+
+
+def test_without_cascades_haar_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(ModelError, match=r"opencv-python-headless<5.*yunet"):
+        detect.Haar()
+
+
+def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(detect, "ASSETS", tmp_path)
+    with pytest.raises(ModelError, match="yunet_2023mar"):
+        detect.YuNet()
+
+
+def test_damaged_weights_are_a_model_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "mtcnn_pnet.onnx").write_bytes(b"no onnx")
+    monkeypatch.setattr(detect, "ASSETS", tmp_path)
+    with pytest.raises(ModelError, match="damaged"):
+        detect.Mtcnn()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(1, 1, 3), (5, 300, 3), (32, 320, 3), (120, 120, 3)])
+def test_an_empty_picture_of_any_size_has_no_face(name: str, shape: tuple[int, int, int]) -> None:
+    finder = detect.detector(name)
+    assert isinstance(finder, Detector)
+    assert finder.name == name
+    assert finder(np.full(shape, 127, np.uint8)) == []
+
+
+@portrait
+@pytest.mark.parametrize("name", NAMES)
+def test_the_portrait_has_a_face_with_the_nose_inside(name: str) -> None:
+    face = detect.detector(name)(read(PORTRAIT))[0]
+    assert inside(face.box, 222, 120)
+    if face.landmarks:
+        (left, _), (right, _), nose, *_ = face.landmarks
+        assert left < nose[0] < right
+        assert all(inside(face.box, *point) for point in face.landmarks)
+
+
+@portrait
+@pytest.mark.parametrize("name", NAMES)
+def test_boxes_are_in_pixels_of_the_original(name: str) -> None:
+    small = read(PORTRAIT)
+    large = cv2.resize(small, None, fx=2.5, fy=2)
+    box = detect.detector(name)(large)[0].box
+    assert inside(box, 222 * 2.5, 120 * 2)
+
+
+@real
+@pytest.mark.parametrize("name", ["yunet", "mtcnn"])
+def test_five_people_are_found_the_largest_first(name: str) -> None:
+    faces = detect.detector(name)(read(MEDIA / "multi_face.jpg"))
+    areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (face.box for face in faces)]
+    assert len(faces) == 5
+    assert areas == sorted(areas, reverse=True)
+    assert all(0.6 < face.score <= 1 for face in faces)
+
+
+@real
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mountain_has_no_face(name: str) -> None:
+    assert detect.detector(name)(read(MEDIA / "free-mountain-vector-01.jpg")) == []
+
+
+@portrait
+@pytest.mark.parametrize("name", NAMES)
+def test_eight_threads_find_what_one_finds(name: str) -> None:
+    finder, whole = detect.detector(name), read(PORTRAIT)[:256, 100:356]
+    pictures = [np.ascontiguousarray(whole[: 256 - 8 * i]) for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(finder, pictures))
+    assert together == [finder(picture) for picture in pictures]

@@ -1,0 +1,75 @@
+"""torch and ONNX give the same probabilities; the file keeps the contract."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mien.classify import OnnxClassifier
+
+from mien.train import export, loop, models
+from mien.train.config import TrainConfig
+from mien.types import EMOTIONS
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter and the quantiser warn about their own insides
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("export")
+    net = models.build("baseline", 5)
+    net.train()
+    with torch.no_grad():
+        net(torch.randn(16, 1, 48, 48))  # moves the batch-norm statistics off their start
+    meta = {"config": TrainConfig().to_dict(), "labels": list(EMOTIONS), "mean": 0.5, "std": 0.25}
+    loop.save(folder / "best.safetensors", net.state_dict(), {**meta, "train": 1, "valid": 1, "epoch": 1})
+    full = export.export(
+        folder / "best.safetensors", folder / "fp32.onnx", "1.2.3", temperature=1.5, uncertain_below=0.4
+    )
+    crops = np.random.default_rng(0).integers(0, 256, (64, 48, 48), dtype=np.uint8)
+    return folder / "best.safetensors", full, export.quantise(full, folder / "int8.onnx", crops)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_fp32_equals_torch(files: tuple[Path, Path, Path], count: int) -> None:
+    crops = np.random.default_rng(1).integers(0, 256, (count, 48, 48), dtype=np.uint8)
+    net, meta = export.load_network(files[0])
+    with torch.no_grad():
+        truth = export.Deployed(net, meta["mean"], meta["std"], 1.5)(torch.from_numpy(crops)).numpy()
+    np.testing.assert_allclose(OnnxClassifier(files[1])(crops), truth, atol=1e-5)
+
+
+def test_int8_stays_near_fp32_and_is_a_quarter_of_its_size(files: tuple[Path, Path, Path]) -> None:
+    crops = np.random.default_rng(1).integers(0, 256, (16, 48, 48), dtype=np.uint8)
+    np.testing.assert_allclose(OnnxClassifier(files[2])(crops), OnnxClassifier(files[1])(crops), atol=0.1)
+    assert files[2].stat().st_size < 0.3 * files[1].stat().st_size
+
+
+def test_metadata_keeps_the_contract(files: tuple[Path, Path, Path]) -> None:
+    for path in files[1:]:
+        facts = OnnxClassifier(path).metadata
+        expected = {
+            "labels",
+            "name",
+            "version",
+            "mean",
+            "std",
+            "temperature",
+            "uncertain_below",
+            "recipe",
+            "data",
+            "license",
+        }
+        assert expected <= set(facts)
+        assert json.loads(facts["labels"]) == list(EMOTIONS)
+        assert float(facts["temperature"]) == 1.5
+        assert OnnxClassifier(path).uncertain_below == 0.4
+
+
+def test_files_hold_no_path_of_the_machine(files: tuple[Path, Path, Path]) -> None:
+    for path in files[1:]:
+        assert b".py" not in path.read_bytes()

@@ -1,0 +1,76 @@
+"""The README network, to the letter, and growth without a change of function."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mien.train import models
+from mien.types import ConfigError
+
+
+def test_baseline_is_the_readme_network_layer_by_layer() -> None:
+    net = models.build("baseline", 5)
+    expected: list[tuple[object, ...]] = []
+    before = 1
+    for filters, rate in zip((64, 128, 256, 512), (0.25, 0.25, 0.35, 0.40), strict=True):
+        for inputs in (before, filters):
+            expected += [("conv", inputs, filters, (3, 3), (1, 1), (1, 1)), ("bn", filters), ("relu",)]
+        expected += [("pool", 2, 2), ("dropout", rate)]
+        before = filters
+    expected += [("flatten",), ("dense", 4608, 512), ("relu",), ("dropout", 0.5)]
+    expected += [("dense", 512, 256), ("relu",), ("dropout", 0.5), ("dense", 256, 5)]
+    assert [describe(layer) for layer in [*net.features, *net.head]] == expected
+
+
+def describe(layer: nn.Module) -> tuple[object, ...]:
+    match layer:
+        case nn.Conv2d():
+            return ("conv", layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+        case nn.BatchNorm2d():
+            return ("bn", layer.num_features)
+        case nn.ReLU():
+            return ("relu",)
+        case nn.MaxPool2d():
+            return ("pool", layer.kernel_size, layer.stride)
+        case nn.Dropout():
+            return ("dropout", layer.p)
+        case nn.Flatten():
+            return ("flatten",)
+        case nn.Linear():
+            return ("dense", layer.in_features, layer.out_features)
+    raise AssertionError(layer)
+
+
+def test_baseline_has_7_18_million_parameters_and_gives_raw_logits() -> None:
+    net = models.build("baseline", 5).eval()
+    assert models.parameters(net) == 7_183_173
+    logits = net(torch.randn(3, 1, 48, 48))
+    assert logits.shape == (3, 5)
+    assert not torch.allclose(logits.sum(1), torch.ones(3))
+
+
+def test_last_pool_is_plain_max_pooling_at_48_pixels() -> None:
+    maps = torch.randn(2, 8, 6, 6)
+    torch.testing.assert_close(models.LastMaxPool(2)(maps), nn.functional.max_pool2d(maps, 2))
+
+
+@pytest.mark.parametrize("size", [24, 32, 40])
+def test_smaller_pictures_still_fit_the_dense_layers(size: int) -> None:
+    assert models.build("baseline", 7, width=0.25)(torch.randn(2, 1, size, size)).shape == (2, 7)
+
+
+def test_growing_keeps_the_function() -> None:
+    torch.manual_seed(0)
+    small, large = models.build("baseline", 5, width=0.25).train(), models.build("baseline", 5)
+    images = torch.randn(4, 1, 48, 48)
+    small(images)  # gives batch norm statistics of its own
+    small.eval()
+    models.grow(small.state_dict(), large)
+    torch.testing.assert_close(large.eval()(images), small(images), rtol=1e-4, atol=1e-4)
+
+
+def test_unknown_network_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="there are: baseline"):
+        models.build("resnet9000", 5)

@@ -1,0 +1,127 @@
+"""What the pipeline promises, with fakes for its parts; the portrait goes through a real detector."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import mien
+from mien import Face, Frame, Pipeline
+
+PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
+MEDIA = Path(__file__).parents[2] / "shared" / "media"
+
+
+@dataclass
+class Boxes:
+    """A detector that always finds the same boxes."""
+
+    boxes: list[tuple[float, float, float, float]]
+    name: str = "boxes"
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        return [Face(box) for box in self.boxes]
+
+
+@dataclass
+class Brightness:
+    """A classifier of two classes that counts its calls."""
+
+    labels: tuple[str, ...] = ("dark", "bright")
+    uncertain_below: float = 0.7
+    calls: list[int] = field(default_factory=list)
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        self.calls.append(len(crops))
+        bright = crops.mean(axis=(1, 2), dtype=np.float32) / 255
+        return np.stack([1 - bright, bright], axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def halves() -> np.ndarray:
+    """Black on the left, white on the right."""
+    picture = np.zeros((60, 120, 3), np.uint8)
+    picture[:, 60:] = 255
+    return picture
+
+
+def test_every_face_gets_its_own_probabilities_from_one_call(halves: np.ndarray) -> None:
+    classifier = Brightness()
+    result = Pipeline(Boxes([(70, 10, 110, 50), (10, 10, 50, 50)]), classifier).process(Frame(halves, 3, 1.5, "x"))
+    assert [face.emotion for face in result.faces] == ["bright", "dark"]
+    assert [face.uncertain_below for face in result.faces] == [0.7, 0.7]
+    assert classifier.calls == [2]
+    assert result.crops.shape == (2, 48, 48)
+    assert (result.frame.index, result.frame.time) == (3, 1.5)
+    json.dumps(result.to_dict())
+
+
+def test_without_a_face_the_classifier_is_not_asked(halves: np.ndarray) -> None:
+    classifier = Brightness()
+    result = Pipeline(Boxes([]), classifier)(halves)
+    assert (result.faces, result.crops.shape, classifier.calls) == ((), (0, 48, 48), [])
+
+
+def test_margin_reaches_the_crops(halves: np.ndarray) -> None:
+    boxes = Boxes([(65, 20, 85, 40)])
+    assert Pipeline(boxes, Brightness())(halves).crops.min() == 255
+    assert Pipeline(boxes, Brightness(), margin=1.0)(halves).crops.min() == 0
+
+
+def test_a_path_and_its_array_give_the_same(halves: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "halves.png"
+    cv2.imwrite(str(path), halves)
+    pipeline = Pipeline(Boxes([(30, 10, 80, 50)]), Brightness())
+    by_path = pipeline(path)
+    assert by_path.frame.name == str(path)
+    assert by_path.faces == pipeline(halves).faces == pipeline(str(path)).faces
+
+
+def test_what_cannot_be_read_is_a_source_error(tmp_path: Path) -> None:
+    pipeline = Pipeline(Boxes([]), Brightness())
+    (tmp_path / "text.jpg").write_text("hello")
+    for path in (tmp_path / "none.jpg", tmp_path, tmp_path / "text.jpg"):
+        with pytest.raises(mien.SourceError, match=path.name):
+            pipeline(path)
+
+
+def test_unknown_names_fail_at_construction() -> None:
+    with pytest.raises(mien.ConfigError, match="yunet"):
+        mien.load("none.onnx", detector="best")
+    with pytest.raises(mien.ModelError, match=r"none\.onnx"):
+        mien.load("none.onnx")
+
+
+@pytest.mark.skipif(not PORTRAIT.exists(), reason="the portrait is not shipped")
+def test_the_shipped_portrait_has_one_face() -> None:
+    (face,) = Pipeline(classifier=Brightness())(PORTRAIT).faces
+    x1, y1, x2, y2 = face.box
+    assert x1 < 222 < x2
+    assert y1 < 120 < y2
+    assert sum(face.probabilities.values()) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.skipif(not PORTRAIT.exists(), reason="the portrait is not shipped")
+def test_eight_threads_see_what_one_sees() -> None:
+    pipeline = Pipeline(classifier=Brightness())
+    whole = mien.Pipeline(Boxes([]), Brightness())(PORTRAIT).frame.image
+    frames = [Frame(np.ascontiguousarray(whole[: 512 - 20 * (i % 8)]), i) for i in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        together = [result.to_dict() for result in pool.map(pipeline.process, frames)]
+    assert together == [pipeline.process(frame).to_dict() for frame in frames]
+    assert all(result["faces"] for result in together)
+
+
+@pytest.mark.skipif(not MEDIA.exists(), reason="the real pictures are not there")
+@pytest.mark.parametrize(
+    ("name", "count"), [("single_face.jpg", 1), ("multi_face.jpg", 5), ("free-mountain-vector-01.jpg", 0)]
+)
+def test_real_pictures_have_the_right_number_of_faces(name: str, count: int) -> None:
+    result = Pipeline(classifier=Brightness())(MEDIA / name)
+    assert len(result.faces) == len(result.crops) == count
