@@ -1,6 +1,6 @@
 """The accuracy figures of the README: the shipped model on both test splits, four views each, written to results/.
 
-Usage: python benchmarks/evaluate.py --data fer2013.zip --votes ferplus_votes.csv [--model FILE ...] [--splits PublicTest]
+Usage: python benchmarks/evaluate.py --data fer2013.zip --votes ferplus_votes.csv [--model FILE ...] [--splits ...]
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 
 from mien.classify import model
-
 from mien.train.evaluate import evaluate_views
 
 

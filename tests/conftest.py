@@ -18,8 +18,9 @@ def picture(seed: int) -> np.ndarray:
 
 
 @pytest.fixture
-def kaggle(tmp_path: Path) -> Path:
+def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tiny FER2013 in the Kaggle layout: 6 Training, 2 PublicTest and 2 PrivateTest images a class, all different."""
+    monkeypatch.delenv("MIEN_CACHE", raising=False)
     root = tmp_path / "fer"
     number = 0
     for label in EMOTIONS7:

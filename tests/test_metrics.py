@@ -50,7 +50,7 @@ def test_scikit_learn_agrees() -> None:
     assert r.confusion == oracle.confusion_matrix(t, guess).tolist()
     precision, recall, f1, support = oracle.precision_recall_fscore_support(t, guess)
     for i, name in enumerate("abcde"):
-        expected = dict(precision=precision[i], recall=recall[i], f1=f1[i], support=support[i])
+        expected = {"precision": precision[i], "recall": recall[i], "f1": f1[i], "support": support[i]}
         assert r.per_class[name] == pytest.approx(expected)
 
 

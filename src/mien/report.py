@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
@@ -79,7 +80,7 @@ def curves_png(rows: Sequence[Mapping[str, float]], path: str | os.PathLike[str]
         }
     except KeyError as error:
         raise DataError(f"the training log has an epoch without {error}: write all values in every row") from error
-    if any(b <= a for a, b in zip(epochs, epochs[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(epochs)):
         epochs = [float(i) for i in range(1, len(rows) + 1)]
     stages = [row.get("stage") for row in rows]
     borders = [(epochs[i - 1] + epochs[i]) / 2 for i in range(1, len(rows)) if stages[i] != stages[i - 1]]

@@ -1,6 +1,6 @@
 """The few types that everything else speaks.
 
-Conventions, said once: images are uint8 BGR arrays of shape (H, W, 3) as in OpenCV; boxes are (x1, y1, x2, y2) in pixels
+Conventions, said once: images are uint8 BGR arrays of shape (H, W, 3) as in OpenCV; boxes are (x1, y1, x2, y2), pixels
 of the picture they belong to; probabilities are floats that sum to 1, in the order of the model's labels; times are in
 seconds.
 """

@@ -120,7 +120,7 @@ def statistics(faces: Faces) -> tuple[float, float]:
 def ferplus_targets(faces: Faces) -> NDArray[np.int64]:
     """Class with a strict majority of the FER+ votes, as an index into `faces.labels`; -1 where there is none.
 
-    A majority is more than half of all votes, those for `unknown` and `NF` included, as FER+'s own majority rule has it.
+    A majority is more than half of all votes, those for `unknown` and `NF` included, as in FER+.
     """
     if faces.votes is None:
         raise DataError("FER+ targets need the votes: give --votes ferplus_votes.csv")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from mien.metrics import Report, evaluate
 from mien.train import data
-from mien.types import EMOTIONS, Classifier, ConfigError
+from mien.types import EMOTIONS, Classifier, ConfigError, Floats
 
 
 def evaluate_views(
@@ -25,8 +27,11 @@ def evaluate_views(
         raise ConfigError(f"the model has no class {', '.join(missing)}; the protocol is about {', '.join(EMOTIONS)}")
     order = [list(classifier.labels).index(label) for label in EMOTIONS]
     reports = {}
+    known: dict[str, Floats] = {}  # the views overlap: each picture is classified once
     for view, faces in data.views(path, votes, split).items():
-        probabilities = classifier(faces.images)[:, order]
+        new = faces.take(np.array([name not in known for name in faces.names], bool))
+        known.update(zip(new.names.tolist(), classifier(new.images)[:, order], strict=True))
+        probabilities = np.stack([known[name] for name in faces.names])
         probabilities = probabilities / probabilities.sum(1, keepdims=True)
         reports[view] = evaluate(probabilities, faces.targets, list(EMOTIONS), name=view, groups=faces.groups())
     return reports

@@ -1,4 +1,4 @@
-"""Checkpoint -> ONNX with preprocessing and softmax inside: uint8 crops in, float32 probabilities out; fp32 and int8."""
+"""Checkpoint -> ONNX, preprocessing and softmax inside: uint8 crops in, float32 probabilities out; fp32 and int8."""
 
 from __future__ import annotations
 
@@ -104,7 +104,8 @@ def quantise(source: Path, path: Path, crops: NDArray[np.uint8]) -> Path:
         quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
         quantize_static(
             str(ready), str(quantised), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv", "Gemm", "MaxPool"],
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv", "Gemm", "MaxPool"],
         )  # fmt: skip
         _write(onnx.load(quantised), path, facts)
     return path

@@ -13,7 +13,7 @@ from mien.types import ConfigError
 class LastMaxPool(nn.MaxPool2d):
     """2x2 max-pooling; on inputs smaller than 48 px it still gives 3x3, so that the dense layers fit.
 
-    From 6x6 (48 px) it is plain max-pooling with stride 2; from 4x4 (32 px) the 2x2 windows overlap; 3x3 (24 px) passes.
+    From 6x6 (48 px) it is plain max-pooling; from 4x4 (32 px) the 2x2 windows overlap; 3x3 (24 px) stays.
     """
 
     def forward(self, input: Tensor) -> Tensor:
