@@ -133,7 +133,7 @@ def train(
 
         def tell(facts: dict[str, float]) -> None:
             done = (facts["epoch"] - 1) * facts["steps"] + facts["step"]
-            told = {key: facts[key] for key in ("loss", "accuracy", "rate")}
+            told: dict[str, Any] = {key: facts[key] for key in ("loss", "accuracy", "rate")}
             name = f"epoch {facts['epoch']:.0f}/{facts['epochs']:.0f}"
             bar.update(task, completed=done, total=facts["epochs"] * facts["steps"], description=name, **told)
 
