@@ -136,7 +136,7 @@ def _cached(path: Path) -> Faces:
     cache = folder / f".mien-{path.stem}-{_key(path)}.npz"
     if cache.exists():
         try:
-            with np.load(cache, allow_pickle=False) as packed:
+            with cache.open("rb") as stream, np.load(stream, allow_pickle=False) as packed:
                 return Faces(packed["images"], packed["targets"], packed["splits"], packed["names"], EMOTIONS7)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             pass  # a damaged cache is only a cache: read the source again
