@@ -99,7 +99,6 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     seed: int | None = None,
-    votes: Path | None = None,
 ) -> int:
     """Train a network from a recipe; writes checkpoints, log, curves and ONNX files.
 
@@ -115,8 +114,6 @@ def train(
         Go on with the run in that folder.
     seed
         In place of the recipe's.
-    votes
-        FER+ votes; only read with the data, to see that they join.
     """
     from mien import report
     from mien.train import data as datasets
@@ -125,7 +122,7 @@ def train(
 
     config = read_recipe(recipe, {} if seed is None else {"seed": seed})
     folder = out or Path("runs") / config.name
-    faces = datasets.load(data, classes=config.classes, votes=votes, drop_leaks=config.drop_leaks)
+    faces = datasets.load(data, classes=config.classes, drop_leaks=config.drop_leaks)
     with _progress(
         True, "loss {task.fields[loss]:.3f}  acc {task.fields[accuracy]:.3f}  {task.fields[rate]:.0f} img/s"
     ) as bar:

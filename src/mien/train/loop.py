@@ -25,7 +25,7 @@ from mien.train.config import Stage, TrainConfig, from_dict
 from mien.types import ConfigError, DataError, ModelError
 
 Progress = Callable[[dict[str, float]], None]
-"""Told after each step: epoch, epochs, step, steps, loss, accuracy, rate (img/s), left (seconds)."""
+"""Told after each step: epoch, epochs, step, steps, loss, accuracy, rate (img/s)."""
 
 LOG = ("epoch", "stage", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
 
