@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mien.classify import OnnxClassifier
-from mien.train import export, loop, models
+from mien.metrics import evaluate
+from mien.train import data, export, loop, models
 from mien.train.config import TrainConfig
 from mien.types import EMOTIONS
 
@@ -75,3 +76,31 @@ def test_files_hold_no_path_of_the_machine(files: tuple[Path, Path, Path]) -> No
         content = path.read_bytes()
         assert b"site-packages" not in content
         assert b"/mien/" not in content
+
+
+def test_shipping_calibrates_on_publictest_and_writes_it_into_both_files(
+    files: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, (160, 48, 48), dtype=np.uint8)
+    splits = np.repeat(np.array([0, 1], np.int8), 80)
+    names = np.array([str(i) for i in range(160)])
+    # Two in three PublicTest labels are what the network says: it is right 2/3 of the time.
+    said = OnnxClassifier(files[1])(images).argmax(1)
+    targets = np.where(np.arange(160) % 3 < 2, said, (said + 1) % 5).astype(np.int64)
+    faces = data.Faces(images, targets, splits, names, EMOTIONS)
+    full, small = export.ship(files[0], tmp_path, faces, "1.0.0")
+    facts = [OnnxClassifier(path).metadata for path in (full, small)]
+    assert facts[0]["temperature"] == facts[1]["temperature"] != "1.0"
+    assert facts[0]["uncertain_below"] == facts[1]["uncertain_below"]
+    assert 0 <= float(facts[0]["uncertain_below"]) <= 1
+    valid = faces.split("PublicTest")
+    fitted = evaluate(OnnxClassifier(small)(valid.images), valid.targets, list(EMOTIONS))
+    raw = evaluate(
+        OnnxClassifier(export.quantise(export.export(files[0], tmp_path / "a.onnx", "1"), tmp_path / "b.onnx", images))(
+            valid.images
+        ),
+        valid.targets,
+        list(EMOTIONS),
+    )
+    assert fitted.nll <= raw.nll

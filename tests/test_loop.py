@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from mien.train import augment, data, loop
+from mien.train import data, export, loop
 from mien.train.config import Stage, TrainConfig
 from mien.types import EMOTIONS, ConfigError, DataError, ModelError
 
@@ -83,6 +84,17 @@ def test_a_second_run_in_the_same_folder_needs_resume_and_the_same_recipe(tmp_pa
         )
 
 
+def test_stages_that_have_not_begun_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
+    first, planned, changed = Stage(epochs=1, lr=0.01), Stage(epochs=1, lr=0.01), Stage(epochs=1, lr=0.02)
+    loop.fit(replace(REP, stages=(first,)), stripes(), tmp_path / "cut")
+    loop.fit(replace(REP, stages=(first, changed)), stripes(), tmp_path / "cut", resume=True)
+    loop.fit(replace(REP, stages=(first, changed)), stripes(), tmp_path / "whole")
+    cut, whole = (loop.load(tmp_path / name / "last.safetensors")[0] for name in ("cut", "whole"))
+    assert all(torch.equal(whole[key], cut[key]) for key in whole)
+    with pytest.raises(ConfigError, match="another recipe"):
+        loop.fit(replace(REP, stages=(first, planned)), stripes(), tmp_path / "cut", resume=True)
+
+
 def test_too_few_images_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too few"):
         loop.fit(TrainConfig(batch=128), stripes(), tmp_path)
@@ -94,22 +106,49 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         loop.load(tmp_path / "x.safetensors")
 
 
-def test_augmentation_keeps_range_and_shape_and_is_the_identity_at_strength_zero() -> None:
-    torch.manual_seed(0)
-    images = torch.rand(8, 1, 48, 48)
-    changed = augment.augment(images, TrainConfig())
-    assert changed.shape == images.shape
-    assert float(changed.min()) >= 0
-    assert float(changed.max()) <= 1
-    still = TrainConfig(flip=False, rotation=0, zoom=0, shift=0, brightness=0, contrast=0)
-    torch.testing.assert_close(augment.augment(images, still), images, rtol=0, atol=1e-4)
+REP = TrainConfig(network="rep", batch=16, precision="32-true", stages=(Stage(epochs=1, size=32, width=0.25, lr=0.01),
+                  Stage(epochs=1, lr=0.01)), optimizer="sgd", ema=0.5)  # fmt: skip
 
 
-def test_flip_mirrors_about_the_middle() -> None:
-    torch.manual_seed(0)
-    images = torch.rand(64, 1, 48, 48)
-    flips = augment.augment(images, TrainConfig(rotation=0, zoom=0, shift=0, brightness=0, contrast=0))
-    same = [torch.allclose(a, b, atol=1e-4) for a, b in zip(flips, images, strict=True)]
-    mirrored = [torch.allclose(a, b.flip(-1), atol=1e-4) for a, b in zip(flips, images, strict=True)]
-    assert all(a != b for a, b in zip(same, mirrored, strict=True))
-    assert 20 < sum(mirrored) < 44
+def test_the_ferplus_head_needs_votes_learns_from_them_and_is_not_exported(tmp_path: Path) -> None:
+    config = replace(REP, ferplus=1.0)
+    with pytest.raises(ConfigError, match="--votes"):
+        loop.fit(config, stripes(), tmp_path / "none")
+    faces = stripes()
+    votes = np.zeros((len(faces), 10), np.int16)
+    votes[np.arange(len(faces)), np.where(faces.targets == 0, 3, 6)] = 10
+    tensors, _ = loop.load(loop.fit(config, replace(faces, votes=votes), tmp_path / "run"))
+    assert tensors["auxiliary.2.weight"].shape == (8, 256)
+    bias = tensors["auxiliary.2.bias"]
+    assert min(bias[3], bias[6]) > max(bias[k] for k in (0, 1, 2, 4, 5, 7))
+    network, _ = export.load_network(tmp_path / "run/best.safetensors")
+    assert not any("auxiliary" in name for name in network.state_dict())
+
+
+class Always:
+    """A teacher that gives the same answer for everything, in its own order of labels."""
+
+    labels = ("neutral", "surprise", "sad", "happy", "angry")
+    uncertain_below = 0.0
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        return np.tile(np.array([0.7, 0.1, 0.1, 0.1, 0.0], np.float32), (len(crops), 1))
+
+
+def test_a_stage_that_distils_takes_the_teachers_answer_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "shipped", lambda name: Always())
+    config = replace(REP, teacher="x", stages=(Stage(distill=1.0), Stage(distill=0.5)), label_smoothing=0.0)
+    lessons = loop._lessons(config, stripes().split("Training"), torch.device("cpu"))
+    views, truth = torch.rand(2, 1, 48, 48), torch.tensor([0, 1])
+    full = loop._wanted(config, config.stages[0], lessons, views, truth)
+    torch.testing.assert_close(full, torch.tensor([[0.0, 0.1, 0.1, 0.1, 0.7]] * 2))
+    half = loop._wanted(config, config.stages[1], lessons, views, truth)
+    torch.testing.assert_close(half, torch.tensor([[0.5, 0.05, 0.05, 0.05, 0.35], [0.0, 0.55, 0.05, 0.05, 0.35]]))
+
+
+def test_a_teacher_that_lacks_a_class_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = Always()
+    teacher.labels = ("neutral", "surprise", "sad", "happy", "fear")
+    monkeypatch.setattr(loop, "shipped", lambda name: teacher)
+    with pytest.raises(ConfigError, match="does not know angry"):
+        loop.fit(replace(REP, teacher="x"), stripes(), tmp_path)

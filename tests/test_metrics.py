@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle  # type: ignore[import-untyped]
 
-from mien.metrics import apply_temperature, evaluate, fit_temperature, mcnemar, risk_coverage
+from mien.metrics import apply_temperature, evaluate, fit_temperature, mcnemar, reliable_from, risk_coverage
 from mien.types import ConfigError, DataError
 
 P = np.array([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.9, 0.1]])
@@ -157,3 +157,12 @@ def test_other_errors() -> None:
         evaluate(P, T, "ab", bootstraps=0)
     with pytest.raises(DataError, match="finite"):
         fit_temperature([[0.0, -np.inf]], [0])
+
+
+def test_the_uncertain_threshold_is_the_lowest_that_is_reliable() -> None:
+    top = np.array([0.9, 0.8, 0.7, 0.6])
+    p = np.stack([top, 1 - top], axis=1)
+    truth = np.array([0, 0, 0, 1])  # only the least confident answer is wrong
+    assert reliable_from(p, truth, 0.9) == pytest.approx(0.7)
+    assert reliable_from(p, truth, 0.75) == 0
+    assert reliable_from(p, np.array([1, 1, 1, 1]), 0.5) == 1

@@ -74,3 +74,44 @@ def test_growing_keeps_the_function() -> None:
 def test_unknown_network_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="there are: baseline"):
         models.build("resnet9000", 5)
+
+
+def test_rep_folds_into_plain_convolutions_of_the_same_function() -> None:
+    torch.manual_seed(0)
+    net = models.build("rep", 5)
+    assert isinstance(net, models.Rep)
+    for layer in net.modules():  # batch norms as after training, not as at the start
+        if isinstance(layer, nn.BatchNorm2d):
+            for tensor in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
+                nn.init.uniform_(tensor, 0.5, 1.5)
+    net.eval()
+    images = torch.randn(4, 1, 48, 48)
+    fused = net.fused()
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fused.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(fused(images), net(images), rtol=1e-4, atol=1e-4)
+
+
+def test_rep_stays_within_its_budget_and_stride_16() -> None:
+    net = models.build("rep", 5)
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal total
+        assert isinstance(layer, nn.Conv2d)
+        total += output[0].numel() * layer.weight[0].numel()
+
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        assert net.features(torch.zeros(1, 1, 48, 48)).shape[-2:] == (3, 3)
+    assert total < 60e6
+    assert models.parameters(net) < 2e6
+
+
+def test_a_second_head_is_built_only_when_asked_for() -> None:
+    assert not hasattr(models.build("rep", 5), "auxiliary")
+    for name, filters in (("rep", 256), ("baseline", 512)):
+        net = models.build(name, 5, auxiliary=8)
+        assert net.auxiliary(torch.zeros(2, filters, 3, 3)).shape == (2, 8)

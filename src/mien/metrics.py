@@ -200,6 +200,30 @@ def apply_temperature(probabilities: ArrayLike, temperature: float) -> Doubles:
     return scaled
 
 
+def reliable_from(probabilities: ArrayLike, truth: ArrayLike, accuracy: float) -> float:
+    """The least top probability from which answers are right at the wanted rate: the threshold of "uncertain".
+
+    Args:
+        probabilities: float (N, C), rows sum to 1, calibrated.
+        truth: int (N,), 0..C-1.
+        accuracy: wanted share of right answers among those at or above the threshold, 0..1.
+
+    Returns:
+        0..1: 0 when all answers together reach it, 1 when no threshold does.
+
+    Raises:
+        DataError: as `evaluate`.
+    """
+    coverage, risk = risk_coverage(probabilities, truth)
+    good = np.flatnonzero(1 - risk >= accuracy)
+    if not len(good):
+        return 1.0
+    if good[-1] == len(coverage) - 1:
+        return 0.0
+    top = np.sort(np.asarray(probabilities, np.float64).max(axis=1))[::-1]
+    return float(top[round(coverage[good[-1]] * len(top)) - 1])
+
+
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     """Exact two-sided McNemar test: p value of two models being equally often right on the same items.
 

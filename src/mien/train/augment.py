@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import torch
+from kornia.filters import gaussian_blur2d
 from kornia.geometry.transform import warp_affine
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from mien.train.config import TrainConfig
 
 
 def augment(images: Tensor, config: TrainConfig) -> Tensor:
-    """Flip, rotate, zoom, shift, brighten and change the contrast, each picture on its own.
+    """Flip, rotate, zoom, shift, light, degrade and erase, each picture on its own, as `config` says.
 
     Draws from torch's global generator. One affine warp does all geometry; what comes in from outside is the border's
     colour, as in a real crop there would be more picture, not black.
@@ -42,7 +46,75 @@ def augment(images: Tensor, config: TrainConfig) -> Tensor:
     matrix = torch.stack([torch.stack([a, b, tx], 1), torch.stack([c, d, ty], 1)], 1)
     images = warp_affine(images, matrix, (height, width), padding_mode="border", align_corners=True)
 
+    if config.gamma:
+        images = images.clamp(1e-4, 1) ** torch.exp(spread(config.gamma)).view(n, 1, 1, 1)
     mean = images.mean((2, 3), keepdim=True)
     gain = (1 + spread(config.contrast)).view(n, 1, 1, 1)
     offset = spread(config.brightness).view(n, 1, 1, 1)
-    return ((images - mean) * gain + mean + offset).clamp(0, 1)
+    images = ((images - mean) * gain + mean + offset).clamp(0, 1)
+    if config.degrade:
+        images = _degrade(images, config.degrade)
+    if config.erasing:
+        images = _erase(images, config.erasing)
+    return images
+
+
+def _degrade(images: Tensor, share: float) -> Tensor:
+    """Blur, noise or low resolution, each on a third of `share` of the pictures, at a random strength."""
+    n, size = len(images), images.shape[-1]
+    kind = torch.rand(n, device=images.device) / share * 3  # below 1 blur, below 2 noise, below 3 low resolution
+    strength = torch.rand(n, device=images.device)
+    blur, noise, low = (((kind >= k) & (kind < k + 1)).nonzero()[:, 0] for k in range(3))
+    images = images.clone()
+    if len(blur):
+        sigma = (0.5 + 1.5 * strength[blur])[:, None].expand(-1, 2).contiguous()
+        images[blur] = gaussian_blur2d(images[blur], (9, 9), sigma, "replicate")
+    if len(noise):
+        scale = 0.02 + 0.1 * strength[noise].view(-1, 1, 1, 1)
+        images[noise] = (images[noise] + torch.randn_like(images[noise]) * scale).clamp(0, 1)
+    if len(low):
+        small = interpolate(images[low], (16 + int(16 * float(strength[low[0]])),) * 2, mode="area")
+        images[low] = interpolate(small, (size, size), mode="bilinear", align_corners=False)
+    return images
+
+
+def _erase(images: Tensor, share: float) -> Tensor:
+    """Random erasing (Zhong et al. 2020): a rectangle of 5 to 25 % of the area becomes noise."""
+    n, _, height, width = images.shape
+    device = images.device
+    area, ratio = 0.05 + 0.2 * torch.rand(n, device=device), torch.exp(torch.rand(n, device=device) - 0.5)
+    h, w = height * torch.sqrt(area * ratio), width * torch.sqrt(area / ratio)
+    top, left = torch.rand(n, device=device) * (height - h), torch.rand(n, device=device) * (width - w)
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+    inside = ((rows >= top[:, None]) & (rows < (top + h)[:, None]))[:, :, None]
+    inside = inside & ((columns >= left[:, None]) & (columns < (left + w)[:, None]))[:, None, :]
+    inside = inside & (torch.rand(n, device=device) < share).view(n, 1, 1)
+    return torch.where(inside[:, None], torch.rand_like(images), images)
+
+
+def mix(images: Tensor, targets: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
+    """Mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019) within the batch, as `config` says.
+
+    Args:
+        images: float (N, 1, H, W).
+        targets: float (N, C), rows sum to 1.
+        config: the strengths; without mixup and cutmix nothing is drawn or changed.
+
+    Returns:
+        Mixed images and targets, of the same shapes.
+    """
+    if config.cutmix and float(torch.rand(())) < config.cutmix:
+        order = torch.randperm(len(images), device=images.device)
+        height, width = images.shape[2:]
+        side = sqrt(float(torch.rand(())))
+        h, w = int(height * side), int(width * side)
+        top, left = (int(torch.randint(0, room + 1, ())) for room in (height - h, width - w))
+        images = images.clone()
+        images[:, :, top : top + h, left : left + w] = images[order, :, top : top + h, left : left + w]
+        kept = 1 - h * w / (height * width)
+        return images, kept * targets + (1 - kept) * targets[order]
+    if config.mixup:
+        order = torch.randperm(len(images), device=images.device)
+        kept = float(torch.distributions.Beta(config.mixup, config.mixup).sample())
+        return kept * images + (1 - kept) * images[order], kept * targets + (1 - kept) * targets[order]
+    return images, targets

@@ -35,6 +35,8 @@ class Stage:
     """Factor on the number of filters."""
     dropout: float = 1.0
     """Factor on the network's dropout rates."""
+    distill: float = 0.0
+    """Share of the target that is the teacher's answer to the same augmented picture, 0..1; needs `teacher`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class TrainConfig:
     network: str = "baseline"
     """A key of `models.NETWORKS`."""
     classes: int = 5
-    """5 or 7 emotions of FER2013."""
+    """5 or 7 emotions of FER2013, or 8: with the contempt of FER+ and AffectNet."""
     drop_leaks: bool = True
     """Leave out Training images that are identical to a test image."""
     stages: tuple[Stage, ...] = (Stage(),)
@@ -54,13 +56,21 @@ class TrainConfig:
     batch: int = 128
     """Images a step."""
     optimizer: str = "adamw"
-    """adamw (decoupled weight decay) or adam (L2 in the gradient)."""
+    """adamw (decoupled weight decay), adam (L2 in the gradient) or sgd (Nesterov momentum 0.9, L2)."""
     weight_decay: float = 0.05
     """Weight decay, on weights of convolutions and dense layers only."""
     warmup: float = 0.5
     """Epochs of linear warm-up at the start of each stage."""
     label_smoothing: float = 0.1
     """Share of the target spread evenly over the classes, 0..1."""
+    mixup: float = 0.0
+    """Parameter of the Beta distribution that mixes pairs of pictures and their targets; 0 turns it off."""
+    cutmix: float = 0.0
+    """Share of the batches in which a rectangle comes from another picture, target mixed by area, 0..1."""
+    ferplus: float = 0.0
+    """Weight of an auxiliary head that learns the FER+ votes of the Training images; dropped at export; needs votes."""
+    teacher: str = ""
+    """Shipped model, or ONNX file, whose answers stages with `distill` learn from."""
     ema: float = 0.998
     """Decay a step of the moving average of the weights that is evaluated and kept; 0 turns it off."""
     flip: bool = True
@@ -75,6 +85,12 @@ class TrainConfig:
     """Largest change of brightness, as a share of the range."""
     contrast: float = 0.2
     """Largest change of contrast, as a share."""
+    gamma: float = 0.0
+    """Largest change of exposure: each picture is raised to a power between exp(-gamma) and exp(gamma)."""
+    degrade: float = 0.0
+    """Share of the pictures that are blurred, made noisy or reduced to a low resolution (one of the three), 0..1."""
+    erasing: float = 0.0
+    """Share of the pictures in which a rectangle is replaced by noise, 0..1."""
     seed: int = 1
     """Seed of initialisation, order, augmentation and dropout."""
     precision: str = "auto"
@@ -148,13 +164,20 @@ def _build(kind: type[T], values: Mapping[str, Any], what: str) -> T:
 
 def _check(config: TrainConfig) -> None:
     rules = [
-        (config.classes in (5, 7), "classes must be 5 or 7"),
+        (config.classes in (5, 7, 8), "classes must be 5 or 7, or 8 with contempt"),
         (config.batch >= 2, "batch must be at least 2 (batch norm)"),
-        (config.optimizer in ("adam", "adamw"), "optimizer must be adam or adamw"),
+        (config.optimizer in ("adam", "adamw", "sgd"), "optimizer must be adam, adamw or sgd"),
         (config.precision in ("auto", "32-true", "bf16-mixed"), "precision must be auto, 32-true or bf16-mixed"),
         (0 <= config.label_smoothing < 1, "label_smoothing must lie in 0..1"),
         (0 <= config.ema < 1, "ema must lie in 0..1"),
         (0 <= config.zoom < 1 and 0 <= config.shift < 1, "zoom and shift must lie in 0..1"),
+        (config.mixup >= 0 and config.gamma >= 0 and config.ferplus >= 0, "mixup, gamma and ferplus are not negative"),
+        (
+            all(0 <= v <= 1 for v in (config.cutmix, config.degrade, config.erasing)),
+            "cutmix, degrade and erasing: 0..1",
+        ),
+        (all(0 <= stage.distill <= 1 for stage in config.stages), "distill must lie in 0..1"),
+        (bool(config.teacher) or not any(s.distill for s in config.stages), "distill needs a teacher: a model's name"),
         (all(stage.epochs >= 1 for stage in config.stages), "a stage has at least one epoch"),
         (all(stage.lr > 0 for stage in config.stages), "lr must be above 0"),
         (all(16 <= stage.size <= 96 for stage in config.stages), "size must lie in 16..96 pixels"),

@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mien.train import loop, models
+from mien.classify import OnnxClassifier
+from mien.metrics import apply_temperature, fit_temperature, reliable_from
+from mien.train import data, loop, models
 from mien.train.config import from_dict
 
 
@@ -46,13 +48,15 @@ def load_network(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
     tensors, meta = loop.load(checkpoint)
     config = from_dict(meta["config"])
     model = models.build(config.network, len(meta["labels"]))
-    model.load_state_dict(tensors)
+    model.load_state_dict({name: value for name, value in tensors.items() if not name.startswith("auxiliary.")})
     return model.eval(), meta
 
 
 def export(checkpoint: Path, path: Path, version: str, temperature: float = 1.0, uncertain_below: float = 0.0) -> Path:
     """Write the fp32 ONNX file of a checkpoint, with the metadata of the model file's contract."""
     model, meta = load_network(checkpoint)
+    if isinstance(model, models.Rep):
+        model = model.fused()
     deployed = Deployed(model, meta["mean"], meta["std"], temperature).eval()
     crops = torch.zeros(2, 48, 48, dtype=torch.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +80,37 @@ def export(checkpoint: Path, path: Path, version: str, temperature: float = 1.0,
     }
     _write(graph, path, facts)
     return path
+
+
+RELIABLE = 0.85
+"""Answers that are not marked uncertain are right at least this often on PublicTest."""
+
+
+def ship(checkpoint: Path, folder: Path, faces: data.Faces, version: str) -> tuple[Path, Path]:
+    """Calibrate on PublicTest and write the model files, fp32 and int8.
+
+    The temperature (Guo et al. 2017) and the threshold of "uncertain" are both fitted on the int8 file, which is the
+    one that is used; the fp32 file carries the same.
+
+    Args:
+        checkpoint: the best one of a run.
+        folder: gets `<name>-fp32.onnx` and `<name>.onnx` (int8).
+        faces: the data of the run.
+        version: of the package.
+
+    Returns:
+        Paths of the fp32 and of the int8 file.
+    """
+    name = loop.load(checkpoint)[1]["config"]["name"]
+    full, small = folder / f"{name}-fp32.onnx", folder / f"{name}.onnx"
+    train, valid = faces.split("Training"), faces.split("PublicTest")
+    sample = train.images[:: max(1, len(train) // 512)][:512]
+    quantise(export(checkpoint, full, version), small, sample)
+    raw = np.log(np.clip(OnnxClassifier(small)(valid.images), 1e-12, 1))
+    temperature = fit_temperature(raw, valid.targets)
+    threshold = reliable_from(apply_temperature(np.exp(raw), temperature), valid.targets, RELIABLE)
+    export(checkpoint, full, version, round(temperature, 4), round(threshold, 4))
+    return full, quantise(full, small, sample)
 
 
 def quantise(source: Path, path: Path, crops: NDArray[np.uint8]) -> Path:

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, pi
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,19 @@ from lightning_fabric import Fabric
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate
+from torch.nn.functional import cross_entropy, interpolate, one_hot
 
+from mien.classify import model as shipped
 from mien.train import data, models
-from mien.train.augment import augment
+from mien.train.augment import augment, mix
 from mien.train.config import Stage, TrainConfig, from_dict
-from mien.types import ConfigError, DataError, ModelError
+from mien.types import Classifier, ConfigError, DataError, ModelError
 
 Progress = Callable[[dict[str, float]], None]
 """Told after each step: epoch, epochs, step, steps, loss, accuracy, rate (img/s)."""
+
+EMOTION_VOTES = 8
+"""The first columns of the FER+ votes are emotions; the last two say that there is none or no face."""
 
 LOG = ("epoch", "stage", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
 
@@ -49,14 +53,15 @@ def fit(
 
     `out` receives `last.safetensors` (everything that `resume` needs, replaced after each epoch), `best.safetensors`
     (weights only), `log.csv` and `config.json`. A run that was cut off and resumed gives the same weights as one that
-    ran through, because order, augmentation and dropout are seeded by the epoch.
+    ran through, because order, augmentation and dropout are seeded by the epoch. Stages that have not begun may differ
+    from the recipe that the run was started with.
 
     Returns:
         Path of the best checkpoint.
 
     Raises:
         DataError: no training or validation image.
-        ConfigError: `out` holds another run and `resume` is off, or the run there has another config.
+        ConfigError: `out` holds another run and `resume` is off, or the run there differs in what it has done.
     """
     fabric = Fabric(accelerator="auto", devices=1, precision=_precision(config))  # type: ignore[arg-type]
     train, valid = faces.split("Training"), faces.split("PublicTest")
@@ -66,7 +71,7 @@ def fit(
         )
     mean, std = data.statistics(train)
     facts = {"mean": mean, "std": std, "labels": list(train.labels), "train": len(train), "valid": len(valid)}
-    images, targets = _tensors(train, fabric.device)
+    lessons = _lessons(config, train, fabric.device)
     valid_images, valid_targets = _tensors(valid, fabric.device)
     last, best = out / "last.safetensors", out / "best.safetensors"
     state, start = _begin(config, facts, last, resume, fabric)
@@ -78,7 +83,7 @@ def fit(
         if within == 0:
             state = _enter(config, stage, state, facts, epoch, fabric)
         began = time.perf_counter()
-        lr, loss, accuracy = _epoch(config, stage, within, epoch, state, images, targets, mean, std, fabric, progress)
+        lr, loss, accuracy = _epoch(config, stage, within, epoch, state, lessons, mean, std, fabric, progress)
         val_loss, val_accuracy = validate(state.average, valid_images, valid_targets, mean, std, stage.size)
         state.epoch = epoch + 1
         row = (epoch + 1, number + 1, lr, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - began)
@@ -105,8 +110,44 @@ def _tensors(faces: data.Faces, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(faces.images)[:, None].to(device), torch.from_numpy(faces.targets).to(device)
 
 
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What an epoch learns from.
+
+    Attributes:
+        images: uint8 (N, 1, 48, 48).
+        targets: int64 (N,).
+        votes: float (N, 8), FER+ votes for its eight emotions as shares, rows of 0 where there are none; or None.
+        teacher: gives the soft targets of stages with `distill`; or None.
+        order: the teacher's column of each of our labels.
+    """
+
+    images: Tensor
+    targets: Tensor
+    votes: Tensor | None
+    teacher: Classifier | None
+    order: list[int]
+
+
+def _lessons(config: TrainConfig, train: data.Faces, device: torch.device) -> Lessons:
+    votes, teacher, order = None, None, list(range(len(train.labels)))
+    if config.ferplus:
+        if train.votes is None:
+            raise ConfigError("the recipe's ferplus needs the FER+ votes: give --votes ferplus_votes.csv")
+        counts = torch.from_numpy(train.votes[:, :EMOTION_VOTES]).float()
+        votes = (counts / counts.sum(1, keepdim=True).clamp(min=1)).to(device)
+    if config.teacher:
+        teacher = shipped(config.teacher)
+        missing = [label for label in train.labels if label not in teacher.labels]
+        if missing:
+            raise ConfigError(f"the teacher {config.teacher} does not know {', '.join(missing)}")
+        order = [list(teacher.labels).index(label) for label in train.labels]
+    return Lessons(*_tensors(train, device), votes, teacher, order)
+
+
 def _build(config: TrainConfig, stage: Stage, classes: int, fabric: Fabric) -> tuple[nn.Module, nn.Module]:
-    pair = [models.build(config.network, classes, stage.width, stage.dropout) for _ in range(2)]
+    votes = EMOTION_VOTES if config.ferplus else 0
+    pair = [models.build(config.network, classes, stage.width, stage.dropout, votes) for _ in range(2)]
     pair[1].load_state_dict(pair[0].state_dict())
     model, average = (m.to(fabric.device, memory_format=torch.channels_last) for m in pair)  # type: ignore[call-overload]
     return model, average.eval()
@@ -117,6 +158,8 @@ def _optimizer(config: TrainConfig, stage: Stage, model: nn.Module) -> torch.opt
         {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in model.parameters() if p.dim() <= 1], "weight_decay": 0.0},
     ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=stage.lr, momentum=0.9, nesterov=True)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=stage.lr)
 
@@ -147,24 +190,26 @@ def _batches(count: int, batch: int) -> Iterator[Tensor]:
 
 
 def _epoch(
-    config: TrainConfig, stage: Stage, within: int, epoch: int, state: State, images: Tensor, targets: Tensor,
+    config: TrainConfig, stage: Stage, within: int, epoch: int, state: State, lessons: Lessons,
     mean: float, std: float, fabric: Fabric, progress: Progress | None,
 ) -> tuple[float, float, float]:  # fmt: skip
     """One pass; returns the last learning rate, the mean loss and the accuracy on the augmented pictures."""
     torch.manual_seed(config.seed * 1_000_003 + epoch)
     state.model.train()
-    steps = len(images) // config.batch
+    count = len(lessons.images)
+    steps = count // config.batch
     warm, total = int(config.warmup * steps), stage.epochs * steps
     losses, hits, seen, lr, began = 0.0, 0, 0, stage.lr, time.perf_counter()
-    for step, index in enumerate(_batches(len(images), config.batch)):
+    for step, index in enumerate(_batches(count, config.batch)):
         lr = _rate(config, stage, within * steps + step, total, warm)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
-        truth = targets[index]
-        batch = prepare(augment(images[index].float() / 255, config), mean, std, stage.size)
+        truth = lessons.targets[index]
+        views = augment(lessons.images[index].float() / 255, config)
+        views, wanted = mix(views, _wanted(config, stage, lessons, views, truth), config)
+        batch = prepare(views, mean, std, stage.size)
         with fabric.autocast():
-            logits = state.model(batch)
-            loss = cross_entropy(logits, truth, label_smoothing=config.label_smoothing)
+            logits, loss = _forward(config, lessons, state.model, batch, wanted, index)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
@@ -178,6 +223,31 @@ def _epoch(
             told = {"epoch": epoch + 1, "epochs": config.epochs, "step": step + 1, "steps": steps}
             progress({**told, "loss": losses / seen, "accuracy": hits / seen, "rate": rate})
     return lr, losses / seen, hits / seen
+
+
+def _wanted(config: TrainConfig, stage: Stage, lessons: Lessons, views: Tensor, truth: Tensor) -> Tensor:
+    """Targets (N, C): the label, smoothed, and as far as the stage distils, the teacher's answer to the same view."""
+    classes = len(lessons.order)
+    wanted = one_hot(truth, classes) * (1 - config.label_smoothing) + config.label_smoothing / classes
+    if lessons.teacher is None or not stage.distill:
+        return wanted
+    crops = (views[:, 0] * 255).round().byte().cpu().numpy()
+    soft = torch.from_numpy(lessons.teacher(crops)[:, lessons.order]).to(views.device)
+    return stage.distill * soft / soft.sum(1, keepdim=True) + (1 - stage.distill) * wanted
+
+
+def _forward(
+    config: TrainConfig, lessons: Lessons, model: Any, batch: Tensor, wanted: Tensor, index: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Logits and loss of one batch; the FER+ head shares the features."""
+    if lessons.votes is None:
+        logits: Tensor = model(batch)
+        return logits, cross_entropy(logits, wanted)
+    features = model.features(batch)
+    logits = model.head(features)
+    # Rows without votes are all 0 and add nothing. A mixed picture still gets the votes of its first half.
+    aside = cross_entropy(model.auxiliary(features), lessons.votes[index])
+    return logits, cross_entropy(logits, wanted) + config.ferplus * aside
 
 
 def prepare(images: Tensor, mean: float, std: float, size: int = 48) -> Tensor:
@@ -218,7 +288,7 @@ def _begin(config: TrainConfig, facts: dict[str, Any], last: Path, resume: bool,
     if not resume:
         raise ConfigError(f"{last.parent} already holds a run: continue it with --resume or choose another --out")
     tensors, meta = load(last)
-    if from_dict(meta["config"]) != config:
+    if _begun(from_dict(meta["config"]), meta["epoch"]) != _begun(config, meta["epoch"]):
         raise ConfigError(f"the run in {last.parent} was started with another recipe; choose another --out")
     number = 0
     for number, stage in enumerate(config.stages):  # noqa: B007 - the stage that the last finished epoch was in
@@ -235,6 +305,16 @@ def _begin(config: TrainConfig, facts: dict[str, Any], last: Path, resume: bool,
             values.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
     return State(model, average, optimizer, meta["epoch"], meta["steps"], meta["best"]), meta["epoch"]
+
+
+def _begun(config: TrainConfig, epoch: int) -> TrainConfig:
+    """What has had an effect after `epoch` epochs: stages that have not begun, and a teacher not yet asked, have none.
+
+    Two recipes that agree in it give the same run so far, so that the stages to come may still be changed.
+    """
+    first = [sum(stage.epochs for stage in config.stages[:number]) for number in range(len(config.stages))]
+    stages = tuple(stage for stage, start in zip(config.stages, first, strict=True) if start < epoch)
+    return replace(config, stages=stages, teacher=config.teacher if any(stage.distill for stage in stages) else "")
 
 
 def _save_state(path: Path, config: TrainConfig, facts: dict[str, Any], state: State) -> None:

@@ -1,0 +1,87 @@
+"""Random changes of the training pictures: each strength does what its name says, and nothing at zero."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from mien.train.augment import augment, mix
+from mien.train.config import TrainConfig
+
+STILL = TrainConfig(flip=False, rotation=0, zoom=0, shift=0, brightness=0, contrast=0)
+
+
+def pictures(count: int = 64) -> Tensor:
+    torch.manual_seed(0)
+    return torch.rand(count, 1, 48, 48)
+
+
+def test_range_and_shape_stay_with_everything_on() -> None:
+    changed = augment(pictures(), TrainConfig(gamma=0.5, degrade=1, erasing=1))
+    assert changed.shape == (64, 1, 48, 48)
+    assert float(changed.min()) >= 0
+    assert float(changed.max()) <= 1
+
+
+def test_strength_zero_is_the_identity() -> None:
+    torch.testing.assert_close(augment(pictures(), STILL), pictures(), rtol=0, atol=1e-4)
+
+
+def test_flip_mirrors_about_the_middle() -> None:
+    images = pictures()
+    flips = augment(images, replace(STILL, flip=True))
+    same = [torch.allclose(a, b, atol=1e-4) for a, b in zip(flips, images, strict=True)]
+    mirrored = [torch.allclose(a, b.flip(-1), atol=1e-4) for a, b in zip(flips, images, strict=True)]
+    assert all(a != b for a, b in zip(same, mirrored, strict=True))
+    assert 20 < sum(mirrored) < 44
+
+
+def test_gamma_keeps_the_order_of_gray_levels_and_moves_the_middle_both_ways() -> None:
+    ramp = torch.linspace(0.05, 0.95, 48).expand(64, 1, 48, 48)
+    changed = augment(ramp, replace(STILL, gamma=0.7))
+    assert bool((changed.diff(dim=-1) > 0).all())
+    middle = changed[:, 0, 0, 24]
+    assert float(middle.min()) < 0.45 < 0.55 < float(middle.max())
+
+
+def test_degrade_changes_the_wanted_share_and_blurs_or_adds_noise() -> None:
+    images = pictures(400) * 0.2 + 0.4
+    changed = augment(images, replace(STILL, degrade=0.3))
+    moved = (changed - images).abs().amax((1, 2, 3)) > 0.01
+    assert 80 < int(moved.sum()) < 160
+    spread = changed[moved].std((1, 2, 3)) / images[moved].std((1, 2, 3))
+    assert bool((spread < 0.8).any())  # blurred or of low resolution
+    assert bool((spread > 1.05).any())  # noisy
+
+
+def test_erasing_replaces_one_rectangle_of_the_wanted_area() -> None:
+    images = torch.full((100, 1, 48, 48), 2.0)
+    erased = augment(images, replace(STILL, erasing=0.5)) < 1  # augment clamps the rest to 1
+    area = erased.float().mean((1, 2, 3))
+    assert 30 < int((area > 0).sum()) < 70
+    for mask in erased[area > 0][:, 0]:
+        rows, columns = mask.any(1), mask.any(0)
+        assert int(mask.sum()) >= 0.98 * int(rows.sum()) * int(columns.sum())
+    assert 0.02 < float(area[area > 0].min()) < float(area.max()) < 0.3
+
+
+@pytest.mark.parametrize("config", [replace(STILL, mixup=0.4), replace(STILL, cutmix=1.0)])
+def test_mixing_weighs_pictures_and_targets_alike(config: TrainConfig) -> None:
+    torch.manual_seed(3)
+    targets = torch.eye(4)
+    images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 48, 48)  # the picture's value is its class
+    mixed, wanted = mix(images, targets, config)
+    torch.testing.assert_close(wanted.sum(1), torch.ones(4))
+    torch.testing.assert_close(mixed.mean((1, 2, 3)), wanted @ torch.arange(4.0))
+    assert not torch.equal(wanted, targets)
+
+
+def test_without_mixing_nothing_is_drawn_or_changed() -> None:
+    images, targets = pictures(4), torch.eye(4)
+    before = torch.get_rng_state()
+    mixed, wanted = mix(images, targets, STILL)
+    assert mixed is images and wanted is targets
+    assert torch.equal(torch.get_rng_state(), before)
