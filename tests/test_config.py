@@ -36,7 +36,7 @@ def test_overrides_win_over_the_recipe(tmp_path: Path) -> None:
         ({"ema": 1.0}, "ema must lie"),
         ({"stages": []}, "at least one stage"),
         ({"stages": [{"width": 0.5}]}, "last stage trains the whole network"),
-        ({"classes": 6}, "classes must be 5 or 7"),
+        ({"classes": 6}, "classes must be 5 or 7, or 8 with contempt"),
     ],
 )
 def test_a_bad_value_is_named(values: dict[str, object], message: str) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats  # type: ignore[import-untyped]
 from sklearn import metrics as oracle  # type: ignore[import-untyped]
 
-from mien.metrics import apply_temperature, evaluate, fit_temperature, mcnemar, reliable_from, risk_coverage
+from mien.metrics import apply_temperature, compare, evaluate, fit_temperature, mcnemar, reliable_from, risk_coverage
 from mien.types import ConfigError, DataError
 
 P = np.array([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.9, 0.1]])
@@ -87,6 +88,121 @@ def test_groups_widen_the_interval_of_duplicates() -> None:
     assert evaluate(twice, truth, "abcde", groups=group, seed=1).interval != grouped.interval
 
 
+def test_intervals_agree_with_scipy_and_by_hand() -> None:
+    _, p, t = made()
+    r = evaluate(p, t, "abcde")
+    items = {"nll": -np.log(p[np.arange(len(t)), t]), "brier": ((p - np.eye(5)[t]) ** 2).sum(axis=1)}
+    for name, values in items.items():
+        found = stats.bootstrap((values,), np.mean, n_resamples=999, method="percentile", rng=1).confidence_interval
+        assert r.intervals[name] == pytest.approx((found.low, found.high), abs=0.15 * (found.high - found.low))
+    guess, rng = p.argmax(axis=1), np.random.default_rng(1)
+    recalls, scores = [], []
+    for pick in rng.integers(len(t), size=(999, len(t))):
+        true, said = (np.eye(5, dtype=bool)[values[pick]] for values in (t, guess))
+        hits = (true & said).sum(axis=0)
+        recalls.append((hits / true.sum(axis=0)).mean())
+        scores.append((2 * hits / (true.sum(axis=0) + said.sum(axis=0))).mean())
+    for name, values in (("balanced_accuracy", recalls), ("macro_f1", scores)):
+        low, high = np.quantile(values, [0.025, 0.975])
+        assert r.intervals[name] == pytest.approx((low, high), abs=0.15 * (high - low))
+
+
+def test_one_group_has_no_spread() -> None:
+    r = evaluate(P, T, "ab", groups=[7, 7, 7, 7])
+    assert r.interval == (0.75, 0.75)
+    assert r.intervals["macro_f1"] == pytest.approx((r.macro_f1, r.macro_f1))
+    assert r.intervals["brier"] == pytest.approx((r.brier, r.brier))
+
+
+def test_ece_before_undoes_the_temperature() -> None:
+    z, p, t = made()
+    r = evaluate(softmax(z / 2), t, "abcde", bootstraps=1, temperature=2.0)
+    assert r.ece_before == pytest.approx(evaluate(p, t, "abcde", bootstraps=1).ece)
+    assert abs(r.ece_before - r.ece) > 0.05
+    plain = evaluate(p, t, "abcde", bootstraps=1)
+    assert plain.ece_before == plain.ece and plain.temperature == 1
+
+
+def test_reliability_by_hand() -> None:
+    p = np.array([[0.95, 0.05], [0.97, 0.03], [0.6, 0.4]])
+    last, first = {"low": 14 / 15, "high": 1.0}, {"low": 8 / 15, "high": 0.6}
+    r = evaluate(p, [0, 1, 0], "ab", bootstraps=1)
+    assert r.reliability[0] == pytest.approx({**first, "count": 1, "confidence": 0.6, "accuracy": 1.0})
+    assert r.reliability[1] == pytest.approx({**last, "count": 2, "confidence": 0.96, "accuracy": 0.5})
+    assert len(r.reliability) == 2
+    assert r.ece == pytest.approx(sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in r.reliability) / 3)
+
+
+def test_what_the_uncertain_threshold_costs_and_gains() -> None:
+    r = evaluate(P, T, "ab", uncertain_below=0.7)  # top probabilities 0.8, 0.6 (wrong), 0.7, 0.9
+    assert (r.answered, r.answered_accuracy, r.uncertain_below) == (0.75, 1.0, 0.7)
+    none = evaluate(P, T, "ab", uncertain_below=0.95)
+    assert (none.answered, none.answered_accuracy) == (0.0, None)
+    assert evaluate(P, T, "ab").answered == 1
+
+
+def test_risk_coverage_in_the_report() -> None:
+    r = evaluate(P, T, "ab")
+    assert r.risk_coverage == {"coverage": [0.25, 0.5, 0.75, 1.0], "risk": [0.0, 0.0, 0.0, 0.25]}
+    assert r.aurc == pytest.approx(0.25 / 4)
+    _, p, t = made(4000)
+    long, (coverage, risk) = evaluate(p, t, "abcde", bootstraps=1), risk_coverage(p, t)
+    assert len(long.risk_coverage["coverage"]) == 100
+    assert long.risk_coverage["coverage"] == pytest.approx(np.arange(1, 101) / 100)
+    assert long.risk_coverage["risk"] == pytest.approx(risk[39::40])
+    assert long.aurc == pytest.approx(risk.mean())  # the items differ in their top probability
+    assert len(coverage) == 4000
+
+
+def test_comparison_by_hand() -> None:
+    a = np.array([1] * 1 + [0] * 9 + [1] * 5 + [0] * 5, bool)
+    b = np.array([0] * 1 + [1] * 9 + [1] * 5 + [0] * 5, bool)
+    c = compare(a, b)
+    assert (c.n, c.only_first, c.only_second) == (20, 1, 9)
+    assert (c.accuracy, c.other, c.difference) == pytest.approx((6 / 20, 14 / 20, -8 / 20))
+    assert c.p == pytest.approx(2 * (1 + 10) / 2**10)
+    assert c.interval[0] < -0.4 < c.interval[1] < 0
+    back = compare(b, a)
+    assert back.difference == -c.difference and back.interval == pytest.approx((-c.interval[1], -c.interval[0]))
+    assert json.loads(json.dumps(c.to_dict())) == c.to_dict()
+
+
+def test_comparison_with_itself_is_nothing() -> None:
+    c = compare([1, 0, 1], [1, 0, 1])
+    assert (c.difference, c.interval, c.p) == (0, (0, 0), 1)
+
+
+def test_comparison_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(5)
+    a = rng.random(2000) < 0.8
+    b = np.where(rng.random(2000) < 0.2, rng.random(2000) < 0.7, a)  # mostly the same answers
+    c = compare(a, b)
+    found = stats.bootstrap(
+        (a.astype(float), b.astype(float)), lambda x, y, axis: (x - y).mean(axis=axis), paired=True,
+        vectorized=True, n_resamples=2000, method="percentile", rng=0,
+    ).confidence_interval  # fmt: skip
+    width = c.interval[1] - c.interval[0]
+    assert c.interval == pytest.approx((found.low, found.high), abs=0.15 * width)
+    assert width == pytest.approx(2 * 1.96 * (a.astype(float) - b).std() / 2000**0.5, rel=0.1)
+    assert c.p == pytest.approx(stats.binomtest(c.only_first, c.only_first + c.only_second).pvalue)
+    apart = sum(share * (1 - share) / 2000 for share in (c.accuracy, c.other)) ** 0.5
+    assert width < 0.6 * 2 * 1.96 * apart  # what pairing is for
+
+
+def test_comparison_resamples_duplicates_together() -> None:
+    rng = np.random.default_rng(6)
+    a, b, group = rng.random(500) < 0.8, rng.random(500) < 0.7, np.repeat(np.arange(500), 2)
+    once = compare(a, b)
+    assert compare(np.repeat(a, 2), np.repeat(b, 2), group).interval == pytest.approx(once.interval)
+    assert compare(a, b, seed=1).interval != once.interval
+    with pytest.raises(DataError, match="groups"):
+        compare(a, b, group)
+    with pytest.raises(DataError, match="same items"):
+        compare(a, b[1:])
+    with pytest.raises(ConfigError, match="bootstraps"):
+        compare(a, b, bootstraps=0)
+
+
 def test_risk_coverage() -> None:
     coverage, risk = risk_coverage(P, T)
     assert coverage == pytest.approx([0.25, 0.5, 0.75, 1])
@@ -155,6 +271,9 @@ def test_other_errors() -> None:
         evaluate(P, T, "ab", groups=[1, 2])
     with pytest.raises(ConfigError, match="bootstraps"):
         evaluate(P, T, "ab", bootstraps=0)
+    for bad in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="temperature"):
+            evaluate(P, T, "ab", temperature=bad)
     with pytest.raises(DataError, match="finite"):
         fit_temperature([[0.0, -np.inf]], [0])
 

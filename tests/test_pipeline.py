@@ -13,6 +13,7 @@ import pytest
 
 import mien
 from mien import Face, Frame, Pipeline
+from mien.track import Tracker
 
 PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
 MEDIA = Path(__file__).parents[2] / "shared" / "media"
@@ -60,6 +61,73 @@ def test_every_face_gets_its_own_probabilities_from_one_call(halves: np.ndarray)
     assert result.crops.shape == (2, 48, 48)
     assert (result.frame.index, result.frame.time) == (3, 1.5)
     json.dumps(result.to_dict())
+
+
+@dataclass
+class Blobs:
+    """A detector whose number of boxes is the first pixel's value."""
+
+    name: str = "blobs"
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        return [Face((20.0 * k, 10, 20.0 * k + 20, 40)) for k in range(image[0, 0, 0])]
+
+
+def numbered(counts: list[int]) -> list[Frame]:
+    """Frames a tenth of a second apart that hold so many faces, brighter from left to right."""
+    picture = np.repeat(np.linspace(0, 255, 120).astype(np.uint8)[None, :, None], 60, axis=0).repeat(3, axis=2)
+    frames = [Frame(picture.copy(), k, k / 10) for k in range(len(counts))]
+    for frame, count in zip(frames, counts, strict=True):
+        frame.image[0, 0, 0] = count
+    return frames
+
+
+def test_many_frames_go_through_the_classifier_in_one_call() -> None:
+    classifier = Brightness()
+    pipeline = Pipeline(Blobs(), classifier)
+    frames = numbered([2, 0, 3, 1])
+    together = pipeline.process_many(frames)
+    assert classifier.calls == [6]
+    assert [len(result.faces) for result in together] == [2, 0, 3, 1]
+    for result, alone in zip(together, map(pipeline.process, frames), strict=True):
+        assert result.to_dict() == alone.to_dict()
+        assert np.array_equal(result.crops, alone.crops)
+    assert pipeline.process_many([]) == []
+    calls = len(classifier.calls)
+    assert [result.faces for result in pipeline.process_many(numbered([0, 0]))] == [(), ()]
+    assert len(classifier.calls) == calls
+
+
+def test_a_stream_adds_ids_and_smooths_and_stills_stay_as_they_are() -> None:
+    pipeline = Pipeline(Blobs(), Brightness())
+    stream, frames = pipeline.stream(), numbered([2, 2, 0, 3])
+    frames[1].image[5:] = 255
+    seen = [stream.process(frame) for frame in frames]
+    plain = [pipeline.process(frame) for frame in frames]
+    assert [[face.id for face in result.faces] for result in seen] == [[1, 2], [1, 2], [], [1, 2, 3]]
+    assert stream.tracker.alive == {1, 2, 3}
+    assert all(face.id is None for result in plain for face in result.faces)
+    assert seen[0].faces[0].probabilities == plain[0].faces[0].probabilities
+    before, raw, smooth = (result.faces[0].probabilities["bright"] for result in (plain[0], plain[1], seen[1]))
+    assert before < smooth < raw
+    assert np.array_equal(seen[1].crops, plain[1].crops)
+
+
+def test_streams_share_a_pipeline_and_nothing_else() -> None:
+    pipeline = Pipeline(Blobs(), Brightness())
+    one, other = pipeline.stream(), pipeline.stream(Tracker(half_life=0))
+    one.process_many(numbered([3, 3]))
+    (first, second) = other.process_many(numbered([1, 2]))
+    assert [face.id for face in first.faces + second.faces] == [1, 1, 2]
+    assert one.tracker.alive == {1, 2, 3}
+    assert second.faces[0].probabilities == pipeline.process(second.frame).faces[0].probabilities
+
+
+def test_frames_in_bundles_give_what_single_frames_give() -> None:
+    pipeline = Pipeline(Blobs(), Brightness())
+    frames, one, other = numbered([1, 2, 0, 2, 3]), pipeline.stream(), pipeline.stream()
+    bundled = one.process_many(frames[:3]) + one.process_many(frames[3:])
+    assert [r.to_dict() for r in bundled] == [other.process(frame).to_dict() for frame in frames]
 
 
 def test_without_a_face_the_classifier_is_not_asked(halves: np.ndarray) -> None:

@@ -12,9 +12,11 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mien.draw import COLOURS
 from mien.metrics import evaluate
-from mien.report import confusion_png, curves_png, montage
-from mien.types import DataError
+from mien.report import confusion_png, curves_png, explanation_png, montage, robustness_png, timeline
+from mien.timeline import Timeline
+from mien.types import DataError, Face, Frame, Result
 
 REPORT = evaluate(np.eye(3)[[0, 1, 2, 0]] * 0.7 + 0.1, [0, 1, 2, 1], ("angry", "happy", "sad"), name="T1")
 
@@ -80,6 +82,98 @@ def test_montage(tmp_path: Path) -> None:
     assert 8 * 48 <= width <= 2000 and 3 * 48 <= height <= 1000
 
 
+def watched(people: int = 2, seconds: float = 3.0) -> Timeline:
+    seen = Timeline(("happy", "sad"))
+    for index in range(round(seconds * 25)):
+        time = index / 25
+        faces = tuple(
+            Face((0, 0, 9, 9), probabilities={"happy": 0.75, "sad": 0.25}, id=k, unsure=time > 2)
+            for k in range(people)
+            if k == 0 or not 1 <= time < 1.5  # all but the first leave for half a second
+        )
+        seen.write(Result(Frame(np.zeros((4, 4, 3), np.uint8), index, time), faces))
+    return seen
+
+
+def test_timeline_png_and_svg(tmp_path: Path) -> None:
+    timeline(watched(), tmp_path / "a" / "t.png")
+    width, height = size(tmp_path / "a" / "t.png")
+    assert width == 1200 and 300 <= height <= 600
+    timeline(watched(8), tmp_path / "t.svg")
+    text = (tmp_path / "t.svg").read_text()
+    assert "<svg" in text and text.rstrip().endswith("</svg>")
+    b, g, r = COLOURS["happy"]
+    assert f"#{r:02x}{g:02x}{b:02x}" in text
+    timeline(watched(1, 300.0), tmp_path / "long.svg")  # bounded, however long the video
+    assert (tmp_path / "long.svg").stat().st_size < 500_000
+
+
+def test_timeline_leaves_a_gap_where_a_person_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, Any, Any]] = []
+    stairs = Axes.stairs
+
+    def spy(self: Axes, values: Any, edges: Any, **kw: Any) -> Any:
+        drawn.append((kw["label"], np.array(values), np.array(edges)))
+        return stairs(self, values, edges, **kw)
+
+    monkeypatch.setattr(Axes, "stairs", spy)
+    timeline(watched(), tmp_path / "t.png")
+    (happy, values, edges), (sad, top, _) = drawn[5:7]  # the second person's, behind two areas and three strips
+    assert (happy, sad) == ("happy", "sad")
+    away = (edges[:-1] > 0.99) & (edges[1:] < 1.53)
+    assert np.isnan(values[away]).all() and away.sum() == 13
+    assert values[~away] == pytest.approx(0.75) and top[~away] == pytest.approx(1.0)
+    unsure = drawn[4][1]
+    assert np.isnan(unsure[edges[:-1] < 1.99]).all() and np.isfinite(unsure[edges[:-1] > 2.05]).all()
+
+
+def test_timeline_of_nobody(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no face"):
+        timeline(Timeline(), tmp_path / "t.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def shaken(names: list[str], clean: float = 0.8) -> dict[str, Any]:
+    return {"clean": clean, "accuracy": {name: [0.7, 0.6, 0.5, 0.4, 0.3] for name in names}}
+
+
+def test_robustness_has_a_panel_a_corruption_and_a_line_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, list[float]]] = []
+    titles: list[str] = []
+    plot, title = Axes.plot, Axes.set_title
+
+    def spy_plot(self: Axes, y: Any, **kw: Any) -> Any:
+        seen.append((kw["label"], list(y)))
+        return plot(self, y, **kw)
+
+    def spy_title(self: Axes, text: str, **kw: Any) -> Any:
+        titles.append(text)
+        return title(self, text, **kw)
+
+    monkeypatch.setattr(Axes, "plot", spy_plot)
+    monkeypatch.setattr(Axes, "set_title", spy_title)
+    names = [f"corruption {i}" for i in range(7)]
+    robustness_png({"small": shaken(names), "large": shaken(names, 0.9)}, tmp_path / "r.png")
+    width, height = size(tmp_path / "r.png")
+    assert 1000 <= width <= 2000 and 400 <= height < width
+    assert titles == names
+    assert [name for name, _ in seen] == ["small", "large"] * 7
+    assert seen[1][1] == pytest.approx([90, 70, 60, 50, 40, 30])  # per cent, the clean ones first
+
+
+def test_explanation_has_a_row_a_face(tmp_path: Path) -> None:
+    face = Face((0, 0, 9, 9), probabilities={"angry": 0.2, "happy": 0.8})
+    crops, values = np.zeros((2, 48, 48), np.uint8), np.zeros((48, 48), np.float32)
+    values[30:40, 10:40] = 0.4
+    image = np.zeros((9, 9, 3), np.uint8)
+    explanation_png(Result(Frame(image), (face,), crops[:1]), [values], tmp_path / "e.png")
+    width, height = size(tmp_path / "e.png")
+    explanation_png(Result(Frame(image), (face, face), crops), [values, -values], tmp_path / "e.png")
+    assert size(tmp_path / "e.png")[0] == width and size(tmp_path / "e.png")[1] > 1.8 * height
+
+
 @pytest.mark.parametrize("step", ["savefig", "replace"])
 def test_a_failure_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
@@ -113,4 +207,11 @@ def test_errors_write_nothing(tmp_path: Path) -> None:
     for groups in [*bad, {"a": face, "b": face[:, :40]}]:
         with pytest.raises(DataError):
             montage(groups, path)
+    for models in ({}, {"a": shaken([])}, {"a": shaken(["noise"]), "b": shaken(["jpeg"])}):
+        with pytest.raises(DataError, match="same corruptions"):
+            robustness_png(models, path)
+    seen = Result(Frame(np.zeros((9, 9, 3), np.uint8)), (Face((0, 0, 9, 9), probabilities={"sad": 1.0}),), face)
+    for result, maps in ((seen, []), (Result(seen.frame), [])):
+        with pytest.raises(DataError, match="one map for each face"):
+            explanation_png(result, maps, path)
     assert list(tmp_path.iterdir()) == []

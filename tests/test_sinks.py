@@ -1,15 +1,22 @@
 """Sinks: what is written, and that nothing unfinished carries a final name."""
 
 import csv
+import importlib.util
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from mien.sinks import Crops, Csv, Images, Jsonl
-from mien.types import EMOTIONS, Face, Failure, Frame, Image, Result, Sink, SourceError
+from conftest import number, numbered
+from mien.sinks import Crops, Csv, Images, Jsonl, Parquet, Video
+from mien.sources import Video as Source
+from mien.types import EMOTIONS, ConfigError, Face, Failure, Frame, Image, Result, Sink, SourceError
 
 P = dict(zip(EMOTIONS, (0.02, 0.9, 0.01, 0.03, 0.04), strict=True))
 BAD = Failure("bad.png", "damaged; replace it", 2)
@@ -151,9 +158,161 @@ def test_crops_are_the_networks_own(tmp_path: Path) -> None:
     assert np.all(crop == 7)
 
 
+def test_frames_of_a_video_are_told_apart_by_their_numbers(tmp_path: Path) -> None:
+    with Images(tmp_path, plain) as sink:
+        for index in (0, 1, 25):
+            sink.write(Result(Frame(np.zeros((8, 10, 3), np.uint8), index, index / 25, "in/film.mp4")))
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["film.jpg", "film_000001.jpg", "film_000025.jpg"]
+
+
+def table(path: Path) -> list[dict[str, Any]]:
+    return pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()  # type: ignore[no-any-return]
+
+
+def test_parquet_is_the_table_of_csv_with_types(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    for sink in (Csv(tmp_path / "a.csv"), Parquet(tmp_path / "a.parquet", rows=2)):
+        sink.write(seen("\udcff.png", faces=2))
+        sink.write(seen(faces=0))
+        sink.write(Result(Frame(np.zeros((8, 10, 3), np.uint8)), (Face((1, 2, 3, 4), id=7),)))  # not classified
+        sink.fail(BAD)
+        sink.close()
+        sink.close()
+    found = table(tmp_path / "a.parquet")
+    for typed, text in zip(found, rows(tmp_path / "a.csv"), strict=True):
+        assert list(typed) == list(text)
+        for name, value in typed.items():
+            if value is None or isinstance(value, str):
+                assert (value or "") == text[name]
+            else:
+                assert value == pytest.approx(float(text[name]), abs=1e-6)
+    assert [row["uncertain"] for row in found] == [False, False, None, None, None]
+    assert [(row["x1"], row["id"], row["index"]) for row in found[-2:]] == [(1.0, 7, 0), (None, None, 2)]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.csv", "a.parquet"]
+
+
+def test_parquet_can_be_read_before_it_is_closed(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    sink = Parquet(tmp_path / "a.parquet", seconds=0.0)
+    part = tmp_path / "a.parquet.part"
+    for count in (1, 2, 3):
+        sink.write(seen(faces=0))
+        assert len(table(part)) == count
+    (part / "notes.txt").write_text("somebody else's")
+    sink.close()
+    assert len(table(tmp_path / "a.parquet")) == 3
+    assert [each.name for each in part.iterdir()] == ["notes.txt"]
+    with pytest.raises(SourceError, match="closed"):
+        sink.write(seen())
+
+
+def test_parquet_starts_anew_and_may_be_empty(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    old = Parquet(tmp_path / "a.parquet", seconds=0.0)
+    old.write(seen())  # and then it was killed
+    Parquet(tmp_path / "a.parquet").close()
+    assert table(tmp_path / "a.parquet") == []
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match=r"mien\[parquet\]"):
+        Parquet(tmp_path / "a.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_video_shows_what_was_drawn_at_its_time(tmp_path: Path) -> None:
+    with Video(tmp_path / "new/a.mp4", lambda result: numbered(10 + result.frame.index), fps=10.0) as sink:
+        for index in range(5):
+            sink.write(Result(Frame(numbered(index), index, index / 10)))
+        sink.fail(BAD)
+    items = [item for item in Source(tmp_path / "new/a.mp4") if isinstance(item, Frame)]
+    assert [(number(item.image), item.time) for item in items] == [(10 + k, pytest.approx(k / 10)) for k in range(5)]
+    assert [each.name for each in (tmp_path / "new").iterdir()] == ["a.mp4"]
+    with pytest.raises(SourceError, match="closed"):
+        sink.write(Result(Frame(numbered(0))))
+
+
+def test_video_spares_the_one_being_read_and_an_older_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"older")
+    with pytest.raises(ConfigError, match="another name"):
+        Video(path, plain, sound=path)
+
+    def interrupted() -> None:
+        with Video(path, plain) as sink:
+            sink.write(Result(Frame(numbered(3))))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
+    assert path.read_bytes() == b"older"
+    (frame,) = (item for item in Source(tmp_path / "a.part.mp4") if isinstance(item, Frame))
+    assert number(frame.image) == 3
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from conftest import numbered
+from mien.sinks import Csv, Jsonl, Parquet, Video
+from mien.types import EMOTIONS, Face, Frame, Result
+from mien.video import OpencvEncoder
+
+folder = Path(sys.argv[1])
+faces = (Face((1, 2, 30, 40), probabilities=dict.fromkeys(EMOTIONS, 0.2)),)
+sinks = [Jsonl(folder / "a.jsonl"), Csv(folder / "a.csv")]
+if "parquet" in sys.argv:
+    sinks.append(Parquet(folder / "a.parquet", seconds=0.0))
+if "video" in sys.argv:
+    sinks.append(Video(folder / "a.mp4", lambda result: result.frame.image))
+plain = OpencvEncoder(folder / "b.mkv")
+noise = np.random.default_rng(0).integers(0, 256, (30, 160, 3), np.uint8)  # FFmpeg writes 32 KiB at a time
+for index in range(100_000):
+    for sink in sinks:
+        sink.write(Result(Frame(numbered(index % 256), index, index / 30), faces))
+    image = numbered(index % 256)
+    image[-30:] = np.roll(noise, index, 1)
+    plain.write(image, index / 30)
+    print(index, flush=True)
+"""
+
+
+def test_what_was_written_can_be_read_after_kill(tmp_path: Path) -> None:
+    extras = [extra for extra, name in (("parquet", "pyarrow"), ("video", "av")) if importlib.util.find_spec(name)]
+    command = [sys.executable, "-c", WRITER, str(tmp_path), *extras]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as child:
+        assert child.stdout
+        while int(child.stdout.readline()) < 200:
+            pass
+        child.kill()
+    assert child.returncode in (-signal.SIGKILL, 1)
+    done = 200
+    lines = (tmp_path / "a.jsonl.part").read_text().splitlines(keepends=True)
+    whole = [json.loads(line) for line in lines if line.endswith("\n")]
+    assert [each["index"] for each in whole] == list(range(len(whole))) and len(whole) > done
+    assert [row["index"] for row in rows(tmp_path / "a.csv.part")][: done + 1] == [str(k) for k in range(done + 1)]
+    if "parquet" in extras:
+        found = table(tmp_path / "a.parquet.part")
+        assert [row["index"] for row in found] == list(range(len(found))) and len(found) > done
+    for name, at_least in [("a.part.mp4", done - 31)] * ("video" in extras) + [("b.part.mkv", done // 4)]:
+        frames = [item for item in Source(tmp_path / name) if isinstance(item, Frame)]
+        assert [number(item.image) for item in frames] == [k % 256 for k in range(len(frames))]
+        assert len(frames) >= at_least, name
+    names = {each.name for each in tmp_path.iterdir()}
+    assert not names & {"a.jsonl", "a.csv", "a.parquet", "a.mp4", "b.mkv"}
+
+
 def test_unwritable_places_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    makes = (lambda p: Jsonl(p / "x"), lambda p: Csv(p / "x"), lambda p: Images(p, plain), lambda p: Crops(p))
+    makes = (
+        lambda p: Jsonl(p / "x"),
+        lambda p: Csv(p / "x"),
+        lambda p: Video(p / "x.mp4", plain),
+        lambda p: Images(p, plain),
+        lambda p: Crops(p),
+    )
     for make in makes:
         with pytest.raises(SourceError, match="choose another place"):
             make(tmp_path / "file")
@@ -169,7 +328,13 @@ def test_a_picture_that_cannot_be_encoded_leaves_nothing(tmp_path: Path) -> None
 
 
 def test_all_are_sinks(tmp_path: Path) -> None:
-    sinks: list[Sink] = [Jsonl(tmp_path / "a"), Csv(tmp_path / "b"), Images(tmp_path, plain), Crops(tmp_path)]
+    sinks: list[Sink] = [
+        Jsonl(tmp_path / "a"),
+        Csv(tmp_path / "b"),
+        Video(tmp_path / "c.mp4", plain),
+        Images(tmp_path, plain),
+        Crops(tmp_path),
+    ]
     for sink in sinks:
         sink.fail(BAD)
         sink.close()

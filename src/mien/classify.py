@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mien.types import ConfigError, Floats, ModelError
 
 ASSETS = Path(__file__).parent / "assets"
-DEFAULT = "baseline"
+DEFAULT = "rep"
 _BATCH = 256
 _ADVICE = "give a file that `mien export` wrote"
 

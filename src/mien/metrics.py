@@ -42,6 +42,17 @@ class Report:
         brier: mean of the squared error summed over the classes, 0..2.
         ece: expected calibration error of the top probability, `BINS` equal-width bins.
         interval: (low, high), 95 % bootstrap interval of the accuracy.
+        intervals: the same of balanced_accuracy, macro_f1, nll and brier, by name.
+        temperature: by which the logits behind the probabilities were divided.
+        ece_before: `ece` of the probabilities without that temperature.
+        reliability: the bins of `ece` that hold items: low and high (edges), count, confidence (mean) and accuracy.
+        risk_coverage: `coverage` and `risk` of the most confident answers, at up to 100 points of the whole curve.
+        aurc: area under the whole risk-coverage curve, the mean error over all coverages.
+        uncertain_below: top probability below which an answer counts as uncertain.
+        answered: share of answers that are not uncertain.
+        answered_accuracy: share of right ones among them, or None when there is none.
+        index: sha256 of the sorted file names joined by newlines, so that others can tell whether they have the same
+            pictures; "" when not known.
     """
 
     name: str
@@ -56,10 +67,51 @@ class Report:
     brier: float
     ece: float
     interval: tuple[float, float]
+    intervals: dict[str, tuple[float, float]]
+    temperature: float
+    ece_before: float
+    reliability: list[dict[str, float]]
+    risk_coverage: dict[str, list[float]]
+    aurc: float
+    uncertain_below: float
+    answered: float
+    answered_accuracy: float | None
+    index: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain floats, strings and lists: safe for `json.dumps`."""
-        return {**asdict(self), "labels": list(self.labels), "interval": list(self.interval)}
+        intervals = {name: list(pair) for name, pair in self.intervals.items()}
+        lists = {"labels": list(self.labels), "interval": list(self.interval), "intervals": intervals}
+        return asdict(self) | lists
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two models on the same items. All shares are 0..1.
+
+    Attributes:
+        n: number of items.
+        accuracy: of the first model.
+        other: accuracy of the second.
+        difference: the first minus the second.
+        interval: (low, high), 95 % bootstrap interval of the difference; both models are resampled together.
+        only_first: items where only the first is right.
+        only_second: items where only the second is.
+        p: exact two-sided p value of `mcnemar`, which takes the items as independent, duplicates too.
+    """
+
+    n: int
+    accuracy: float
+    other: float
+    difference: float
+    interval: tuple[float, float]
+    only_first: int
+    only_second: int
+    p: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists: safe for `json.dumps`."""
+        return {**asdict(self), "interval": list(self.interval)}
 
 
 def evaluate(
@@ -70,6 +122,8 @@ def evaluate(
     groups: ArrayLike | None = None,
     bootstraps: int = 1000,
     seed: int = 0,
+    temperature: float = 1.0,
+    uncertain_below: float = 0.0,
 ) -> Report:
     """Every metric of the benchmark for one set of answers.
 
@@ -81,28 +135,36 @@ def evaluate(
         groups: int (N,), items of one number are duplicates and are resampled together; None: each item by itself.
         bootstraps: number of resamples, 1 or more.
         seed: of the bootstrap.
+        temperature: by which the logits behind the probabilities were divided, above 0.
+        uncertain_below: the model's threshold on the top probability, 0..1.
 
     Raises:
         DataError: nothing to evaluate, shapes or labels that do not fit, or rows that are not probabilities.
-        ConfigError: fewer than one bootstrap.
+        ConfigError: fewer than one bootstrap, or an impossible temperature.
     """
     p, t = _checked(probabilities, truth)
     if len(labels) != p.shape[1] or len(set(labels)) != len(labels):
         raise DataError(f"{len(labels)} labels for {p.shape[1]} columns: give one distinct name for each column")
-    if bootstraps < 1:
-        raise ConfigError(f"bootstraps is {bootstraps}: give 1 or more")
-    guess = p.argmax(axis=1)
+    guess, top = p.argmax(axis=1), p.max(axis=1)
+    right, sure = guess == t, top >= uncertain_below
+    before = p if temperature == 1 else apply_temperature(p, 1 / temperature if temperature else 0.0)
     confusion = np.zeros((len(labels), len(labels)), np.int64)
     np.add.at(confusion, (t, guess), 1)
     precision, recall, f1 = _scores(confusion)
-    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    support = confusion.sum(axis=1)
+    balanced, macro = _means(confusion[None])
+    losses = -_log(p)[np.arange(len(t)), t]
+    squares = ((p - np.eye(p.shape[1])[t]) ** 2).sum(axis=1)
+    sums = _resampled(np.column_stack([_cells(t, guess, len(labels)), losses, squares]), groups, bootstraps, seed)
+    intervals = _intervals(sums, len(labels))
+    coverage, risk = _curve(top, right)
     return Report(
         name=name,
         n=len(t),
         labels=tuple(labels),
-        accuracy=float((guess == t).mean()),
-        balanced_accuracy=float(recall[support > 0].mean()),
-        macro_f1=float(f1[(support + predicted) > 0].mean()),
+        accuracy=float(right.mean()),
+        balanced_accuracy=float(balanced[0]),
+        macro_f1=float(macro[0]),
         per_class={
             label: {
                 "precision": float(precision[i]),
@@ -113,10 +175,50 @@ def evaluate(
             for i, label in enumerate(labels)
         },
         confusion=confusion.tolist(),
-        nll=_nll(np.log(np.clip(p, np.finfo(np.float64).eps, 1.0)), t),
-        brier=float(((p - np.eye(p.shape[1])[t]) ** 2).sum(axis=1).mean()),
-        ece=_ece(p.max(axis=1), guess == t),
-        interval=_interval(guess == t, _group_numbers(groups, len(t)), bootstraps, seed),
+        nll=float(losses.mean()),
+        brier=float(squares.mean()),
+        ece=_ece(top, right),
+        interval=intervals.pop("accuracy"),
+        intervals=intervals,
+        temperature=temperature,
+        ece_before=_ece(before.max(axis=1), right),
+        reliability=_reliability(top, right),
+        risk_coverage=_thinned(coverage, risk),
+        aurc=float((np.diff(coverage, prepend=0.0) * risk).sum()),
+        uncertain_below=uncertain_below,
+        answered=float(sure.mean()),
+        answered_accuracy=float(right[sure].mean()) if sure.any() else None,
+    )
+
+
+def compare(
+    first: ArrayLike, second: ArrayLike, groups: ArrayLike | None = None, bootstraps: int = 1000, seed: int = 0
+) -> Comparison:
+    """Whether one model is more often right than another on the same items.
+
+    Args:
+        first: bool (N,), where the first model is right.
+        second: bool (N,), where the second is.
+        groups: int (N,), items of one number are duplicates and are resampled together; None: each item by itself.
+        bootstraps: number of resamples, 1 or more.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: empty, or of different shapes.
+        ConfigError: fewer than one bootstrap.
+    """
+    p = mcnemar(first, second)
+    a, b = np.asarray(first, np.bool_), np.asarray(second, np.bool_)
+    sums = _resampled(np.column_stack([a.astype(np.float64) - b, np.ones(len(a))]), groups, bootstraps, seed)
+    return Comparison(
+        n=len(a),
+        accuracy=float(a.mean()),
+        other=float(b.mean()),
+        difference=float((a.sum(dtype=np.int64) - b.sum(dtype=np.int64)) / len(a)),
+        interval=_spread(sums[:, 0] / sums[:, 1]),
+        only_first=int((a & ~b).sum()),
+        only_second=int((b & ~a).sum()),
+        p=p,
     )
 
 
@@ -135,11 +237,7 @@ def risk_coverage(probabilities: ArrayLike, truth: ArrayLike) -> tuple[Doubles, 
         DataError: as `evaluate`.
     """
     p, t = _checked(probabilities, truth)
-    top = p.max(axis=1)
-    order = np.argsort(-top, kind="stable")
-    wrong = np.cumsum((p.argmax(axis=1) != t)[order])
-    last = np.flatnonzero(np.append(np.diff(top[order]) != 0, True))
-    return (last + 1) / len(t), wrong[last] / (last + 1)
+    return _curve(p.max(axis=1), p.argmax(axis=1) == t)
 
 
 def fit_temperature(logits: ArrayLike, truth: ArrayLike) -> float:
@@ -273,10 +371,22 @@ def _checked(probabilities: ArrayLike, truth: ArrayLike) -> tuple[Doubles, Integ
     return p, t
 
 
-def _scores(confusion: Integers) -> tuple[Doubles, Doubles, Doubles]:
-    """Precision, recall and F1 of each class, float64 (C,), 0 where undefined."""
-    hit, support, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+def _scores(confusion: NDArray[Any]) -> tuple[Doubles, Doubles, Doubles]:
+    """Precision, recall and F1 of each class, float64 (..., C), 0 where undefined, of counts (..., C, C)."""
+    hit, support, predicted = np.diagonal(confusion, 0, -2, -1), confusion.sum(axis=-1), confusion.sum(axis=-2)
     return hit / np.maximum(predicted, 1), hit / np.maximum(support, 1), 2 * hit / np.maximum(support + predicted, 1)
+
+
+def _means(confusions: NDArray[Any]) -> tuple[Doubles, Doubles]:
+    """Balanced accuracy and macro-F1, float64 (B,), of counts (B, C, C), over the classes that occur."""
+    _, recall, f1 = _scores(confusions)
+    true, seen = confusions.sum(axis=-1) > 0, confusions.sum(axis=-1) + confusions.sum(axis=-2) > 0
+    return (recall * true).sum(axis=-1) / true.sum(axis=-1), (f1 * seen).sum(axis=-1) / seen.sum(axis=-1)
+
+
+def _log(p: Doubles) -> Doubles:
+    """Finite even where p is 0."""
+    return np.log(np.clip(p, np.finfo(np.float64).eps, 1.0))
 
 
 def _log_softmax(z: Doubles) -> Doubles:
@@ -289,29 +399,75 @@ def _nll(log_p: Doubles, truth: Integers) -> float:
     return float(-log_p[np.arange(len(truth)), truth].mean())
 
 
-def _ece(top: Doubles, correct: NDArray[np.bool_]) -> float:
-    """Mean |accuracy - confidence| over the bins (low, high], weighted by their items."""
-    bins = np.clip(np.ceil(top * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    return float(np.abs(np.bincount(bins, correct - top, BINS)).sum() / len(top))
+def _bins(top: Doubles) -> Integers:
+    """Bin of each top probability, 0..BINS-1; bin k is (k / BINS, (k + 1) / BINS]."""
+    return np.clip(np.ceil(top * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
-def _group_numbers(groups: ArrayLike | None, n: int) -> Integers:
-    """Group of each item, numbered from 0 without gaps: int64 (n,)."""
-    if groups is None:
-        return np.arange(n, dtype=np.int64)
-    g = np.asarray(groups)
-    if g.shape != (n,):
-        raise DataError(f"groups have shape {g.shape}: give ({n},), one number for each item")
-    return np.unique(g, return_inverse=True)[1].reshape(n).astype(np.int64)
+def _ece(top: Doubles, right: NDArray[np.bool_]) -> float:
+    """Mean |accuracy - confidence| over the bins, weighted by their items."""
+    return float(np.abs(np.bincount(_bins(top), right - top, BINS)).sum() / len(top))
 
 
-def _interval(correct: NDArray[np.bool_], groups: Integers, bootstraps: int, seed: int) -> tuple[float, float]:
-    """95 % percentile interval of the accuracy, whole groups resampled with replacement."""
-    hits, sizes = np.bincount(groups, correct), np.bincount(groups)
+def _reliability(top: Doubles, right: NDArray[np.bool_]) -> list[dict[str, float]]:
+    bins = _bins(top)
+    rows: list[dict[str, float]] = []
+    for k in np.unique(bins).tolist():
+        here = bins == k
+        means = {"confidence": float(top[here].mean()), "accuracy": float(right[here].mean())}
+        rows.append({"low": k / BINS, "high": (k + 1) / BINS, "count": int(here.sum()), **means})
+    return rows
+
+
+def _curve(top: Doubles, right: NDArray[np.bool_]) -> tuple[Doubles, Doubles]:
+    """Coverage and risk, float64 (K,), at each distinct top probability, the highest first."""
+    order = np.argsort(-top, kind="stable")
+    wrong = np.cumsum(~right[order])
+    last = np.flatnonzero(np.append(np.diff(top[order]) != 0, True))
+    return (last + 1) / len(top), wrong[last] / (last + 1)
+
+
+def _thinned(coverage: Doubles, risk: Doubles) -> dict[str, list[float]]:
+    """The points of the curve that first reach 1 %, 2 %, ... of the items."""
+    places = np.unique(np.searchsorted(coverage, np.arange(1, 101) / 100 - 1e-12))
+    return {"coverage": coverage[places].tolist(), "risk": risk[places].tolist()}
+
+
+def _resampled(values: Doubles, groups: ArrayLike | None, bootstraps: int, seed: int) -> Doubles:
+    """Sums of the columns of (n, K) values over resamples of whole groups with replacement: (bootstraps, K)."""
+    if bootstraps < 1:
+        raise ConfigError(f"bootstraps is {bootstraps}: give 1 or more")
+    g = np.arange(len(values)) if groups is None else np.asarray(groups)
+    if g.shape != values.shape[:1]:
+        raise DataError(f"groups have shape {g.shape}: give ({len(values)},), one number for each item")
+    numbers = np.unique(g, return_inverse=True)[1].reshape(len(values))
+    size = int(numbers.max()) + 1
+    sums = np.zeros((size, values.shape[1]))
+    np.add.at(sums, numbers, values)
     rng = np.random.default_rng(seed)
-    values = np.empty(bootstraps)
+    found = np.empty((bootstraps, values.shape[1]))
     for i in range(bootstraps):
-        pick = rng.integers(len(sizes), size=len(sizes))
-        values[i] = hits[pick].sum() / sizes[pick].sum()
+        found[i] = np.bincount(rng.integers(size, size=size), minlength=size) @ sums
+    return found
+
+
+def _cells(truth: Integers, guess: Integers, classes: int) -> Doubles:
+    """(n, C * C): 1 in the cell of the confusion matrix into which an item falls."""
+    cells: Doubles = np.eye(classes * classes)[truth * classes + guess]
+    return cells
+
+
+def _intervals(sums: Doubles, classes: int) -> dict[str, tuple[float, float]]:
+    """95 % intervals from resampled sums (B, C * C + 2): cells of the confusion matrix, losses, squared errors."""
+    drawn = sums[:, :-2].reshape(-1, classes, classes)
+    count = drawn.sum(axis=(1, 2))
+    balanced, macro = _means(drawn)
+    values = {"accuracy": np.trace(drawn, axis1=1, axis2=2) / count, "balanced_accuracy": balanced, "macro_f1": macro}
+    values |= {"nll": sums[:, -2] / count, "brier": sums[:, -1] / count}
+    return {name: _spread(each) for name, each in values.items()}
+
+
+def _spread(values: Doubles) -> tuple[float, float]:
+    """95 % percentile interval."""
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)

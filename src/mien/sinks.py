@@ -1,6 +1,11 @@
-"""Where results go: JSON lines, CSV, drawn pictures, face crops.
+"""Where results go: JSON lines, CSV, Parquet, annotated video, drawn pictures, face crops.
 
-Nothing half-written ever carries its final name: a file is written as `<name>.part` beside it and renamed when whole.
+Nothing half-written ever carries its final name: a file is written under a draft's name beside it and renamed when
+whole. A draft can be read after a crash, kill -9 included:
+    Jsonl, Csv: `<name>.part` holds every result (the system has each line before the next one is written);
+    Parquet: `<name>.part/` is a folder of whole Parquet files, which readers take as one table, up to some seconds ago;
+    Video: `<stem>.part.mp4` or `.mkv` plays, see mien.video.
+The next run into the same name replaces what an earlier one left.
 """
 
 from __future__ import annotations
@@ -9,40 +14,32 @@ import csv
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path, PurePath
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
 import cv2
 
-from mien.types import EMOTIONS, Face, Failure, Image, Result, SourceError
+from mien import video
+from mien.types import EMOTIONS, ConfigError, Face, Failure, Frame, Image, Result, SourceError
 
 
-class _TextFile:
-    """A text file under a temporary name until `close`; flushed after each write, so that a crash loses nothing."""
+class _File:
+    """A file under a draft's name until `close`."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._part = self.path.with_name(self.path.name + ".part")
-        try:
+        self._closed = False
+        with self._writing():
             if self.path.is_dir():
                 raise IsADirectoryError(21, "it is a folder")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # backslashreplace: a file name that is no valid UTF-8 must not end a batch
-            self._file = self._part.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
-
-    def _put(self, text: str) -> None:
-        if self._file.closed:
-            raise SourceError(f"{self.path}: already closed; write before closing, or open a new sink")
-        try:
-            self._file.write(text)
-            self._file.flush()
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
+            self._open()
 
     def close(self) -> None:
         """Give the file its final name, replacing an older one; calling it twice does no harm.
@@ -50,13 +47,12 @@ class _TextFile:
         Raises:
             SourceError: the file cannot be finished.
         """
-        if self._file.closed:
+        if self._closed:
             return
-        try:
-            self._file.close()
-            os.replace(self._part, self.path)
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
+        self._closed = True
+        with self._writing():
+            self._stop()
+            self._finish()
 
     def __enter__(self) -> Self:
         return self
@@ -66,8 +62,50 @@ class _TextFile:
     ) -> None:
         if kind is None:
             self.close()
-        else:  # an older complete file is worth more than this incomplete one, which stays to be looked at as .part
-            self._file.close()
+        elif not self._closed:  # an older complete file is worth more than this incomplete one, which stays as a draft
+            self._closed = True
+            with self._writing():
+                self._stop()
+
+    def _open(self) -> None:
+        """Start the draft, so that a place that cannot be written is known before the work begins."""
+        raise NotImplementedError
+
+    def _stop(self) -> None:
+        """Complete the draft, and leave it under its own name."""
+        raise NotImplementedError
+
+    def _finish(self) -> None:
+        """Give the complete draft its final name."""
+        os.replace(self._part, self.path)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SourceError(f"{self.path}: already closed; write before closing, or open a new sink")
+
+
+class _TextFile(_File):
+    """Flushed after each line, so that a crash loses nothing."""
+
+    def _open(self) -> None:
+        # backslashreplace: a file name that is no valid UTF-8 must not end a batch
+        self._file = self._part.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+
+    def _put(self, text: str) -> None:
+        self._check_open()
+        with self._writing():
+            self._file.write(text)
+            self._file.flush()
+
+    def _stop(self) -> None:
+        self._file.close()
 
 
 class Jsonl(_TextFile):
@@ -102,43 +140,133 @@ class Csv(_TextFile):
     def __init__(self, path: str | Path, labels: Sequence[str] = EMOTIONS) -> None:
         super().__init__(path)
         self._labels = tuple(labels)
-        fixed = [
-            "name",
-            "index",
-            "time",
-            "face",
-            "id",
-            "x1",
-            "y1",
-            "x2",
-            "y2",
-            "score",
-            "emotion",
-            "confidence",
-            "uncertain",
-        ]
-        self._columns = [*fixed, *self._labels, "error"]
-        self._writer = csv.DictWriter(_Lines(self._put), self._columns, restval="", lineterminator="\n")
+        columns = [*_COLUMNS, *self._labels, "error"]
+        self._writer = csv.DictWriter(_Lines(self._put), columns, restval="", lineterminator="\n")
         self._writer.writeheader()
 
     def write(self, result: Result) -> None:
         """Add a picture's faces."""
-        frame = result.frame
-        common = {"name": frame.name, "index": frame.index, "time": round(float(frame.time), 6)}
-        for row in [self._face(k, face) for k, face in enumerate(result.faces)] or [{}]:
-            self._writer.writerow({**common, **row})
+        for row in _rows(result, self._labels):
+            self._writer.writerow(row if "uncertain" not in row else row | {"uncertain": int(row["uncertain"])})
 
     def fail(self, failure: Failure) -> None:
         """Add an item that could not be read."""
         self._writer.writerow({"name": failure.name, "index": failure.index, "error": failure.reason})
 
-    def _face(self, k: int, face: Face) -> dict[str, Any]:
-        plain = face.to_dict()
-        row = {name: plain[name] for name in ("id", "score", "emotion")}
-        row |= dict(zip(("x1", "y1", "x2", "y2"), plain["box"], strict=True)) | {"face": k}
-        if plain["probabilities"]:  # before classification there is nothing to be sure or unsure of
-            row |= {"confidence": plain["confidence"], "uncertain": int(plain["uncertain"])}
-        return row | {name: plain["probabilities"].get(name, "") for name in self._labels}
+
+class Parquet(_File):
+    """The table of `Csv` with typed columns (`uncertain` is a boolean, what is empty there is null); needs PyArrow.
+
+    A Parquet file cannot be read before its end is written. So rows go to numbered files in the folder `<name>.part`,
+    each whole, and `close` joins them into one file, a row group each, with no more than one in memory.
+
+    Raises:
+        ConfigError: PyArrow is not installed.
+        SourceError: the path cannot be written.
+    """
+
+    def __init__(
+        self, path: str | Path, labels: Sequence[str] = EMOTIONS, seconds: float = 5.0, rows: int = 20_000
+    ) -> None:
+        """Start the draft.
+
+        Args:
+            path: of the file.
+            labels: a column of probabilities each.
+            seconds: rows are written out when so much time has passed since the last ones were: what a crash can lose.
+            rows: or when there are so many.
+        """
+        try:
+            import pyarrow as pa
+        except ModuleNotFoundError as error:
+            raise ConfigError("Parquet needs PyArrow; pip install 'mien[parquet]', or write CSV") from error
+        super().__init__(path)
+        self._labels = tuple(labels)
+        kinds = dict.fromkeys(("face", "id"), pa.int32()) | dict.fromkeys(("name", "emotion", "error"), pa.string())
+        kinds |= {"index": pa.int64(), "time": pa.float64(), "uncertain": pa.bool_()}
+        columns = (*_COLUMNS, *self._labels, "error")
+        self._schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in columns])
+        self._seconds, self._most = seconds, rows
+        self._rows: list[dict[str, Any]] = []
+        self._files = 0
+        self._saved = monotonic()
+
+    def write(self, result: Result) -> None:
+        """Add a picture's faces."""
+        self._add(_rows(result, self._labels))
+
+    def fail(self, failure: Failure) -> None:
+        """Add an item that could not be read."""
+        self._add([{"name": failure.name, "index": failure.index, "error": failure.reason}])
+
+    def _add(self, rows: list[dict[str, Any]]) -> None:
+        self._check_open()
+        self._rows += rows
+        if len(self._rows) >= self._most or monotonic() - self._saved >= self._seconds:
+            with self._writing():
+                self._save()
+
+    def _open(self) -> None:
+        self._part.mkdir(exist_ok=True)
+        self._clear()
+
+    def _save(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        draft = self._part / f".{self._files:06d}"  # a name that readers of folders pass over
+        # a name that is no valid UTF-8 is written as in the text files
+        safe = [
+            {k: v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else v for k, v in row.items()}
+            for row in self._rows
+        ]
+        pq.write_table(pa.Table.from_pylist(safe, self._schema), draft)
+        os.replace(draft, self._part / f"{self._files:06d}.parquet")
+        self._files += 1
+        self._rows.clear()
+        self._saved = monotonic()
+
+    def _stop(self) -> None:
+        if self._rows or self._files == 0:
+            self._save()
+
+    def _finish(self) -> None:
+        import pyarrow.parquet as pq
+
+        whole = self._part / ".whole"
+        with pq.ParquetWriter(whole, self._schema) as writer:
+            for k in range(self._files):
+                writer.write_table(pq.read_table(self._part / f"{k:06d}.parquet"))
+        os.replace(whole, self.path)
+        self._clear()
+        with suppress(OSError):  # somebody else's files are in it
+            self._part.rmdir()
+
+    def _clear(self) -> None:
+        for each in self._part.iterdir():
+            if re.fullmatch(r"\d{6}\.parquet|\.\d{6}|\.whole", each.name):
+                each.unlink()
+
+
+_BOX = ("x1", "y1", "x2", "y2")
+_COLUMNS = ("name", "index", "time", "face", "id", *_BOX, "score", "emotion", "confidence", "uncertain")
+
+
+def _rows(result: Result, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """A result as rows of a table, one a face and at least one; what is not known is left out."""
+    frame = result.frame
+    common = {"name": frame.name, "index": frame.index, "time": round(float(frame.time), 6)}
+    return [common | _columns(k, face, labels) for k, face in enumerate(result.faces)] or [common]
+
+
+def _columns(k: int, face: Face, labels: Sequence[str]) -> dict[str, Any]:
+    plain = face.to_dict()
+    row = {name: plain[name] for name in ("id", "score", "emotion")}
+    row |= dict(zip(_BOX, plain["box"], strict=True)) | {"face": k}
+    probabilities = plain["probabilities"]
+    if probabilities:  # before classification there is nothing to be sure or unsure of
+        row |= {"confidence": plain["confidence"], "uncertain": plain["uncertain"]}
+    return row | {name: probabilities[name] for name in labels if name in probabilities}
 
 
 class _Lines:
@@ -148,12 +276,60 @@ class _Lines:
         self.write = put
 
 
+class Video(_File):
+    """An annotated video, each frame at its own time; H.264 that browsers play, and sound, with PyAV (`mien.video`).
+
+    Args:
+        path: its suffix chooses the kind: .mp4, .m4v, .mov, .mkv or, with PyAV, .webm.
+        draw: turns a result into a uint8 BGR picture; usually `mien.draw.draw`. The first one's size is the video's.
+        fps: nominal rate. Without PyAV the rate is constant: frames are repeated or left out to keep the time.
+        sound: the video that is being watched, to take its sound from; without PyAV there is none.
+
+    Raises:
+        ConfigError: another suffix.
+        SourceError: the path cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        draw: Callable[[Result], Image],
+        fps: float = 30.0,
+        sound: str | Path | None = None,
+    ) -> None:
+        self._encoder = video.encoder(Path(path), fps)
+        self._draw = draw
+        self._sound = None if sound is None else Path(sound)
+        if self._sound and self._sound.exists() and Path(path).exists() and self._sound.samefile(path):
+            raise ConfigError(f"{path}: that is the video being read; give the new one another name")
+        super().__init__(path)
+
+    def write(self, result: Result) -> None:
+        """Add a frame."""
+        self._check_open()
+        with self._writing():
+            self._encoder.write(self._draw(result), result.frame.time)
+
+    def fail(self, failure: Failure) -> None:
+        """A frame that could not be read is not shown; the one before it stays longer."""
+
+    def _open(self) -> None:
+        self._encoder.part.touch()
+
+    def _stop(self) -> None:
+        self._encoder.stop()
+
+    def _finish(self) -> None:
+        self._encoder.finish(self._sound)
+
+
 class _Folder:
     """A folder of pictures, each written whole or not at all."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._taken: set[str] = set()
+        self._names: set[str] = set()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -173,12 +349,19 @@ class _Folder:
     ) -> None:
         self.close()
 
-    def _stem(self, name: str) -> str:
-        """A stem that no earlier picture of this run has: the file's own, else with its folder's name, else counted."""
+    def _stem(self, frame: Frame) -> str:
+        """A stem that no earlier picture of this run has: the file's own, else with its folder's name, else counted.
+
+        The second frame of a video, and each later one, has its number.
+        """
+        name = frame.name
         path = PurePath(name)
         stem = _clean(path.stem) or "picture"
         if name and Path(name).parent.resolve() == self.folder.resolve():
             stem += "_mien"  # never write over the pictures that are being read
+        if name and name in self._names:
+            stem += f"_{frame.index:06d}"
+        self._names.add(name)
         parent = _clean(path.parent.name)
         first = [stem, f"{parent}_{stem}"] if parent else [stem]
         wanted = chain(first, (f"{stem}_{k}" for k in count(2)))
@@ -215,7 +398,7 @@ class Images(_Folder):
 
     def write(self, result: Result) -> None:
         """Draw and save one picture."""
-        self._save(self._stem(result.frame.name) + ".jpg", self._draw(result))
+        self._save(self._stem(result.frame) + ".jpg", self._draw(result))
 
 
 class Crops(_Folder):
@@ -227,7 +410,7 @@ class Crops(_Folder):
 
     def write(self, result: Result) -> None:
         """Save the crops of one picture; without faces nothing is written."""
-        stem = self._stem(result.frame.name)
+        stem = self._stem(result.frame)
         for k, (face, crop) in enumerate(zip(result.faces, result.crops, strict=False)):
             self._save(f"{stem}_{k}_{_clean(face.emotion) or 'face'}.png", crop)
 

@@ -1,21 +1,30 @@
-"""Where pictures come from: files, folders, globs and arrays become a stream of frames."""
+"""Where pictures come from: files, folders, globs, arrays and videos become a stream of frames."""
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien import video
 from mien.image import decode, to_bgr
 from mien.types import Failure, Frame, SourceError
 
-PICTURES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"})
-VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
+PICTURES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
+)
+VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp", ".flv"})
+
+_BOXES = frozenset(b"ftyp moov mdat free skip wide moof mfra sidx styp uuid meta udta pnot".split())  # of MP4 and MOV
+_TRIES = 250  # packets, about ten seconds, that may be damaged before a video counts as ended
 
 Item = str | Path | NDArray[Any]
 Source = Item | Sequence[Item]
@@ -49,6 +58,148 @@ def frames(source: Source) -> Iterator[Frame | Failure]:
         for found in _found(item):
             yield _read(found, index, position)
             index += 1
+
+
+class Video:
+    """A video file, read whole and in order, or pictures shown one after the other.
+
+    Iterating gives a Frame (uint8 BGR, upright: a phone's rotation is applied) for each frame and a Failure where
+    frames are missing: after a damaged stretch, for a picture that cannot be read, and at the end of a file that is cut
+    short. `time` is the frame's own in the container, variable rate or not, with the first frame's as 0. (OpenCV's
+    times were compared with PyAV's on MP4, MOV, MKV, WebM and TS files with B-frames, edit lists, late starts and
+    variable rates: equal to the last digit. Only AVI, which stores no times, needs the correction made here.)
+
+    It may be iterated again, and gives all frames once more.
+
+    Attributes:
+        name: the source, to show to a person.
+        fps: nominal frames a second; of a variable rate the mean.
+        total: about how many frames there are (an estimate for MKV, WebM and TS), or None if unknown.
+    """
+
+    def __init__(self, source: str | Path, fps: float = 25.0) -> None:
+        """Look at the source.
+
+        Args:
+            source: a video file, its http(s) URL, or pictures: a folder, a glob or a pattern such as
+                `frames/%04d.png`, in the order of the numbers in their names.
+            fps: frames a second for pictures; a file has its own.
+
+        Raises:
+            SourceError: not there, or not a video that can be read.
+        """
+        self.name = video.shown(source)
+        self.total: int | None
+        self._is_url = "://" in str(source)
+        self._where = str(source) if self._is_url else str(Path(source).absolute())
+        self._pictures = [] if self._is_url else _sequence(source)
+        if self._pictures:
+            self.fps, self.total = fps, len(self._pictures)
+            return
+        capture = self._open()
+        rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        capture.release()
+        self.fps = rate if 0.0 < rate <= 1000.0 else 30.0
+        self.total = int(count) if 0 < count < 1e9 else None
+
+    def __iter__(self) -> Iterator[Frame | Failure]:
+        if not self._pictures:
+            yield from self._read()
+        for item in frames(self._pictures):
+            yield replace(item, time=item.index / self.fps) if isinstance(item, Frame) else item
+
+    def _open(self) -> cv2.VideoCapture:
+        capture = video.capture(self._where)
+        if capture.isOpened():
+            return capture
+        if self._is_url:
+            raise SourceError(f"{self.name}: no video can be opened there; check the address and the network")
+        if _cut_short(Path(self._where)):
+            raise SourceError(f"{self.name}: the file is cut short before its index; copy or download it again")
+        raise SourceError(f"{self.name}: not a video that can be read; use an intact mp4, mov, mkv, webm or avi file")
+
+    def _read(self) -> Iterator[Frame | Failure]:
+        capture, index, start, time, bad = self._open(), 0, 0.0, 0.0, 0
+        tries = 1 if self._is_url else _TRIES
+        try:
+            while bad < tries:
+                there, image = capture.read()
+                if not there:
+                    bad += 1  # the end, or a packet that cannot be decoded: then the next may be whole again
+                    continue
+                now = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                start = start if index else now
+                now -= start
+                if index and now <= time:  # wrong; half a step on leaves room for the next one, which may be right
+                    now = time + 0.5 / self.fps
+                if bad:
+                    reason = f"{self.name}: damaged after {time:.2f} s; frames are missing there"
+                    yield Failure(self.name, reason, index)
+                yield Frame(to_bgr(image, self.name), index, now, self.name)
+                index, time, bad = index + 1, now, 0
+        finally:
+            capture.release()
+        if reason := self._short(index, time):
+            yield Failure(self.name, f"{self.name}: {reason}; copy or download it again", index)
+
+    def _short(self, count: int, time: float) -> str:
+        """What is missing at the end, or ""."""
+        total = self.total or 0
+        if not self._is_url and count < total and _cut_short(Path(self._where)):
+            return f"the file is cut short; it ends after {count} frames, at {time:.2f} s"
+        # these containers count their frames, those included that an editor cut off at the ends; others only estimate
+        if count < 0.8 * total and Path(self.name).suffix.lower() in (".mp4", ".mov", ".m4v", ".3gp", ".avi"):
+            return f"damaged; only {count} of {total} frames can be read, up to {time:.2f} s"
+        return "" if count else "no frame can be read"
+
+
+def _sequence(source: str | Path) -> list[Path]:
+    """The pictures that a folder, glob or pattern stands for, in the order of their numbers; [] for a video file."""
+    path = Path(source)
+    if re.search(r"%0?\d*d", path.name) and not path.exists():
+        wanted = re.compile(r"\d+".join(map(re.escape, re.split(r"%0?\d*d", path.name))))
+        found = [
+            each for each in _expand_one(path.parent) if wanted.fullmatch(each.name) and each.parent == path.parent
+        ]
+    else:
+        found = _expand_one(source)
+        if found == [path] and path.suffix.lower() not in PICTURES:
+            return []
+        found = [each for each in found if each.suffix.lower() in PICTURES]
+    if not found:
+        raise SourceError(f"{source}: no pictures there; give one video, or a folder, glob or pattern of pictures")
+    return sorted(found, key=lambda each: [int(k) if k.isdigit() else k for k in re.split(r"(\d+)", str(each))])
+
+
+def _cut_short(path: Path) -> bool:
+    """Whether the lengths that a file gives of itself reach past its end: boxes of MP4, chunks of AVI, Matroska."""
+    size, at = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while at + 8 <= size:
+            file.seek(at)
+            length = _length(file.read(64))
+            if length == 0:  # to the end of the file, or nothing that is known
+                return False
+            at += length
+    return at > size
+
+
+def _length(head: bytes) -> int:
+    """Bytes of the box, chunk or Matroska segment that begins so; 0 when unknown."""
+    if head[:4] == b"RIFF":
+        length = int.from_bytes(head[4:8], "little")
+        return length + 8 if length else 0  # 0: written by a program that was stopped
+    if (
+        head[:4] == b"\x1aE\xdf\xa3"
+    ):  # Matroska: a header, its length in one byte, then the segment, its length in seven
+        start = 5 + (head[4] & 0x7F)
+        length = int.from_bytes(head[start + 5 : start + 12], "big")
+        known = head[start : start + 5] == b"\x18\x53\x80\x67\x01" and length < 2**56 - 1  # all ones: being written
+        return start + 12 + length if known else 0
+    length = int.from_bytes(head[:4], "big")
+    if head[4:8] not in _BOXES or length == 0:
+        return 0
+    return int.from_bytes(head[8:16], "big") if length == 1 else max(length, 8)
 
 
 def _expand_one(source: str | Path) -> list[Path]:
@@ -109,7 +260,9 @@ def _read(item: Any, index: int, position: int) -> Frame | Failure:
         if not isinstance(item, Path):
             return Failure(name, f"a {type(item).__name__} is no source; give a path or a numpy array", index)
         if item.suffix.lower() in VIDEOS:
-            return Failure(name, f"{name}: video is not supported yet by this version; give pictures", index)
+            return Failure(
+                name, f"{name}: a video, where pictures are read; give it to sources.Video or mien video", index
+            )
         return Frame(decode(item.read_bytes(), name), index, 0.0, name)
     except SourceError as error:
         return Failure(name, str(error), index)

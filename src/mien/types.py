@@ -88,6 +88,8 @@ class Face:
         probabilities: name of the emotion -> probability; empty before classification.
         uncertain_below: the model's threshold; a top probability below it makes the face `uncertain`.
         id: number of the person within a video, or None.
+        label: the emotion to show where it need not be the most probable one (a tracker holds on to it), or "".
+        unsure: whether the face counts as `uncertain`, where its threshold alone does not decide, or None.
     """
 
     box: tuple[float, float, float, float]
@@ -96,21 +98,25 @@ class Face:
     probabilities: Mapping[str, float] = field(default_factory=dict)
     uncertain_below: float = 0.0
     id: int | None = None
+    label: str = ""
+    unsure: bool | None = None
 
     @property
     def emotion(self) -> str:
-        """Name of the most probable emotion, or "" before classification."""
-        return max(self.probabilities, key=self.probabilities.__getitem__) if self.probabilities else ""
+        """`label`, or without one the name of the most probable emotion, or "" before classification."""
+        return self.label or max(self.probabilities, key=self.probabilities.__getitem__, default="")
 
     @property
     def confidence(self) -> float:
         """Probability of `emotion`, 0..1; 0 before classification."""
-        return max(self.probabilities.values(), default=0.0)
+        return self.probabilities.get(self.emotion, 0.0)
 
     @property
     def uncertain(self) -> bool:
-        """Whether the top probability lies below the model's threshold."""
-        return bool(self.probabilities) and self.confidence < self.uncertain_below
+        """`unsure`, or without it whether the top probability lies below the model's threshold."""
+        if self.unsure is not None:
+            return self.unsure
+        return bool(self.probabilities) and max(self.probabilities.values()) < self.uncertain_below
 
     def to_dict(self) -> dict[str, Any]:
         """Plain floats, strings and lists: safe for `json.dumps`."""

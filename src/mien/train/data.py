@@ -11,7 +11,7 @@ import hashlib
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -90,11 +90,11 @@ def load(path: Path | str, classes: int = 5, votes: Path | str | None = None, dr
         DataError: a missing, truncated or foreign file, an unknown class, an image of another size.
     """
     if classes not in (5, 7):
-        raise DataError(f"classes must be 5 or 7, got {classes}")
+        raise DataError(f"classes must be 5 or 7, got {classes}; FER2013's own labels have no others")
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path} does not exist; give fer2013.zip, its unpacked folder or fer2013.csv")
-    faces = _cached(path)
+    faces = cached(path, "fer2013", _read)
     if votes is not None:
         faces = replace(faces, votes=_read_votes(Path(votes), faces.names))
     if drop_leaks:
@@ -131,24 +131,26 @@ def ferplus_targets(faces: Faces) -> NDArray[np.int64]:
     return np.where(majority, places[best], -1).astype(np.int64)
 
 
-def _cached(path: Path) -> Faces:
+def cached(path: Path, kind: str, read: Callable[[Path], Faces]) -> Faces:
+    """What `read(path)` gives, from the cache where it is there; `kind` tells apart readings of the same source."""
     folder = Path(os.environ.get("MIEN_CACHE") or path.parent)
-    cache = folder / f".mien-{path.stem}-{_key(path)}.npz"
+    cache = folder / f".mien-{path.stem}-{_key(path, kind)}.npz"
     if cache.exists():
         try:
             with cache.open("rb") as stream, np.load(stream, allow_pickle=False) as packed:
-                return Faces(packed["images"], packed["targets"], packed["splits"], packed["names"], EMOTIONS7)
+                labels = tuple(packed["labels"].tolist())
+                return Faces(packed["images"], packed["targets"], packed["splits"], packed["names"], labels)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             pass  # a damaged cache is only a cache: read the source again
-    faces = _read(path)
+    faces = read(path)
     with suppress(OSError):  # a read-only place costs only time
         _write(cache, faces)
     return faces
 
 
-def _key(path: Path) -> str:
+def _key(path: Path, kind: str) -> str:
     """Names the content: every byte of a file; names, sizes and times of a folder's files."""
-    digest = hashlib.sha256(b"1")
+    digest = hashlib.sha256(f"2 {kind}".encode())
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             stat = file.stat()
@@ -165,7 +167,10 @@ def _write(cache: Path, faces: Faces) -> None:
     handle, name = tempfile.mkstemp(dir=cache.parent, suffix=".npz")
     try:
         with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, images=faces.images, targets=faces.targets, splits=faces.splits, names=faces.names)
+            np.savez(
+                stream, images=faces.images, targets=faces.targets, splits=faces.splits, names=faces.names,
+                labels=np.array(faces.labels),
+            )  # fmt: skip
         os.replace(name, cache)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -262,14 +267,14 @@ def _read_votes(path: Path, names: NDArray[np.str_]) -> NDArray[np.int16]:
 def views(path: Path | str, votes: Path | str | None, split: str = "PrivateTest") -> dict[str, Faces]:
     """The four views of the protocol on one split, five classes.
 
-    T1: all images, FER2013 labels. T2: T1 without images that have an exact twin anywhere else in FER2013. T3: images
+    T1: all images, FER2013 labels. T2: T1 without images that have an exact twin in another split. T3: images
     whose FER+ votes have a strict majority for one of the five classes, with that label. T4: where T1 and T3 agree.
     T3 and T4 are left out when there are no votes.
     """
     everything = load(path, classes=7, votes=votes, drop_leaks=False)
     groups = everything.groups()
-    alone = np.bincount(groups)[groups] == 1
     here = everything.splits == SPLITS.index(split)
+    alone = ~np.isin(groups, groups[~here])
     found = {
         "T1": everything.take(here).with_labels(EMOTIONS),
         "T2": everything.take(here & alone).with_labels(EMOTIONS),

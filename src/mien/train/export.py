@@ -66,6 +66,7 @@ def export(checkpoint: Path, path: Path, version: str, temperature: float = 1.0,
     )  # fmt: skip
     assert program is not None
     graph = program.model_proto
+    source = meta.get("source", "FER2013")
     facts = {
         "name": meta["config"]["name"],
         "version": version,
@@ -75,8 +76,8 @@ def export(checkpoint: Path, path: Path, version: str, temperature: float = 1.0,
         "temperature": temperature,
         "uncertain_below": uncertain_below,
         "recipe": meta["config"],
-        "data": {"source": "FER2013", "train": meta["train"], "valid": meta["valid"], "epoch": meta["epoch"]},
-        "license": "MIT (code and weights); trained on FER2013, whose images keep their own terms",
+        "data": {"source": source, "train": meta["train"], "valid": meta["valid"], "epoch": meta["epoch"]},
+        "license": f"MIT (code and weights); trained on {source}, whose images keep their own terms",
     }
     _write(graph, path, facts)
     return path

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, one_hot
 
+from mien.classify import ASSETS
 from mien.classify import model as shipped
 from mien.train import data, models
 from mien.train.augment import augment, mix
@@ -47,14 +48,23 @@ class State:
 
 
 def fit(
-    config: TrainConfig, faces: data.Faces, out: Path, resume: bool = False, progress: Progress | None = None
-) -> Path:
+    config: TrainConfig, faces: data.Faces, out: Path, resume: bool = False, progress: Progress | None = None,
+    source: str = "FER2013",
+) -> Path:  # fmt: skip
     """Train, and keep the epoch that is best on PublicTest.
 
     `out` receives `last.safetensors` (everything that `resume` needs, replaced after each epoch), `best.safetensors`
     (weights only), `log.csv` and `config.json`. A run that was cut off and resumed gives the same weights as one that
     ran through, because order, augmentation and dropout are seeded by the epoch. Stages that have not begun may differ
     from the recipe that the run was started with.
+
+    Args:
+        config: the recipe.
+        faces: with the splits Training and PublicTest.
+        out: folder of the run.
+        resume: go on with the run in `out`.
+        progress: told after each step.
+        source: name of the data, for the model file.
 
     Returns:
         Path of the best checkpoint.
@@ -69,8 +79,11 @@ def fit(
         raise DataError(
             f"{len(train)} training and {len(valid)} PublicTest images: too few for batches of {config.batch}"
         )
-    mean, std = data.statistics(train)
+    start_from = load(_checkpoint(config.init)) if config.init else None
+    # Weights that go on learning keep the normalisation that they learned with.
+    mean, std = (start_from[1]["mean"], start_from[1]["std"]) if start_from else data.statistics(train)
     facts = {"mean": mean, "std": std, "labels": list(train.labels), "train": len(train), "valid": len(valid)}
+    facts["source"] = source
     lessons = _lessons(config, train, fabric.device)
     valid_images, valid_targets = _tensors(valid, fabric.device)
     last, best = out / "last.safetensors", out / "best.safetensors"
@@ -82,6 +95,9 @@ def fit(
         number, stage, within = schedule[epoch]
         if within == 0:
             state = _enter(config, stage, state, facts, epoch, fabric)
+            if epoch == 0 and start_from:
+                for model in (state.model, state.average):
+                    models.adopt(start_from[0], start_from[1]["labels"], model, facts["labels"])
         began = time.perf_counter()
         lr, loss, accuracy = _epoch(config, stage, within, epoch, state, lessons, mean, std, fabric, progress)
         val_loss, val_accuracy = validate(state.average, valid_images, valid_targets, mean, std, stage.size)
@@ -94,6 +110,11 @@ def fit(
             save(best, state.average.state_dict(), {"config": config.to_dict(), **facts, "epoch": epoch + 1})
         _save_state(last, config, facts, state)
     return best
+
+
+def _checkpoint(name: str) -> Path:
+    path = Path(name)
+    return path if path.suffix == ".safetensors" else ASSETS / f"{name}.safetensors"
 
 
 def _precision(config: TrainConfig) -> str:

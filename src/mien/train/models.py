@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -193,6 +193,39 @@ def grow(small: dict[str, Tensor], large: nn.Module) -> None:
             target[: value.shape[0], value.shape[1] :] = 0
         target[tuple(slice(n) for n in value.shape)] = value
     large.load_state_dict(state)
+
+
+@torch.no_grad()
+def adopt(tensors: dict[str, Tensor], old: Sequence[str], model: nn.Module, new: Sequence[str]) -> None:
+    """Start a network from another one's weights, its last layer by the names of the classes.
+
+    A class that the other network does not know keeps its fresh row, a class that it alone knows is dropped.
+
+    Args:
+        tensors: the other network's state; a head for training only is left out.
+        old: its labels.
+        model: the same kind of network, changed in place.
+        new: our labels.
+
+    Raises:
+        ConfigError: the networks differ in more than the last layer.
+    """
+    state = model.state_dict()
+    last = [name for name in state if name.startswith("head.")][-2:]
+    pairs = [(new.index(label), old.index(label)) for label in new if label in old]
+    for name in state:
+        if name.startswith("auxiliary."):
+            continue
+        value = tensors.get(name)
+        fits = value is not None and value.shape[name in last :] == state[name].shape[name in last :]
+        if value is None or not fits:
+            raise ConfigError(f"the weights to start from are of another network ({name} does not fit)")
+        if name in last:
+            for here, there in pairs:
+                state[name][here] = value[there]
+        else:
+            state[name].copy_(value)
+    model.load_state_dict(state)
 
 
 def parameters(model: nn.Module) -> int:
