@@ -86,10 +86,12 @@ def test_rep_folds_into_plain_convolutions_of_the_same_function() -> None:
                 nn.init.uniform_(tensor, 0.5, 1.5)
     net.eval()
     images = torch.randn(4, 1, 48, 48)
-    fused = net.fused()
-    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fused.modules())
-    with torch.no_grad():
-        torch.testing.assert_close(fused(images), net(images), rtol=1e-4, atol=1e-4)
+    for fold in (True, False):
+        fused = net.fused(fold)
+        assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fused.modules())
+        assert any(isinstance(layer, models.Fused) and layer.adds for layer in fused.modules()) is not fold
+        with torch.no_grad():
+            torch.testing.assert_close(fused(images), net(images), rtol=1e-4, atol=1e-4)
 
 
 def test_rep_stays_within_its_budget_and_stride_16() -> None:

@@ -6,7 +6,8 @@
 ['happy']
 """
 
-from mien.pipeline import Pipeline, load
+from typing import TYPE_CHECKING, Any
+
 from mien.types import (
     EMOTIONS,
     ConfigError,
@@ -19,6 +20,9 @@ from mien.types import (
     Result,
     SourceError,
 )
+
+if TYPE_CHECKING:
+    from mien.pipeline import Pipeline, load
 
 __version__ = "0.1.0"
 
@@ -37,3 +41,12 @@ __all__ = [
     "__version__",
     "load",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the pipeline when it is first asked for: `mien doctor` must start where OpenCV does not."""
+    if name in ("Pipeline", "load"):
+        from mien import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module 'mien' has no attribute {name!r}")

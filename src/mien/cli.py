@@ -273,7 +273,9 @@ def report(
         data=data.name,
         split=split,
         reports={view: each.report() for view, each in answers.items()},
-        mistakes=report_page.mistakes(faces.images, faces.names, faces.targets, main.probabilities, faces.labels),
+        mistakes=report_page.mistakes(
+            faces.images, faces.names.tolist(), faces.targets, main.probabilities, faces.labels
+        ),
         counts=found.counts,
         remarks=found.remarks(),
         metadata={"sha256": classifier.sha256, **classifier.metadata},

@@ -173,7 +173,7 @@ class Mtcnn:
         return both[:, :5], both[:, 5:].reshape(-1, 5, 2)
 
 
-_DETECTORS: dict[str, Callable[[], Detector]] = {"yunet": YuNet, "haar": Haar, "mtcnn": Mtcnn}
+DETECTORS: dict[str, Callable[[], Detector]] = {"yunet": YuNet, "haar": Haar, "mtcnn": Mtcnn}
 
 
 def detector(name: str) -> Detector:
@@ -186,9 +186,9 @@ def detector(name: str) -> Detector:
         ConfigError: no such detector.
         ModelError: its weights cannot be loaded.
     """
-    if name not in _DETECTORS:
-        raise ConfigError(f"no detector named {name!r}; choose one of {', '.join(_DETECTORS)}")
-    return _DETECTORS[name]()
+    if name not in DETECTORS:
+        raise ConfigError(f"no detector named {name!r}; choose one of {', '.join(DETECTORS)}")
+    return DETECTORS[name]()
 
 
 def _asset(name: str) -> Path:

@@ -173,6 +173,8 @@ def _sequence(source: str | Path) -> list[Path]:
 
 def _cut_short(path: Path) -> bool:
     """Whether the lengths that a file gives of itself reach past its end: boxes of MP4, chunks of AVI, Matroska."""
+    if not path.is_file():  # deleted since it was opened
+        return False
     size, at = path.stat().st_size, 0
     with path.open("rb") as file:
         while at + 8 <= size:

@@ -6,6 +6,8 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +54,23 @@ def load_network(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
     return model.eval(), meta
 
 
-def export(checkpoint: Path, path: Path, version: str, temperature: float = 1.0, uncertain_below: float = 0.0) -> Path:
-    """Write the fp32 ONNX file of a checkpoint, with the metadata of the model file's contract."""
+def export(
+    checkpoint: Path, path: Path, version: str, temperature: float = 1.0, uncertain_below: float = 0.0,
+    fold: bool = True,
+) -> Path:  # fmt: skip
+    """Write the fp32 ONNX file of a checkpoint, with the metadata of the model file's contract.
+
+    Args:
+        checkpoint: from a run.
+        path: of the file.
+        version: of the package.
+        temperature: see `Deployed`.
+        uncertain_below: top probability below which an answer counts as uncertain.
+        fold: fold a residual addition into its convolution: the same function, fewer operations.
+    """
     model, meta = load_network(checkpoint)
     if isinstance(model, models.Rep):
-        model = model.fused()
+        model = model.fused(fold)
     deployed = Deployed(model, meta["mean"], meta["std"], temperature).eval()
     crops = torch.zeros(2, 48, 48, dtype=torch.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,16 +120,19 @@ def ship(checkpoint: Path, folder: Path, faces: data.Faces, version: str) -> tup
     full, small = folder / f"{name}-fp32.onnx", folder / f"{name}.onnx"
     train, valid = faces.split("Training"), faces.split("PublicTest")
     sample = train.images[:: max(1, len(train) // 512)][:512]
-    quantise(export(checkpoint, full, version), small, sample)
+    quantise(export(checkpoint, full, version, fold=False), small, sample)
     raw = np.log(np.clip(OnnxClassifier(small)(valid.images), 1e-12, 1))
     temperature = fit_temperature(raw, valid.targets)
     threshold = reliable_from(apply_temperature(np.exp(raw), temperature), valid.targets, RELIABLE)
-    export(checkpoint, full, version, round(temperature, 4), round(threshold, 4))
-    return full, quantise(full, small, sample)
+    fitted = (round(temperature, 4), round(threshold, 4))
+    # A folded addition is a spike in the middle of each kernel that takes the range of the seven bits: 0.4 points on
+    # PublicTest. Only the fp32 file is folded.
+    quantise(export(checkpoint, full, version, *fitted, fold=False), small, sample)
+    return export(checkpoint, full, version, *fitted), small
 
 
 def quantise(source: Path, path: Path, crops: NDArray[np.uint8]) -> Path:
-    """Static int8 (QDQ, per channel), calibrated on training crops.
+    """Static int8 (QDQ, per channel), calibrated on training crops; the rarest 0.01 % of the activations are clipped.
 
     Weights are held to seven bits: without VNNI, eight-bit products saturate in 16-bit sums.
 
@@ -124,7 +141,13 @@ def quantise(source: Path, path: Path, crops: NDArray[np.uint8]) -> Path:
         path: where the int8 file goes.
         crops: uint8 (N, 48, 48), some hundreds of training pictures.
     """
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -138,13 +161,22 @@ def quantise(source: Path, path: Path, crops: NDArray[np.uint8]) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         ready, quantised = Path(folder) / "ready.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
-        quantize_static(
-            str(ready), str(quantised), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv", "Gemm", "MaxPool"],
-        )  # fmt: skip
+        with redirect_stdout(StringIO()):
+            quantize_static(
+                str(ready), str(quantised), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+                reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                op_types_to_quantize=["Conv", "Gemm", "MaxPool", "Add"],
+                nodes_to_exclude=_normalisation(onnx.load(ready)), calibrate_method=CalibrationMethod.Percentile,
+                extra_options={"CalibPercentile": 99.99},
+            )  # fmt: skip
         _write(onnx.load(quantised), path, facts)
     return path
+
+
+def _normalisation(graph: onnx.ModelProto) -> list[str]:
+    """Names of the additions of a constant: the normalisation of the pixels, which stays exact."""
+    constants = {value.name for value in graph.graph.initializer}
+    return [node.name for node in graph.graph.node if node.op_type == "Add" and constants & set(node.input)]
 
 
 def _write(graph: onnx.ModelProto, path: Path, facts: Mapping[str, Any]) -> None:

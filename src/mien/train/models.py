@@ -83,18 +83,35 @@ class RepBlock(nn.Module):
         return torch.relu(y + x if self.adds else y)
 
     @torch.no_grad()
-    def fused(self) -> nn.Sequential:
-        """The same function in evaluation as one convolution with a bias, and the ReLU."""
+    def fused(self, fold: bool = True) -> nn.Module:
+        """The same function in evaluation with one convolution, its bias, and the ReLU.
+
+        Args:
+            fold: put the addition of the input into the convolution too.
+        """
         assert self.norm.running_mean is not None and self.norm.running_var is not None
         scale = self.norm.weight / torch.sqrt(self.norm.running_var + self.norm.eps)
         conv = nn.Conv2d(self.conv.in_channels, self.conv.out_channels, 3, self.conv.stride, 1)
         conv.weight.copy_(self.conv.weight * scale[:, None, None, None])
         assert conv.bias is not None
         conv.bias.copy_(self.norm.bias - self.norm.running_mean * scale)
-        if self.adds:
+        if self.adds and fold:
             index = torch.arange(self.conv.out_channels)
             conv.weight[index, index, 1, 1] += 1
-        return nn.Sequential(conv, nn.ReLU())
+        return Fused(conv, self.adds and not fold)
+
+
+class Fused(nn.Module):
+    """A convolution, the input added where `adds` says so, ReLU."""
+
+    def __init__(self, conv: nn.Conv2d, adds: bool) -> None:
+        super().__init__()
+        self.conv, self.adds = conv, adds
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, D, H / stride, W / stride)."""
+        y: Tensor = self.conv(x)
+        return torch.relu(y + x if self.adds else y)
 
 
 class Rep(nn.Module):
@@ -132,9 +149,9 @@ class Rep(nn.Module):
         logits: Tensor = self.head(self.features(images))
         return logits
 
-    def fused(self) -> nn.Module:
-        """The same function in evaluation without batch norms and additions: what is exported."""
-        blocks = [block.fused() for block in self.features if isinstance(block, RepBlock)]
+    def fused(self, fold: bool = True) -> nn.Module:
+        """The same function in evaluation without batch norms and, with `fold`, additions: what is exported."""
+        blocks = [block.fused(fold) for block in self.features if isinstance(block, RepBlock)]
         return nn.Sequential(*blocks, self.head).eval()
 
 

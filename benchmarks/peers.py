@@ -1,0 +1,212 @@
+"""mien beside another package on the same crops: accuracy on the four views of PrivateTest, and time.
+
+The peer is `fer` 25.10.3 with its default network; it runs in an environment of its own (made here when it is not
+there), see peer_fer.py. Both get FER2013's uint8 crops of 48x48 and do all that their network needs with them. The
+answer is the most probable of the five classes. Times are taken in turn, so that a busy machine hits both; only their
+ratio means something, and that only on an idle machine. The run writes results/peers.json and prints it as Markdown.
+
+Usage: python benchmarks/peers.py --data fer2013.zip --votes ferplus_votes.csv [--model NAME|FILE] [--env FOLDER]
+       [--split PublicTest] [--rounds N] [--no-times] [--out FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mien.classify import ASSETS, DEFAULT, OnnxClassifier, model
+from mien.report_page import environment
+from mien.train.evaluate import answer_views, compare_answers
+from mien.types import EMOTIONS7, Floats
+from peer_fer import timed
+
+FER = "25.10.3"
+NEEDS = ("ai-edge-litert==2.3.0", "numpy==2.4.6", "opencv-python-headless==4.14.0.94")
+PUBLISHED = 74.35
+"""Accuracy of `fer` on T1 in per cent, as measured before with its own TensorFlow Lite; held to 0.3 points."""
+REST = 0.1
+"""Seconds between the turns, in which the threads of the one before come to rest."""
+
+
+class Peer:
+    """`fer` in its own process, as a classifier."""
+
+    labels = EMOTIONS7
+    uncertain_below = 0.0
+
+    def __init__(self, python: Path, folder: Path) -> None:
+        worker = Path(__file__).with_name("peer_fer.py")
+        quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""}
+        self.process = subprocess.Popen(
+            [python, worker],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=quiet,
+        )
+        self.folder = folder
+        self.versions: dict[str, str] = self._said()["versions"]
+
+    def ask(self, **values: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(
+            json.dumps({key: v if isinstance(v, int | float) else str(v) for key, v in values.items()})
+        )
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self._said()
+
+    def __call__(self, crops: np.ndarray) -> Floats:
+        there, back = self.folder / "crops.npy", self.folder / "answers.npy"
+        np.save(there, crops)
+        self.ask(crops=there, out=back)
+        answers: Floats = np.load(back).astype(np.float32).reshape(len(crops), len(self.labels))
+        return answers
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
+
+    def _said(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"peer_fer.py ended with {self.process.wait()}: start it by hand to see why")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--votes", required=True)
+    parser.add_argument("--model", help="of mien; the default one when not given")
+    parser.add_argument("--split", default="PrivateTest", choices=("PublicTest", "PrivateTest"))
+    parser.add_argument("--env", type=Path, help="folder of the peer's environment; a temporary one when not given")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each; the median is kept")
+    parser.add_argument("--no-times", action="store_true", help="accuracy only")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "peers.json")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    ours = model(options.model)
+    with tempfile.TemporaryDirectory() as scratch:
+        peer = Peer(installed(options.env or Path(scratch) / "env"), Path(scratch))
+        try:
+            values = measured(ours, peer, options)
+        finally:
+            peer.close()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    draft = options.out.with_suffix(".tmp")
+    draft.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+    draft.replace(options.out)
+    print(markdown(values))
+
+
+def installed(folder: Path) -> Path:
+    """The environment's Python. `fer` comes without what it asks for: its weights are all that is needed."""
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *NEEDS], check=True)
+    subprocess.run([*pip, "--no-deps", f"fer=={FER}"], check=True)
+    return python
+
+
+def measured(ours: OnnxClassifier, peer: Peer, options: argparse.Namespace) -> dict[str, Any]:
+    peer.ask(threads=1)
+    here, there = (answer_views(each, options.data, options.votes, options.split) for each in (ours, peer))
+    reports = {view: (here[view].report(), there[view].report()) for view in here}
+    low = 100 * reports["T1"][1].accuracy - PUBLISHED
+    if options.split == "PrivateTest" and abs(low) > 0.3:
+        raise SystemExit(f"fer has {low:+.2f} points against {PUBLISHED} %: it does not run as its own package runs it")
+    values: dict[str, Any] = {"split": options.split, "model": ours.name, "sha256": ours.sha256, "views": {}}
+    for view, (first, second) in reports.items():
+        compared = compare_answers(here[view], there[view])
+        values["views"][view] = {"n": first.n, "index": first.index, "difference": compared.to_dict()}
+        for name, report in (("mien", first), ("fer", second)):
+            recalls = {label: report.per_class[label]["recall"] for label in report.labels}
+            values["views"][view][name] = {
+                "accuracy": report.accuracy, "interval": report.interval, "macro_f1": report.macro_f1,
+                "recall": recalls,
+            }  # fmt: skip
+    if not options.no_times:
+        crops = here["T1"].faces.images
+        values["times"] = {
+            "one": times(options.model, peer, crops[:1], 1, options.rounds),
+            "many": times(options.model, peer, crops[:64], 2, options.rounds),
+        }
+    return {**values, "versions": {"mien": environment(), "fer": peer.versions}}
+
+
+def times(name: str | None, peer: Peer, crops: np.ndarray, threads: int, rounds: int) -> dict[str, Any]:
+    """Seconds a face of each, in turn; the peer with this number of threads and with one: the faster counts."""
+    shipped = name is None or not name.endswith(".onnx")
+    ours = OnnxClassifier(ASSETS / f"{name or DEFAULT}.onnx" if shipped else str(name), threads=threads)
+    file = peer.folder / "batch.npy"
+    np.save(file, crops)
+    found: dict[str, list[float]] = {"mien": []}
+    for turn in range(rounds):
+        time.sleep(REST)
+        found["mien"].append(timed(ours, crops, 0.5) / len(crops))
+        for count in sorted({1, threads}):
+            peer.ask(threads=count)
+            time.sleep(REST)
+            found.setdefault(f"fer, threads {count}", []).append(
+                peer.ask(crops=file, seconds=0.5)["seconds"] / len(crops)
+            )
+        print(f"batch {len(crops)}, turn {turn + 1} of {rounds}", end="\r", file=sys.stderr)
+    middle = {key: float(np.median(each)) for key, each in found.items()}
+    best = min((key for key in middle if key != "mien"), key=middle.__getitem__)
+    ratios = np.array(found[best]) / np.array(found["mien"])
+    return {
+        "batch": len(crops), "threads": threads, "rounds": rounds, "seconds_a_face": middle, "fastest_peer": best,
+        "ratio": float(np.median(ratios)), "ratio_range": [float(ratios.min()), float(ratios.max())],
+    }  # fmt: skip
+
+
+def markdown(values: dict[str, Any]) -> str:
+    """Tables for a document."""
+    names = f"{values['model']} % | fer {FER} %"
+    lines = [f"| {values['split']} | pictures | {names} | difference (95 % interval) | McNemar p |"]
+    lines.append("|---|---|---|---|---|---|")
+    for view, row in values["views"].items():
+        gap = row["difference"]
+        low, high = (f"{100 * value:+.1f}" for value in gap["interval"])
+        shares = " | ".join(f"{100 * row[name]['accuracy']:.2f}" for name in ("mien", "fer"))
+        lines.append(
+            f"| {view} | {row['n']:,} | {shares} | {100 * gap['difference']:+.2f} ({low} to {high}) | {gap['p']:.2g} |"
+        )
+    if "times" in values:
+        lines += ["", f"| | {values['model']} | fer {FER} | ratio (range over the turns) |", "|---|---|---|---|"]
+        for what, row in (
+            ("one face, one thread, ms", values["times"]["one"]),
+            ("64 faces, faces/s", values["times"]["many"]),
+        ):
+            pair = (row["seconds_a_face"]["mien"], row["seconds_a_face"][row["fastest_peer"]])
+            shown = [f"{1e3 * v:.2f}" if row["batch"] == 1 else f"{1 / v:,.0f}" for v in pair]
+            low, high = row["ratio_range"]
+            what += f" ({row['threads']} threads; {row['fastest_peer']})" if row["batch"] > 1 else ""
+            lines.append(f"| {what} | {shown[0]} | {shown[1]} | {row['ratio']:.2f} ({low:.2f} to {high:.2f}) |")
+        processor = values["versions"]["mien"]["processor"]
+        lines += [
+            "",
+            f"Ratio: how many times faster mien is. {processor}, {values['versions']['mien']['cores']} cores.",
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""The commands for videos and cameras, and `doctor`; mien.cli registers them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+import mien
+from mien.types import ConfigError
+
+if TYPE_CHECKING:
+    from mien.draw import Status
+    from mien.run import Seen
+    from mien.timeline import Timeline
+    from mien.types import Result, Sink
+
+_PEOPLE = 20  # rows of the table at the end
+
+out, err = Console(), Console(stderr=True)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Outputs:
+    """The files to write."""
+
+    save: Path | None = None
+    """Annotated video; for several videos a folder."""
+    jsonl: Annotated[Path | None, Parameter(name=["--jsonl", "--json"])] = None
+    """File for JSON lines, one a frame."""
+    csv: Path | None = None
+    """File for a table, one row a face; frames without one have a row, too."""
+    parquet: Path | None = None
+    """The same as Parquet."""
+    timeline: Path | None = None
+    """PNG or SVG file for a plot of each person's emotions over time; for several videos one each."""
+
+    def tables(self, stack: ExitStack, labels: Any) -> list[Sink]:
+        """The sinks for all results, and a look at what the plot needs before an hour's work is done."""
+        from mien import run
+
+        if self.timeline:
+            if self.timeline.suffix.lower() not in (".png", ".svg"):
+                raise ConfigError(f"{self.timeline}: no kind of picture for a plot; let the name end in .png or .svg")
+            from mien import report  # noqa: F401
+        return run.tables(stack, labels, self.jsonl, self.csv, self.parquet)
+
+
+def video(
+    files: Annotated[list[str], Parameter(negative=())],
+    *,
+    outputs: Outputs = Outputs(),
+    detector: str = "yunet",
+    model: str | None = None,
+    smooth: float = 0.25,
+) -> int:
+    """Follow the faces of videos, frame by frame, and their emotions over time.
+
+    Parameters
+    ----------
+    files
+        Videos, globs, folders of videos, or a folder of numbered pictures.
+    detector
+        yunet, haar or mtcnn.
+    model
+        Name of a shipped model, or an ONNX file.
+    smooth
+        Seconds after which a frame counts half as much; 0 does not smooth.
+    """
+    from mien import run
+
+    videos = run.expand(files)
+    copies = run.places(videos, outputs.save) if outputs.save else [None] * len(videos)
+    pipeline = mien.load(model=model, detector=detector)
+    seen: list[Seen] = []
+    with ExitStack() as stack:
+        tables = outputs.tables(stack, pipeline.classifier.labels)
+        bar = stack.enter_context(_progress())
+        for name, copy in zip(videos, copies, strict=True):
+            seen.append(run.video(name, pipeline, tables, copy, smooth, _teller(bar, name)))
+    for each in seen:
+        _sum_up(each)
+    if outputs.timeline:
+        for each, name in zip(seen, run.names(videos), strict=True):
+            more = f"-{name}" if len(seen) > 1 else ""
+            _plot(each.people, outputs.timeline.with_stem(outputs.timeline.stem + more), each.name)
+    return 1 if any(each.failures for each in seen) else 0
+
+
+def live(
+    source: str = "0",
+    *,
+    headless: Annotated[bool, Parameter(negative=())] = False,
+    outputs: Outputs = Outputs(),
+    detector: str = "yunet",
+    model: str | None = None,
+    smooth: float = 0.25,
+) -> int:
+    """Watch a camera, a stream or a video file; the newest frame counts.
+
+    Keys in the window: space pause, r record, s picture, d next detector, c what the network sees, h help, q or Esc
+    quit. Recordings and pictures go to the current folder.
+
+    Parameters
+    ----------
+    source
+        Number of a camera, URL of a stream, or a video file.
+    headless
+        No window: a line a second, or nothing but the files that are wanted. Ctrl-C ends it.
+    detector
+        yunet, haar or mtcnn.
+    model
+        Name of a shipped model, or an ONNX file.
+    smooth
+        Seconds after which a frame counts half as much; 0 does not smooth.
+    """
+    from mien import session, sinks
+    from mien.draw import Overlay
+    from mien.timeline import Timeline
+    from mien.track import Tracker
+    from mien.window import Window
+
+    with ExitStack() as stack:
+        window = None if headless else stack.enter_context(Window("mien"))
+        pipeline = mien.load(model=model, detector=detector)
+        made = outputs.tables(stack, pipeline.classifier.labels)
+        feed = stack.enter_context(closing(session.source(source)))
+        people = Timeline(pipeline.classifier.labels)
+        made += [people] if outputs.timeline else []
+        if outputs.save:
+            made.append(stack.enter_context(sinks.Video(outputs.save, Overlay(), feed.rate)))
+        report = _line if headless and not made else None
+        view = session.Session(feed, pipeline.stream(Tracker(smooth)), made, window, tell=_tell, report=report)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            old = signal.signal(number, lambda *_: view.stop())
+            stack.callback(signal.signal, number, old)
+        view.run()
+    if outputs.timeline:
+        _plot(people, outputs.timeline, feed.name)
+    return 1 if view.lost else 0
+
+
+def doctor() -> int:
+    """Check installation, model files, cameras and screen, and say what to do where something is missing."""
+    from mien.doctor import examine
+
+    checks = examine()
+    table = Table(Column(""), Column("what", no_wrap=True), Column("found", overflow="fold"), box=None)
+    for check in checks:
+        mark = "[green]ok[/green]" if check.ok else "[red]FAIL[/red]" if check.essential else "[yellow]--[/yellow]"
+        advice = f"\n[bold]{escape(check.advice)}[/bold]" if check.advice else ""
+        table.add_row(mark, escape(check.name), escape(check.detail) + advice)
+    out.print(table, highlight=False)
+    broken = [check.name for check in checks if check.essential and not check.ok]
+    out.print(f"mien does not work: see {', '.join(broken)}" if broken else "mien works here", highlight=False)
+    return 1 if broken else 0
+
+
+class _Speed(ProgressColumn):
+    """Frames a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.0f} fps")
+
+
+def _progress() -> Progress:
+    name = TextColumn("{task.description}", markup=False)
+    return Progress(
+        name,
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+        console=err,
+        disable=not err.is_terminal,
+    )
+
+
+def _teller(bar: Progress, name: str) -> Callable[[int, int | None], None]:
+    task = bar.add_task(Path(name).name, total=None)
+
+    def tell(done: int, total: int | None) -> None:
+        # a container may promise too few frames
+        bar.update(task, completed=done, total=None if total is None else max(done, total))
+
+    return tell
+
+
+def _tell(message: str) -> None:
+    err.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def _line(result: Result, status: Status) -> None:
+    faces = [f"#{face.id} {face.emotion}{'?' if face.uncertain else ''} {face.confidence:.0%}" for face in result.faces]
+    told = [f"{result.frame.time:8.1f} s", ", ".join(faces) or "no face", *status.parts]
+    out.print("   ".join(told), highlight=False, markup=False, soft_wrap=True)
+
+
+def _sum_up(seen: Seen) -> None:
+    """A table of the people of one video, and what could not be read of it."""
+    title = f"{seen.name}: {seen.frames} frames, {seen.people.span[1]:.2f} s"
+    if seen.people.ids:
+        out.print(_people_table(seen.people, title))
+    elif seen.frames:
+        out.print(f"{title}, no face found", highlight=False, markup=False, soft_wrap=True)
+    for failure in seen.failures:
+        err.print(f"[red]not read:[/red] {escape(failure.reason)}", highlight=False, soft_wrap=True)
+
+
+def _plot(people: Timeline, path: Path, name: str) -> None:
+    from mien import report
+
+    if people.ids:
+        report.timeline(people, path)
+    else:
+        err.print(f"{name}: no face was seen, so there is no plot", highlight=False, markup=False, soft_wrap=True)
+
+
+def _people_table(people: Timeline, title: str) -> Table:
+    """A row a person: those seen longest, in the order in which they came."""
+    table = Table(title=f"{escape(title)}\ntimes in s, shares in %", title_justify="left", box=SIMPLE_HEAD)
+    table.padding, table.show_edge = (0, 1, 0, 0), False  # it fits into 80 columns
+    states = [*people.labels, "uncertain"]
+    for name in ("id", "from", "to", "seen", *states, "changes"):
+        table.add_column(escape(name), justify="right")
+    tracks = people.summary()
+    longest = sorted(tracks, key=lambda track: -track.seconds)[:_PEOPLE]
+    for track in sorted(longest, key=lambda track: (track.first, track.id or 0)):
+        shares = [f"{100 * track.share[name]:.0f}" for name in states]
+        times = [f"{value:.2f}" for value in (track.first, track.last, track.seconds)]
+        table.add_row(str(track.id), *times, *shares, str(track.flips))
+    if len(tracks) > _PEOPLE:
+        table.caption = f"{len(tracks) - _PEOPLE} more people were seen for a shorter time"
+    return table

@@ -1,0 +1,214 @@
+"""A real `mien serve`: slow and broken clients, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+
+import cv2
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from mien import ConfigError, cli
+from test_pipeline import PORTRAIT
+
+TOKEN = "secret-token"
+HEAD = f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+FORM = "Content-Type: multipart/form-data; boundary=x\r\n"
+
+
+@dataclass
+class Served:
+    process: subprocess.Popen[str]
+    port: int
+    log: Path
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def talk(self, *pieces: str, pause: float = 0.0) -> tuple[bytes, float]:
+        """Send pieces with pauses between them; all that came back, and the seconds until the server closed."""
+        start = monotonic()
+        with self.connect() as line:
+            try:
+                for piece in pieces:
+                    line.sendall(piece.encode())
+                    sleep(pause)
+                return b"".join(iter(lambda: line.recv(65536), b"")), monotonic() - start
+            except (ConnectionResetError, BrokenPipeError):
+                return b"", monotonic() - start
+
+    def post(self, body: bytes) -> tuple[int, bytes]:
+        made = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        headers = {"Content-Type": "multipart/form-data; boundary=x", "Authorization": f"Bearer {TOKEN}"}
+        made.request("POST", "/v1/predict", body, headers)
+        answer = made.getresponse()
+        content = answer.read()
+        made.close()
+        return answer.status, content
+
+
+def form(picture: bytes) -> bytes:
+    head = b'--x\r\nContent-Disposition: form-data; name="pictures"; filename="private.jpg"\r\n\r\n'
+    return head + picture + b"\r\n--x--\r\n"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    log = tmp_path_factory.mktemp("serve") / "log.txt"
+    command = [sys.executable, "-m", "mien", "serve", "--port", "0", "--header-seconds", "1", "--read-seconds", "1"]
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | {"MIEN_TOKEN": TOKEN}
+        ) as process,
+    ):
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+        assert found, line + log.read_text()
+        made = Served(process, int(found[1]), log)
+        end = monotonic() + 60
+        while monotonic() < end and b"200 OK" not in made.talk("GET /ready HTTP/1.0\r\nHost: localhost\r\n\r\n")[0]:
+            sleep(0.1)
+        yield made
+        process.kill()
+
+
+def test_a_picture_is_answered_to_who_has_the_token_of_the_environment(served: Served) -> None:
+    assert b" 401 " in served.talk("GET /v1/model HTTP/1.0\r\nHost: localhost\r\n\r\n")[0]
+    status, content = served.post(form(PORTRAIT.read_bytes()))
+    assert status == 200
+    assert json.loads(content)["results"][0]["faces"][0]["emotion"] == "happy"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [(), ("POST /v1/pre",), (HEAD,), tuple(HEAD)],
+    ids=["silent", "part of a line", "part of the headers", "drop by drop"],
+)
+def test_headers_that_come_too_slowly_end_the_connection(served: Served, pieces: tuple[str, ...]) -> None:
+    came, seconds = served.talk(*pieces, pause=0.05)
+    assert came == b""
+    assert seconds < 10
+
+
+def test_a_second_request_on_the_same_connection_has_the_deadline_too(served: Served) -> None:
+    first = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    came, seconds = served.talk(first, *("GET /health HTTP/1.1\r\nX: " + "y" * 60), pause=0.05)
+    assert came.count(b"200 OK") <= 1  # it may be lost when the connection is reset
+    assert seconds < 10
+
+
+@pytest.mark.parametrize("pieces", [1, 60])
+def test_a_body_that_comes_too_slowly_is_408(served: Served, pieces: int) -> None:
+    with served.connect() as line:
+        line.sendall((HEAD + FORM + "Content-Length: 1000\r\n\r\n--x\r\nA: ").encode())
+        stop = threading.Event()
+
+        def drip() -> None:
+            for _ in range(pieces):
+                if stop.wait(0.1):
+                    return
+                try:
+                    line.sendall(b"b")
+                except OSError:
+                    return
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        answer = line.recv(65536)
+        stop.set()
+        dripping.join()
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"connection: close" in answer.lower()
+
+
+def test_who_sends_too_much_still_reads_the_answer(served: Served) -> None:
+    assert served.post(form(bytes(40_000_000)))[0] == 413
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(served: Served) -> None:
+    with served.connect() as line:
+        line.sendall((HEAD + FORM + "Expect: 100-continue\r\nContent-Length: 40000000\r\n\r\n").encode())
+        assert line.recv(65536).startswith(b"HTTP/1.1 413")
+
+
+def test_who_hangs_up_in_the_middle_does_no_harm(served: Served) -> None:
+    for _ in range(3):
+        with served.connect() as line:
+            line.sendall((HEAD + FORM + "Content-Length: 1000\r\n\r\n--x\r\n").encode())
+    assert served.post(form(PORTRAIT.read_bytes()))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "request_line", ["\x00\x01\x02\r\n\r\n", "GET / HTTP/9.9\r\nConnection: close\r\n\r\n", "GET /" + "a" * 100_000]
+)
+def test_what_is_not_http_is_refused(served: Served, request_line: str) -> None:
+    came, _ = served.talk(request_line)
+    assert came.startswith((b"HTTP/1.1 400", b"HTTP/1.1 421")) or came == b""
+    assert served.post(form(PORTRAIT.read_bytes()))[0] == 200
+
+
+def test_a_stream_over_a_real_socket(served: Served) -> None:
+    address = f"ws://127.0.0.1:{served.port}/v1/stream?token={TOKEN}"
+    with connect(address) as line:
+        for _ in range(2):
+            line.send(PORTRAIT.read_bytes())
+            assert [face["id"] for face in json.loads(line.recv())["faces"]] == [1]
+        with pytest.raises(ConnectionClosed) as caught:
+            line.send(bytes(5_000_000))
+            line.recv()
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1009
+    assert "permessage-deflate" not in line.response.headers.get("Sec-WebSocket-Extensions", "")  # type: ignore[union-attr]
+
+
+def test_neither_names_nor_tokens_are_logged(served: Served) -> None:
+    with connect(f"ws://127.0.0.1:{served.port}/v1/stream?token={TOKEN}"):
+        pass
+    served.post(form(b"no picture"))
+    text = served.log.read_text()
+    assert TOKEN not in text
+    assert "private" not in text
+    assert "Traceback" not in text
+
+
+def test_sigterm_finishes_what_was_taken(served: Served) -> None:
+    # Large enough to be under way when the signal comes.
+    large = cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8))[1].tobytes()
+    made = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    made.request(
+        "POST", "/v1/predict", form(large),
+        {"Content-Type": "multipart/form-data; boundary=x", "Authorization": f"Bearer {TOKEN}"},
+    )  # fmt: skip
+    with connect(f"ws://127.0.0.1:{served.port}/v1/stream?token={TOKEN}") as line:
+        served.process.send_signal(signal.SIGTERM)
+        answer = made.getresponse()
+        assert answer.status == 200
+        assert json.loads(answer.read())["results"][0]["width"] == 1500
+        with pytest.raises(ConnectionClosed) as caught:
+            line.recv()
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1012  # the service restarts
+    assert served.process.wait(30) == -signal.SIGTERM
+    made.close()
+
+
+def test_without_a_token_it_does_not_start_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MIEN_TOKEN", raising=False)
+    with pytest.raises(ConfigError, match="MIEN_TOKEN"):
+        cli.app(["serve", "--host", "0.0.0.0", "--port", "0"], result_action="return_value")
