@@ -200,11 +200,9 @@ def markdown(values: dict[str, Any]) -> str:
             low, high = row["ratio_range"]
             what += f" ({row['threads']} threads; {row['fastest_peer']})" if row["batch"] > 1 else ""
             lines.append(f"| {what} | {shown[0]} | {shown[1]} | {row['ratio']:.2f} ({low:.2f} to {high:.2f}) |")
-        processor = values["versions"]["mien"]["processor"]
-        lines += [
-            "",
-            f"Ratio: how many times faster mien is. {processor}, {values['versions']['mien']['cores']} cores.",
-        ]
+        machine = values["versions"]["mien"]
+        where = f"{machine['processor']}, {machine['cores']} cores"
+        lines += ["", f"Ratio: how many times faster mien is (below 1: slower). {where}."]
     return "\n".join(lines)
 
 

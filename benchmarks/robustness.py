@@ -26,7 +26,7 @@ from mien.train.robustness import CORRUPTIONS, evaluate_robustness
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--model", nargs="+", default=["baseline"])
+    parser.add_argument("--model", nargs="+", default=["rep", "baseline"])
     parser.add_argument("--split", default="PublicTest", choices=SPLITS)
     parser.add_argument("--sample", type=int, help="number of pictures for the corruptions; all when not given")
     parser.add_argument(

@@ -68,11 +68,13 @@ async def load(host: str, port: int, picture: bytes, connections: int, seconds: 
     took, after = perf_counter() - start, await figures(host, port)
     calls = after["mien_batch_crops_count"] - before.get("mien_batch_crops_count", 0)
     crops = after["mien_batch_crops_sum"] - before.get("mien_batch_crops_sum", 0)
+    cpu = after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"]
     percentiles = np.percentile(latencies, [50, 95, 99]) * 1000
     return {
         "statuses": dict(statuses),
         "requests_per_second": round(statuses["200"] / took, 1),
         "latency_ms": {name: round(float(v), 1) for name, v in zip(("p50", "p95", "p99"), percentiles, strict=True)},
+        "cpu_ms_per_request": round(cpu / max(len(latencies), 1) * 1000, 1),
         "crops_per_call": round(crops / max(calls, 1), 2),
         "rss_mib": [round(each["process_resident_memory_bytes"] / 2**20, 1) for each in (before, after)],
     }

@@ -1,0 +1,205 @@
+"""Frames a second of `mien video`, from file to results, with each detector and beside `fer`; what detectors find.
+
+The first table: a video, scaled to 640x480, is decoded, its faces found, classified and tracked, by the code that
+`mien video` runs, without writing anything; `fer`, where its environment is given, decodes the same file and calls
+`detect_emotions` on every frame. They take turns, so that a busy machine hits all; only ratios mean something there.
+
+The second table: time and faces of the three detectors alone on pictures and videos whose number of faces is known.
+Recall is the share of these faces that were found; what is found beyond their number counts as false.
+
+Usage: python benchmarks/video.py --video single_face.mp4 [--media single_face.mp4=1 no_face.mp4=0 multi_face.jpg=5]
+       [--peer-python ENV/bin/python] [--rounds 7] [--frames 96] [--out FILE]
+The environment that benchmarks/peers.py makes with --env FOLDER will do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mien import Pipeline, run, sources, video
+from mien.detect import DETECTORS, detector
+from mien.report_page import environment
+from mien.types import Failure, Frame, Image
+
+SIZE = (640, 480)
+REST = 0.1
+"""Seconds between the turns, in which the threads of the one before come to rest."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--video", type=Path, required=True)
+    parser.add_argument("--media", nargs="*", default=[], help="FILE=FACES, faces in the picture or in each frame")
+    parser.add_argument("--peer-python", type=Path, help="Python of an environment with fer")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--frames", type=int, default=96, help="a turn; whole blocks of frames")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "video.json")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = scaled(options.video, Path(folder) / "video.mp4")
+        values = speeds(path, options)
+    found = [finds(name, *each.rsplit("=", 1)) for each in options.media for name in DETECTORS]
+    values |= {"detectors": found, "environment": environment()}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    draft = options.out.with_suffix(".tmp")
+    draft.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+    draft.replace(options.out)
+    print(markdown(values))
+
+
+def scaled(path: Path, goal: Path) -> Path:
+    """The video at 640x480, as H.264 where PyAV is installed."""
+    writer = video.encoder(goal)
+    for frame in sources.Video(path):
+        if isinstance(frame, Frame):
+            writer.write(cv2.resize(frame.image, SIZE, interpolation=cv2.INTER_AREA), frame.time)
+    writer.finish()
+    return goal
+
+
+def speeds(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Frames a second of each contestant, turn by turn."""
+    turns: dict[str, Callable[[int], float]] = {name: ours(path, name) for name in DETECTORS}
+    values: dict[str, Any] = {"size": SIZE, "rounds": options.rounds, "frames": options.frames}
+    peer = Peer(options.peer_python, path) if options.peer_python else None
+    if peer:
+        turns["fer"] = peer.turn
+        values["peer"] = peer.versions
+    seconds: dict[str, list[float]] = {name: [] for name in turns}
+    for turn in turns.values():
+        turn(run.BLOCK)  # the first is not counted
+    for _ in range(options.rounds):
+        for name, turn in turns.items():
+            time.sleep(REST)
+            seconds[name].append(turn(options.frames))
+    if peer:
+        peer.close()
+    rates = {name: options.frames / np.array(each) for name, each in seconds.items()}
+    values["rates"] = {name: {"median": float(np.median(each)), "all": each.tolist()} for name, each in rates.items()}
+    if peer:
+        values["ratio_to_fer"] = {name: quartiles(each / rates["fer"]) for name, each in rates.items() if name != "fer"}
+    return values
+
+
+def ours(path: Path, name: str) -> Callable[[int], float]:
+    results = run.results(looped(path), Pipeline(name).stream())
+
+    def turn(count: int) -> float:
+        start = time.perf_counter()
+        seen = sum(1 for _ in islice(results, count))
+        assert seen == count
+        return time.perf_counter() - start
+
+    return turn
+
+
+def looped(path: Path) -> Iterator[Frame | Failure]:
+    """The video again and again, with times that go on."""
+    index, offset, step = 0, 0.0, 1 / sources.Video(path).fps
+    while True:
+        last = 0.0
+        for frame in run.read(sources.Video(path)):
+            assert isinstance(frame, Frame), frame
+            yield replace(frame, index=index, time=offset + frame.time)
+            index, last = index + 1, frame.time
+        offset += last + step
+
+
+class Peer:
+    """`fer` in its own process."""
+
+    def __init__(self, python: Path, path: Path) -> None:
+        worker = Path(__file__).with_name("peer_fer_video.py")
+        self.process = subprocess.Popen(
+            [python, worker, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""},
+        )
+        self.versions = self._said()
+
+    def turn(self, count: int) -> float:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        return float(self._said()["seconds"])
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
+
+    def _said(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"peer_fer_video.py ended with {self.process.wait()}: start it by hand to see why")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+def finds(name: str, path: str, faces: str) -> dict[str, Any]:
+    """Time and faces of one detector on one picture, or on the frames of a video."""
+    find, wanted = detector(name), int(faces)
+    pictures: list[Image] = []
+    readable = sources.Video(path) if Path(path).suffix.lower() in sources.VIDEOS else sources.frames(path)
+    for frame in islice(readable, 100):
+        assert isinstance(frame, Frame), frame
+        pictures.append(frame.image)
+    pictures *= 10 if len(pictures) == 1 else 1
+    find(pictures[0])
+    counts, seconds = [], []
+    for picture in pictures:
+        start = time.perf_counter()
+        counts.append(len(find(picture)))
+        seconds.append(time.perf_counter() - start)
+    height, width = pictures[0].shape[:2]
+    return {
+        "detector": name, "media": Path(path).name, "size": [width, height], "faces": wanted, "frames": len(pictures),
+        "milliseconds": quartiles(1000 * np.array(seconds)),
+        "recall": sum(min(count, wanted) for count in counts) / (wanted * len(counts)) if wanted else None,
+        "false": sum(max(count - wanted, 0) for count in counts) / len(counts),
+    }  # fmt: skip
+
+
+def quartiles(values: np.ndarray) -> dict[str, float]:
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+    return {"low": low, "median": median, "high": high}
+
+
+def markdown(values: dict[str, Any]) -> str:
+    """Tables for a document."""
+    ratios = values.get("ratio_to_fer", {})
+    lines = ["| 640x480, one face | frames/s | times fer (quartiles) |", "|---|---|---|"]
+    for name, rate in values["rates"].items():
+        ratio = ratios.get(name)
+        beside = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" if ratio else ""
+        lines.append(f"| {name} | {rate['median']:.1f} | {beside} |")
+    lines += ["", "| media | detector | ms a frame | recall | false faces a frame |", "|---|---|---|---|---|"]
+    for row in values["detectors"]:
+        recall = "" if row["recall"] is None else f"{100 * row['recall']:.1f} %"
+        place = f"{row['media']}, {row['size'][0]}x{row['size'][1]}"
+        lines.append(
+            f"| {place} | {row['detector']} | {row['milliseconds']['median']:.1f} | {recall} | {row['false']:.2f} |"
+        )
+    machine = values["environment"]
+    return "\n".join([*lines, "", f"{machine['processor']}, {machine['cores']} cores."])
+
+
+if __name__ == "__main__":
+    main()
