@@ -3,7 +3,7 @@ DATA ?= ../shared/data/fer2013.zip
 VOTES ?= ../shared/data/ferplus_votes.csv
 BIN := .venv/bin
 
-.PHONY: demo install check test train bench
+.PHONY: demo install check test train bench web
 .NOTPARALLEL:
 
 demo: .venv/light ## the light install, then faces and emotions of a real picture
@@ -18,7 +18,11 @@ check: .venv/full
 	$(BIN)/lint-imports
 
 test: .venv/full
-	$(BIN)/pytest
+	$(BIN)/pytest -rs
+
+web: .venv/full ## the page's runtime from npm, and dist/web, a folder that any server can host
+	cd web && npm ci
+	$(BIN)/python web/build.py
 
 train: .venv/full ## the shipped model from its recipe
 	$(BIN)/mien train --data $(DATA) --recipe recipes/baseline.yaml --out runs/baseline --resume

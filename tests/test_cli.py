@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 import mien
-from mien import cli
+from mien import ConfigError, Face, Pipeline, cli
 
 PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
 
@@ -60,6 +63,82 @@ def test_an_error_is_one_line_that_helps_and_exit_code_2(words: list[str], messa
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+SLOW = """
+import sys, time
+import mien
+from mien import Pipeline, cli
+from test_cli import Bright
+
+stop = int(sys.argv[1])
+mien.load = lambda **_: Pipeline(Bright(stop), Bright())
+cli.app(sys.argv[2:], result_action="return_value")
+"""
+
+
+@dataclass
+class Bright:
+    """A detector that sleeps for ever at the picture of one brightness, and the classifier behind it."""
+
+    stop: int = -1
+    name: str = "bright"
+    labels: tuple[str, ...] = ("dark", "bright")
+    uncertain_below: float = 0.0
+
+    def __call__(self, pictures: np.ndarray) -> Any:
+        if pictures.shape[1:] == (48, 48):
+            bright = pictures.mean(axis=(1, 2), dtype=np.float32) / 255
+            return np.stack([1 - bright, bright], axis=1)
+        if pictures[0, 0, 0] == self.stop:
+            time.sleep(600)
+        return [Face((2, 2, 12, 12))]
+
+
+def test_after_a_kill_a_run_is_gone_on_with_and_each_picture_has_one_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for k in range(70):
+        (tmp_path / f"in/{k % 2}").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / f"in/{k % 2}/{k // 2}.png"), np.full((20, 20, 3), k, np.uint8))
+    (tmp_path / "in/0/3.png").write_bytes(b"no picture")
+    words = ["predict", str(tmp_path / "in"), "--jsonl", str(tmp_path / "a.jsonl"), "--save", str(tmp_path / "a")]
+    part = tmp_path / "a.jsonl.part"
+    command = [sys.executable, "-c", SLOW, "61", *words]
+    with subprocess.Popen(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL) as child:
+        end = time.monotonic() + 60
+        while not part.exists() or part.read_bytes().count(b"\n") < 36:
+            assert child.poll() is None and time.monotonic() < end
+            time.sleep(0.02)
+        child.kill()
+    assert not (tmp_path / "a.jsonl").exists()
+    with part.open("ab") as file:
+        file.write(b'{"name": "torn')
+    before = part.read_bytes().count(b"\n")
+    assert 36 <= before < 70
+    monkeypatch.setattr(mien, "load", lambda **_: Pipeline(Bright(), Bright()))
+    again = [*words, "--resume"]
+    assert cli.app(again, result_action="return_value") == 1  # for the picture that could not be read before
+    told = capsys.readouterr()
+    assert f"{before} pictures were done before" in told.out
+    assert "3.png" in told.err
+    whole = [each.replace(str(tmp_path / "a"), str(tmp_path / "b")) for each in words]
+    cli.app(whole, result_action="return_value")
+    lines = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["name"] for line in lines}) == len(lines) == 70
+    assert lines == (tmp_path / "b.jsonl").read_text().splitlines()
+    assert {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()} == {
+        p.name: p.read_bytes() for p in (tmp_path / "b").iterdir()
+    }
+    assert not part.exists()
+    cli.app(again, result_action="return_value")
+    assert (tmp_path / "a.jsonl").read_text().splitlines() == lines
+
+
+def test_resume_needs_json_lines(tmp_path: Path) -> None:
+    for more in ([], ["--jsonl", str(tmp_path / "a"), "--csv", str(tmp_path / "b")]):
+        with pytest.raises(ConfigError, match="--jsonl"):
+            cli.app(["predict", str(PORTRAIT), "--resume", *more], result_action="return_value")
 
 
 def test_predicting_imports_neither_torch_nor_matplotlib() -> None:

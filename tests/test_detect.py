@@ -100,6 +100,39 @@ def test_a_mountain_has_no_face(name: str) -> None:
 
 @portrait
 @pytest.mark.parametrize("name", NAMES)
+def test_asked_for_large_faces_alone_it_finds_them_in_a_small_picture(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, int]] = []
+    shrink = detect._shrink
+
+    def watched(*args: object) -> object:
+        small, ratio = shrink(*args)  # type: ignore[arg-type]
+        sizes.append(small.shape[:2])
+        return small, ratio
+
+    monkeypatch.setattr(detect, "_shrink", watched)
+    large = cv2.resize(read(PORTRAIT), None, fx=3, fy=3)  # its face is about 500 pixels wide
+    face = detect.detector(name, 240)(large)[0]
+    assert inside(face.box, 222 * 3, 120 * 3)
+    assert 250 < face.box[2] - face.box[0] < 800
+    assert sizes == [(154, 154)] if name != "mtcnn" else [(128, 128)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_smallest_face_takes_the_place_of_the_largest_side(name: str) -> None:
+    assert isinstance(detect.detector(name, 12.5), Detector)
+    picture = np.zeros((10, 3000, 3), np.uint8)
+    assert detect._shrink(picture, 640, detect._scale(48, 24))[0].shape == (5, 1500, 3)
+    assert detect._shrink(picture, 640, detect._scale(12, 24))[0].shape == picture.shape  # it is never enlarged
+    assert detect._shrink(picture, 640, None)[0].shape == (2, 640, 3)
+    for impossible in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="smallest face"):
+            detect.detector(name, impossible)
+
+
+@portrait
+@pytest.mark.parametrize("name", NAMES)
 def test_eight_threads_find_what_one_finds(name: str) -> None:
     finder, whole = detect.detector(name), read(PORTRAIT)[:256, 100:356]
     pictures = [np.ascontiguousarray(whole[: 256 - 8 * i]) for i in range(8)]

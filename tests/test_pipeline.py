@@ -130,6 +130,75 @@ def test_frames_in_bundles_give_what_single_frames_give() -> None:
     assert [r.to_dict() for r in bundled] == [other.process(frame).to_dict() for frame in frames]
 
 
+@dataclass
+class Moving:
+    """A detector of one bright square that counts the pictures it searched."""
+
+    name: str = "moving"
+    searched: int = 0
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        self.searched += 1
+        rows, columns = np.nonzero(image[:, :, 0])
+        return [Face((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))] if len(rows) else []
+
+
+def walk(count: int) -> list[Frame]:
+    """A white square of 40 pixels that goes 2 pixels to the right a frame, 30 frames a second."""
+    frames = [Frame(np.zeros((60, 240, 3), np.uint8), k, k / 30) for k in range(count)]
+    for k, frame in enumerate(frames):
+        frame.image[10:50, 10 + 2 * k : 50 + 2 * k] = 255
+    return frames
+
+
+def test_between_searches_faces_are_followed_and_classified() -> None:
+    detector, classifier = Moving(), Brightness()
+    stream = Pipeline(detector, classifier).stream(every=3)
+    seen = stream.process_many(walk(60))
+    assert detector.searched == 20
+    assert sum(classifier.calls) == 60
+    assert {face.id for result in seen for face in result.faces} == {1}
+    assert all(len(result.faces) == 1 for result in seen)
+    found = np.array([result.faces[0].box for result in seen])
+    truth = np.array([(10 + 2 * k, 10, 50 + 2 * k, 50) for k in range(60)])
+    assert np.abs(found - truth)[::3].max() == 0
+    assert np.abs(found - truth)[10:].max() < 3
+    assert all(result.faces[0].probabilities["bright"] > 0.85 for result in seen[10:])
+
+
+def test_bundles_do_not_change_what_every_third_search_gives() -> None:
+    pipeline, frames = Pipeline(Moving(), Brightness()), walk(24)
+    one, other = pipeline.stream(every=3), pipeline.stream(every=3)
+    bundled = one.process_many(frames[:5]) + one.process_many(frames[5:16]) + one.process_many(frames[16:])
+    single = [other.process(frame) for frame in frames]
+    assert [result.to_dict() for result in bundled] == [result.to_dict() for result in single]
+
+
+def test_who_comes_and_goes_is_noticed_at_the_next_search() -> None:
+    frames = walk(12)
+    for k in (0, 1, 5, 6, 7, 8):  # away
+        frames[k].image[:] = 0
+    seen = Pipeline(Moving(), Brightness()).stream(every=4).process_many(frames)
+    assert [len(result.faces) for result in seen] == [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_impossible_settings_are_told() -> None:
+    with pytest.raises(mien.ConfigError, match="every 0th"):
+        Pipeline(Moving(), Brightness()).stream(every=0)
+    with pytest.raises(mien.ConfigError, match="min_face"):
+        Pipeline(Moving(), Brightness(), min_face=40)
+    with pytest.raises(mien.ConfigError, match="smallest face"):
+        Pipeline("yunet", Brightness(), min_face=0)
+
+
+def test_known_faces_are_not_searched(halves: np.ndarray) -> None:
+    detector = Moving()
+    known = [Face((10, 10, 50, 50))]
+    first, second = Pipeline(detector, Brightness()).process_many([Frame(halves), Frame(halves)], [known, None])
+    assert (first.faces[0].box, first.faces[0].emotion, detector.searched) == (known[0].box, "dark", 1)
+    assert second.faces[0].box == (60, 0, 120, 60)
+
+
 def test_without_a_face_the_classifier_is_not_asked(halves: np.ndarray) -> None:
     classifier = Brightness()
     result = Pipeline(Boxes([]), classifier)(halves)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gc
 import json
 import subprocess
 import weakref
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import which
 
+import cv2
 import numpy as np
 import pytest
 
@@ -89,6 +89,32 @@ def test_faces_go_to_the_classifier_in_blocks_and_failures_keep_their_place() ->
     ]  # fmt: skip
 
 
+def test_pictures_come_in_order_in_blocks_and_few_are_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / f"{k:02d}.png" for k in range(80)]
+    for k, path in enumerate(paths):
+        cv2.imwrite(str(path), np.full((20, 30, 3), k, np.uint8))
+    paths[40].write_bytes(b"no picture")
+    decode, made, alive = sources.decode, [], []
+
+    def watched(data: bytes, name: str) -> np.ndarray:
+        image = decode(data, name)
+        made.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr(sources, "decode", watched)
+    classifier = Happy()
+    found = []
+    for item in run.pictures(tmp_path, Pipeline(Even(always=True), classifier), 2, {str(paths[5])}):
+        found.append((item.frame.index, item.frame.name) if isinstance(item, Result) else (item.index, item.name))
+        alive.append(sum(image() is not None for image in made))
+        del item
+    assert found == [(k, str(path)) for k, path in enumerate(paths) if k != 5]
+    assert classifier.calls == [16, 16, 7, 16, 16, 7]
+    assert max(alive) <= 2 * run.BLOCK + 1  # a block, as many read ahead
+
+
 def test_large_frames_make_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = Happy()
     monkeypatch.setattr(run, "_BYTES", 3 * 10 * 20 * 3)
@@ -108,7 +134,6 @@ def test_no_frame_outlives_its_block() -> None:
     most = 0
     for item in run.results(watched(), Pipeline(Even(always=True), Happy()).stream(), most=4):
         del item
-        gc.collect()
         most = max(most, sum(image() is not None for image in made))
     assert len(made) == 60 and 1 <= most <= 5
 

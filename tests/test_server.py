@@ -66,6 +66,10 @@ def form(picture: bytes) -> bytes:
     return head + picture + b"\r\n--x--\r\n"
 
 
+def noise(side: int) -> bytes:
+    return cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8))[1].tobytes()
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     log = tmp_path_factory.mktemp("serve") / "log.txt"
@@ -154,6 +158,23 @@ def test_who_hangs_up_in_the_middle_does_no_harm(served: Served) -> None:
     assert served.post(form(PORTRAIT.read_bytes()))[0] == 200
 
 
+def test_who_takes_no_answer_is_cut_off(served: Served) -> None:
+    body = form(noise(1900))  # more than the system's buffers hold
+    head = HEAD.replace("predict", "annotate?format=png") + FORM + f"Content-Length: {len(body)}\r\n\r\n"
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.settimeout(20)
+        line.connect(("127.0.0.1", served.port))
+        line.sendall(head.encode() + body)
+        line.recv(1, socket.MSG_PEEK)
+        sleep(2)
+        came = b"".join(iter(lambda: line.recv(1 << 20), b""))
+    length = re.search(rb"content-length: (\d+)", came)
+    assert came.startswith(b"HTTP/1.1 200")
+    assert length is not None
+    assert len(came) < int(length[1])
+
+
 @pytest.mark.parametrize(
     "request_line", ["\x00\x01\x02\r\n\r\n", "GET / HTTP/9.9\r\nConnection: close\r\n\r\n", "GET /" + "a" * 100_000]
 )
@@ -189,7 +210,7 @@ def test_neither_names_nor_tokens_are_logged(served: Served) -> None:
 
 def test_sigterm_finishes_what_was_taken(served: Served) -> None:
     # Large enough to be under way when the signal comes.
-    large = cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8))[1].tobytes()
+    large = noise(1500)
     made = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
     made.request(
         "POST", "/v1/predict", form(large),

@@ -48,6 +48,58 @@ def test_jsonl_has_a_line_a_picture(tmp_path: Path) -> None:
     assert bad == {"name": "bad.png", "error": "damaged; replace it"}
 
 
+def names(path: Path) -> list[str]:
+    return [json.loads(line)["name"] for line in path.read_text().splitlines()]
+
+
+def test_jsonl_goes_on_behind_the_whole_lines_of_a_draft(tmp_path: Path) -> None:
+    path, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
+    with pytest.raises(KeyboardInterrupt), Jsonl(path, resume=True) as sink:
+        assert sink.done == {}  # nothing to go on with
+        sink.write(seen("\udcff.png"))
+        sink.fail(BAD)
+        sink.write(seen("c.png"))
+        raise KeyboardInterrupt
+    part.write_bytes(part.read_bytes()[:-5])
+    with Jsonl(path, resume=True) as sink:
+        assert sink.done == {"\udcff.png": "", "bad.png": BAD.reason}
+        sink.write(seen("c.png"))
+    assert names(path) == ["\udcff.png", "bad.png", "c.png"]
+    assert not part.exists()
+
+
+def test_jsonl_goes_on_with_a_finished_file_which_stays_until_close(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with Jsonl(path) as sink:
+        sink.write(seen("a.png"))
+    sink = Jsonl(path, resume=True)
+    sink.write(seen("b.png"))
+    assert (sink.done, names(path)) == ({"a.png": ""}, ["a.png"])
+    sink.close()
+    assert names(path) == ["a.png", "b.png"]
+    assert [each.name for each in tmp_path.iterdir()] == ["out.jsonl"]
+    with Jsonl(path) as sink:  # without being asked to it begins anew
+        sink.write(seen("c.png"))
+    assert names(path) == ["c.png"]
+
+
+@pytest.mark.parametrize("line", [b"hello", b"[1]", b'{"time": 1}', b"\xff"])
+def test_jsonl_does_not_go_on_with_another_kind_of_file(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(b'{"name": "a.png"}\n' + line + b"\n")
+    with pytest.raises(SourceError, match="line 2"):
+        Jsonl(path, resume=True)
+    assert path.read_bytes() == b'{"name": "a.png"}\n' + line + b"\n"
+
+
+def test_names_of_pictures_of_an_earlier_run_stay_taken(tmp_path: Path) -> None:
+    with Images(tmp_path, plain) as sink:
+        for name in ("x/a.png", "y/a.png"):
+            sink.reserve(name)
+        sink.write(seen("z/a.png"))
+    assert [each.name for each in tmp_path.iterdir()] == ["z_a.jpg"]
+
+
 def test_csv_has_a_row_a_face_and_one_for_faceless_and_failed(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     with Csv(path) as sink:

@@ -1,6 +1,9 @@
 """Sources: what is found, in which order, at what time, and that a broken file ends nothing."""
 
 import struct
+import threading
+import time
+import weakref
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 
 from conftest import SHARED, number, numbered
+from mien import sources
 from mien.sources import Video, expand, frames
 from mien.types import Failure, Frame, SourceError
 
@@ -96,6 +100,74 @@ def test_files_are_read_one_at_a_time(tmp_path: Path) -> None:
     next(stream)
     b.unlink()
     assert isinstance(next(stream), Failure)
+
+
+def folder(path: Path, count: int) -> list[Path]:
+    """Pictures whose brightness is their number; the fourth of each seven is damaged."""
+    found = [picture(path / f"{k:03d}.png", k) for k in range(count)]
+    for bad in found[3::7]:
+        bad.write_bytes(b"no picture")
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_keep_order_failures_and_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    paths = folder(tmp_path, 40)
+    plain = list(frames(paths))
+    decode, seen = sources.decode, set()
+
+    def uneven(data: bytes, name: str) -> np.ndarray:
+        seen.add(threading.current_thread())
+        time.sleep(0.004 * (int(Path(name).stem) % 3))  # those read last are not those done last
+        return decode(data, name)
+
+    monkeypatch.setattr(sources, "decode", uneven)
+    found = list(frames(paths, threads))
+    assert threading.main_thread() not in seen and len(seen) == threads
+    assert [(item.index, item.name) for item in found] == [(k, str(path)) for k, path in enumerate(paths)]
+    assert [type(item) for item in found] == [Failure if k % 7 == 3 else Frame for k in range(40)]
+    for item, alone in zip(found, plain, strict=True):
+        if isinstance(item, Frame) and isinstance(alone, Frame):
+            assert np.array_equal(item.image, alone.image)
+        else:
+            assert item == alone
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_what_is_skipped_is_not_opened_and_the_rest_keeps_its_index(tmp_path: Path, threads: int) -> None:
+    paths = folder(tmp_path, 6)
+    paths[1].unlink()  # would be a failure
+    skip = {str(paths[1]), str(paths[3]), str(paths[4])}
+    assert [(item.index, item.name) for item in frames(paths, threads, skip)] == [
+        (k, str(paths[k])) for k in (0, 2, 5)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("limit", "most"), [(64_000_000, 17), (4 * 6 * 8 * 3, 5)])
+def test_pictures_read_ahead_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, most: int) -> None:
+    paths = folder(tmp_path, 60)
+    decode, made, alive = sources.decode, [], []
+
+    def watched(data: bytes, name: str) -> np.ndarray:
+        image = decode(data, name)
+        made.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr(sources, "decode", watched)
+    monkeypatch.setattr(sources, "_BYTES", limit)
+    for item in frames(paths, 2):
+        time.sleep(0.002)  # slower than the threads, which would run away
+        alive.append(sum(image() is not None for image in made))
+        del item
+    assert len(made) == 51  # and nine failures
+    assert 2 <= max(alive) <= most
+
+
+def test_who_stops_early_leaves_no_thread(tmp_path: Path) -> None:
+    stream = frames(folder(tmp_path, 30), 2)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("mien-read")]
 
 
 def read(source: str | Path, **settings: float) -> tuple[list[Frame], list[Failure]]:

@@ -315,3 +315,71 @@ def test_a_large_assignment_agrees_with_scipy() -> None:
         rows, columns = optimize.linear_sum_assignment(cost)
         total = sum(cost[row, column] for row, column in enumerate(assign(cost)) if column >= 0)
         assert total == pytest.approx(cost[rows, columns].sum())
+
+
+def walker(t: float) -> tuple[float, float]:
+    return 1.5 * SIDE * t, 20 * np.sin(2 * t)
+
+
+def test_faces_are_expected_where_they_go() -> None:
+    tracker = Tracker()
+    assert tracker.expect(0.0) == ()
+    for k in range(20):
+        tracker.update([face(*walker(k / 10), landmarks=((150 * k / 10 + 10, 0.0),))], k / 10)
+    for ahead in (0.0, 0.1, 0.2):
+        (one,) = tracker.expect(1.9 + ahead)
+        x, y = (one.box[0] + one.box[2]) / 2, (one.box[1] + one.box[3]) / 2
+        assert np.hypot(*np.subtract((x, y), walker(1.9 + ahead))) < 0.15 * SIDE
+        assert one.id == 1 and not one.probabilities
+        assert one.box[3] - one.box[1] == pytest.approx(SIDE, rel=0.05)
+        assert one.landmarks[0][0] - x == pytest.approx(10, abs=0.01)  # it moves with the box
+    assert tracker.expect(1.9) == tracker.expect(1.9)
+    assert tracker.expect(3.0) == tracker.expect(0.5) == ()
+
+
+def test_faces_that_the_last_search_missed_are_not_expected_and_the_largest_comes_first() -> None:
+    tracker = Tracker()
+    tracker.update([face(0, side=50), face(300, side=80), face(900)], 0.0)
+    tracker.update([face(0, side=50), face(300, side=80)], 0.1)
+    assert [one.id for one in tracker.expect(0.2)] == [2, 1]
+    assert tracker.alive == {1, 2, 3}
+
+
+def test_looking_in_between_changes_what_faces_show_and_not_where_they_are() -> None:
+    plain, looking = Tracker(), Tracker()
+    for k in range(0, 30, 3):
+        for tracker in (plain, looking):
+            tracker.update([face(*walker(k / 30), probabilities=look(0.9))], k / 30)
+        for step in (1, 2):
+            expected = looking.expect((k + step) / 30)
+            (shown,) = looking.look([replace(expected[0], probabilities=look(0.9))], (k + step) / 30)
+            assert (shown.id, shown.emotion, shown.box) == (1, EMOTIONS[0], expected[0].box)
+    (a,), (b,) = plain.expect(1.0), looking.expect(1.0)
+    assert a.box == pytest.approx(b.box, abs=1e-6)
+    (shown,) = looking.look([replace(b, probabilities=look(0.0, 1.0))], 1.0)
+    assert 0 < shown.probabilities[EMOTIONS[1]] < 1
+    with pytest.raises(ConfigError, match="finite"):
+        looking.look([], float("nan"))
+
+
+@pytest.mark.parametrize("every", [2, 3, 5])
+@pytest.mark.parametrize("speed", [0.75, 1.5])
+def test_crossing_faces_keep_their_ids_when_only_some_frames_are_searched(speed: float, every: int) -> None:
+    middle = 1.8 / speed
+    paths: list[Path] = [
+        lambda t: (speed * SIDE * (t - middle), 0.0),
+        lambda t: (-speed * SIDE * (t - middle), 0.5 * SIDE),
+    ]
+    tracker, given, far = Tracker(), {}, []
+    for k, (time, found) in enumerate(detections(paths, 30, 2 * middle, seed=5, miss=0.05)):
+        if k % every:
+            expected = tracker.expect(time)
+            tracker.look(expected, time)
+            for one in expected:
+                centre = np.array([one.box[0] + one.box[2], one.box[1] + one.box[3]]) / 2
+                far.append(min(np.hypot(*(centre - path(time))) for path in paths))
+        else:
+            for (person, _), seen in zip(found, tracker.update([f for _, f in found], time), strict=True):
+                given.setdefault(person, set()).add(seen.id)
+    assert sorted(given.values(), key=min) == [{1}, {2}]
+    assert np.median(far) < 0.05 * SIDE and np.quantile(far, 0.95) < 0.25 * SIDE

@@ -29,6 +29,8 @@ for command in (cli_live.video, cli_live.live, cli_live.doctor):
     app.command(command)
 out, err = Console(), Console(stderr=True)
 
+_SHOWN = 200  # rows of the table on the terminal, when a file holds them all
+
 
 @app.command
 def predict(
@@ -40,6 +42,8 @@ def predict(
     json: Annotated[Path | None, Parameter(name=["--json", "--jsonl"])] = None,
     csv: Path | None = None,
     crops: Path | None = None,
+    resume: Annotated[bool, Parameter(negative=())] = False,
+    min_face: float | None = None,
 ) -> int:
     """Find the faces of pictures and their emotions.
 
@@ -54,44 +58,43 @@ def predict(
     save
         Folder for the annotated pictures.
     json
-        File for JSON lines, one a picture.
+        File for JSON lines, one a picture; one that cannot be read has its name and the reason as "error".
     csv
         File for a table, one row a face.
     crops
         Folder for the 48x48 crops that the network saw.
+    resume
+        Pass over the pictures that the JSON lines hold already, of a run that was stopped or a finished one, and add
+        the others. Name the same pictures in the same way.
+    min_face
+        Side in pixels of the smallest face that is wanted: a large one is faster, a small one slower in large pictures.
     """
-    from mien import sinks
-    from mien.draw import draw
-    from mien.sources import expand, frames
+    from mien import run
+    from mien.sources import expand
 
+    if resume and (csv or not json):
+        raise ConfigError("--resume goes on with JSON lines: give --jsonl FILE, and leave out --csv")
     paths = expand(sources)
-    pipeline = mien.load(model=model, detector=detector)
-    failures: list[Failure] = []
+    pipeline = mien.load(model=model, detector=detector, min_face=min_face)
     table = _faces_table(pipeline.classifier.labels)
     with ExitStack() as stack:
-        made: list[Any] = []
-        if save:
-            made.append(stack.enter_context(sinks.Images(save, draw)))
-        if json:
-            made.append(stack.enter_context(sinks.Jsonl(json)))
-        if csv:
-            made.append(stack.enter_context(sinks.Csv(csv, tuple(pipeline.classifier.labels))))
-        if crops:
-            made.append(stack.enter_context(sinks.Crops(crops)))
+        made, done = _picture_sinks(stack, pipeline.classifier.labels, save, json, csv, crops, resume)
+        failures = [Failure(name, reason) for name, reason in done.items() if reason]
         bar = stack.enter_context(_progress(len(paths) > 3))
-        task = bar.add_task("pictures", total=len(paths))
-        for item in frames(paths):
+        task = bar.add_task("pictures", total=len(paths), completed=sum(str(path) in done for path in paths))
+        for item in run.pictures(paths, pipeline, skip=done):
             if isinstance(item, Failure):
                 failures.append(item)
-                for sink in made:
-                    sink.fail(item)
-            else:
-                result = pipeline.process(item)
-                _faces_rows(table, result, pipeline.classifier.labels)
-                for sink in made:
-                    sink.write(result)
+            elif not (json or csv) or table.row_count < _SHOWN:
+                _faces_rows(table, item, pipeline.classifier.labels)
+            run.give(item, made)
             bar.advance(task)
-    out.print(table)
+    if table.row_count >= _SHOWN and (json or csv):
+        table.caption = f"probabilities in %; the rest is in {json or csv}"
+    if table.row_count:
+        out.print(table)
+    if done:
+        out.print(f"{len(done)} pictures were done before", highlight=False)
     for failure in failures:
         err.print(f"[red]not read:[/red] {failure.name}: {failure.reason}", highlight=False)
     if save:
@@ -137,7 +140,7 @@ def train(
     from mien.train.config import FINETUNE, read_recipe
     from mien.train.datasets import load_any
 
-    changes = {} if seed is None else {"seed": seed}
+    changes: dict[str, Any] = {} if seed is None else {"seed": seed}
     config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
     folder = out or Path("runs") / config.name
     wanted = votes if config.ferplus or kind == "ferplus" else None
@@ -359,6 +362,30 @@ def serve(
     return 0
 
 
+@app.command
+def web(*, port: int = 8000) -> int:
+    """Open the web page: webcam, pictures and videos, all of which stay in the browser.
+
+    Parameters
+    ----------
+    port
+        0 for any free one.
+    """
+    import webbrowser
+
+    from mien.serve import app as serving
+    from mien.serve import server
+
+    if not (serving.STATIC / "models" / "models.json").is_file():
+        raise ConfigError("this copy of mien is without the web page's runtime; run `make web` in a checkout first")
+    with server.bind("127.0.0.1", port, None) as listening:
+        made = serving.create_app()
+        out.print(f"the page is at {server.url(listening)} (Ctrl-C ends it)", highlight=False)
+        webbrowser.open(server.url(listening))
+        server.run(made, listening, Limits())
+    return 0
+
+
 @data_app.command
 def info(path: Path, *, classes: int = 5) -> int:
     """Counts a class and split, mean and standard deviation, imbalance."""
@@ -468,14 +495,14 @@ def _before_after(before: str, after: Path, path: Path, kind: str | None, votes:
     table = Table(title="before and after, on pictures kept aside")
     for name in ("model", "classes", "pictures", "accuracy %"):
         table.add_column(name)
-    for name in (before, after):
+    for name in (before, str(after)):
         try:
             report = next(iter(evaluate_views(load_model(name), path, votes, kind=kind).values()))
             low, high = (100 * v for v in report.interval)
             accuracy = f"{100 * report.accuracy:.1f} ({low:.0f}-{high:.0f})"
-            table.add_row(str(name), ", ".join(report.labels), str(report.n), accuracy)
+            table.add_row(name, ", ".join(report.labels), str(report.n), accuracy)
         except ConfigError as error:
-            table.add_row(str(name), str(error), "-", "-")
+            table.add_row(name, str(error), "-", "-")
     return table
 
 
@@ -531,6 +558,35 @@ def _audit_tables(found: Any, title: str) -> list[Table]:
         votes.add_row(escape(seen), *(f"{row[seen]:,}" for row in found.votes.table.values()))
     votes.add_row("differs", *(f"{share:.1%}" for share in found.votes.share.values()))
     return [findings, splits, votes]
+
+
+def _picture_sinks(
+    stack: ExitStack,
+    labels: Any,
+    save: Path | None,
+    json: Path | None,
+    csv: Path | None,
+    crops: Path | None,
+    resume: bool,
+) -> tuple[list[Any], dict[str, str]]:
+    """The sinks of `predict`, and what an earlier run has done already: name -> reason of a failure, or ""."""
+    from mien import sinks
+    from mien.draw import draw
+
+    lines = stack.enter_context(sinks.Jsonl(json, resume)) if json else None
+    done = lines.done if lines else {}
+    made: list[Any] = []
+    if save:
+        made.append(stack.enter_context(sinks.Images(save, draw)))
+    if crops:
+        made.append(stack.enter_context(sinks.Crops(crops)))
+    for folder in made:
+        for name, reason in done.items():
+            if not reason:
+                folder.reserve(name)
+    if csv:
+        made.append(stack.enter_context(sinks.Csv(csv, tuple(labels))))
+    return [*made, *([lines] if lines else [])], done  # the line comes last: a picture that has one is finished
 
 
 def _faces_table(labels: Any) -> Table:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mien import classify, detect, image
 from mien.track import Tracker
-from mien.types import Classifier, Detector, Face, Frame, Result, SourceError
+from mien.types import Classifier, ConfigError, Detector, Face, Frame, Result, SourceError
 
 MARGIN = 0.0
 """Share of the box's side that is added around a face.
@@ -31,6 +31,7 @@ class Pipeline:
         classifier: Classifier | str | Path | None = None,
         margin: float = MARGIN,
         align: bool = True,
+        min_face: float | None = None,
     ) -> None:
         """Load what is given by name.
 
@@ -39,12 +40,16 @@ class Pipeline:
             classifier: a shipped model's name, the path of an .onnx file, any Classifier, or None for the default.
             margin: share of the box's side to add around a face.
             align: turn faces so that the eyes are level.
+            min_face: side in pixels of the smallest face that is wanted, for a detector given by its name; see
+                `mien.detect.detector`.
 
         Raises:
-            ConfigError: no such detector.
+            ConfigError: no such detector, or a smallest face that it cannot be asked for.
             ModelError: no such model, or a damaged one.
         """
-        self.detector = detect.detector(detector) if isinstance(detector, str) else detector
+        if min_face is not None and not isinstance(detector, str):
+            raise ConfigError("min_face is for a detector given by its name; set up your own one instead")
+        self.detector = detect.detector(detector, min_face) if isinstance(detector, str) else detector
         loads = classifier is None or isinstance(classifier, str | Path)
         self.classifier: Classifier = classify.model(classifier) if loads else classifier  # type: ignore[arg-type,assignment]
         self.margin = margin
@@ -54,13 +59,19 @@ class Pipeline:
         """One frame -> its faces, the largest first, each with probabilities."""
         return self.process_many([frame])[0]
 
-    def process_many(self, frames: Sequence[Frame]) -> list[Result]:
+    def process_many(
+        self, frames: Sequence[Frame], known: Sequence[Sequence[Face] | None] | None = None
+    ) -> list[Result]:
         """The same for several frames, whose faces all go to the classifier in one call.
 
         Args:
             frames: how many is the caller's choice; all of them and their results are in memory at once.
+            known: the faces of each frame, or None for a frame to search.
         """
-        found = [self.detector(frame.image) for frame in frames]
+        found = [
+            self.detector(frame.image) if faces is None else faces
+            for frame, faces in zip(frames, known or [None] * len(frames), strict=True)
+        ]
         cuts = [
             image.crops(frame.image, faces, self.margin, self.align) for frame, faces in zip(frames, found, strict=True)
         ]
@@ -72,13 +83,17 @@ class Pipeline:
             for frame, faces, crops, end in zip(frames, found, cuts, ends, strict=True)
         ]
 
-    def stream(self, tracker: Tracker | None = None) -> Stream:
+    def stream(self, tracker: Tracker | None = None, every: int = 1) -> Stream:
         """For the frames of one video or camera: see Stream.
 
         Args:
             tracker: with settings of your own, not used by another stream; None for the default.
+            every: search only each so-many-th frame for faces.
+
+        Raises:
+            ConfigError: `every` is less than 1.
         """
-        return Stream(self, tracker or Tracker())
+        return Stream(self, tracker or Tracker(), every)
 
     def _named(self, faces: Sequence[Face], rows: list[list[float]]) -> tuple[Face, ...]:
         labels, threshold = self.classifier.labels, self.classifier.uncertain_below
@@ -111,35 +126,65 @@ class Stream:
 
     Each stream needs one of its own, for one thread at a time; the pipeline behind it may be shared.
 
+    With `every` above 1 the detector, which takes most of the time, rests between the frames that it searches. There
+    the faces are where the tracker expects them, and are classified as ever; a new face is seen up to `every` - 1
+    frames late, and one that has left is shown as much longer. That stretch should be shorter than the tracker's
+    `max_age`, else all tracks end in between.
+
     Attributes:
         pipeline: what looks at each frame.
         tracker: what joins them; `tracker.alive` tells which ids have not ended.
+        every: each so-many-th frame is searched for faces, the first one included.
     """
 
-    def __init__(self, pipeline: Pipeline, tracker: Tracker) -> None:
-        self.pipeline, self.tracker = pipeline, tracker
+    def __init__(self, pipeline: Pipeline, tracker: Tracker, every: int = 1) -> None:
+        if every < 1:
+            raise ConfigError(f"every {every}th frame cannot be searched; give 1 or more")
+        self.pipeline, self.tracker, self.every = pipeline, tracker, every
+        self._count = 0
 
     def process(self, frame: Frame) -> Result:
         """The next frame, in the order of time; the faces are the pipeline's, as the tracker shows them."""
         return self.process_many([frame])[0]
 
     def process_many(self, frames: Sequence[Frame]) -> list[Result]:
-        """The next frames, whose faces all go to the classifier in one call: for files, where nobody waits."""
+        """The next frames, for files, where nobody waits: faces go to the classifier together.
+
+        All of them do in one call, or with `every` above 1 those between two frames that are searched.
+        """
+        results: list[Result] = []
+        bundle: list[tuple[Frame, tuple[Face, ...] | None]] = []
+        for frame in frames:
+            expected = None
+            if self._count % self.every:
+                if bundle and bundle[-1][1] is None:  # what is found there tells where to expect faces here
+                    results += self._look(bundle)
+                    bundle = []
+                expected = self.tracker.expect(frame.time)
+            bundle.append((frame, expected))
+            self._count += 1
+        return results + self._look(bundle)
+
+    def _look(self, bundle: Sequence[tuple[Frame, tuple[Face, ...] | None]]) -> list[Result]:
+        seen = self.pipeline.process_many([frame for frame, _ in bundle], [faces for _, faces in bundle])
         return [
-            replace(result, faces=self.tracker.update(result.faces, result.frame.time))
-            for result in self.pipeline.process_many(frames)
+            replace(
+                result, faces=(self.tracker.update if faces is None else self.tracker.look)(result.faces, frame.time)
+            )
+            for result, (frame, faces) in zip(seen, bundle, strict=True)
         ]
 
 
-def load(model: str | Path | None = None, detector: str = "yunet") -> Pipeline:
+def load(model: str | Path | None = None, detector: str = "yunet", min_face: float | None = None) -> Pipeline:
     """A ready pipeline: `load()("photo.jpg").faces`.
 
     Args:
         model: a shipped model's name, the path of an .onnx file, or None for the default.
         detector: "yunet", "haar" or "mtcnn".
+        min_face: side in pixels of the smallest face that is wanted; see `mien.detect.detector`.
 
     Raises:
-        ConfigError: no such detector.
+        ConfigError: no such detector, or a smallest face that is not possible.
         ModelError: no such model, or a damaged one.
     """
-    return Pipeline(detector, model)
+    return Pipeline(detector, model, min_face=min_face)

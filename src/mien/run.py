@@ -1,10 +1,11 @@
-"""From video files to sinks: every frame in order, in blocks, in memory that does not grow with the length."""
+"""From pictures and videos to sinks: in order, in blocks, in memory that does not grow with their number."""
 
 from __future__ import annotations
 
 import glob
+import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from mien.video import SUFFIXES
 
 BLOCK = 16
 """Frames whose faces go to the classifier in one call."""
+
+THREADS = min(8, os.cpu_count() or 1)
+"""Threads that read pictures; OpenCV decodes in parallel."""
 
 _BYTES = 64_000_000  # or fewer frames, when their pixels come to this: of 4K three
 
@@ -46,6 +50,7 @@ def video(
     outputs: Sequence[Sink] = (),
     save: Path | None = None,
     half_life: float = 0.25,
+    every: int = 1,
     tell: Callable[[int, int | None], None] | None = None,
 ) -> Seen:
     """Look at one video from its first frame to its last, with ids of its own.
@@ -56,16 +61,17 @@ def video(
         outputs: sinks for every result and failure; they stay open, for the next video.
         save: file for an annotated copy with the video's sound, or None.
         half_life: seconds after which a frame counts half as much for the probabilities; 0 does not smooth.
+        every: search only each so-many-th frame for faces, and follow them in between; see `pipeline.Stream`.
         tell: called after each frame with the number of frames so far and in all, if that is known.
 
     Returns:
         What was seen; a video that cannot be read is one of its failures.
 
     Raises:
-        ConfigError: a half-life that is not possible, or a kind of video that cannot be written.
+        ConfigError: a half-life or `every` that is not possible, or a kind of video that cannot be written.
         SourceError: an output cannot be written.
     """
-    stream = pipeline.stream(Tracker(half_life))
+    stream = pipeline.stream(Tracker(half_life), every)
     people = Timeline(pipeline.classifier.labels)
     failures: list[Failure] = []
     count = 0
@@ -100,12 +106,28 @@ def read(source: sources.Video) -> Iterator[Frame | Failure]:
         yield Failure(source.name, str(error))
 
 
-def results(items: Iterable[Frame | Failure], stream: Stream, most: int = BLOCK) -> Iterator[Result | Failure]:
+def pictures(
+    source: sources.Source, pipeline: Pipeline, threads: int = THREADS, skip: Container[str] = frozenset()
+) -> Iterator[Result | Failure]:
+    """Look at many pictures: threads read ahead, and faces go to the classifier in blocks.
+
+    Args:
+        source: what `sources.frames` takes; what comes out has its order.
+        pipeline: what looks at the pictures.
+        threads: how many read ahead; 0 reads each picture when its turn comes.
+        skip: names of pictures to pass over, those of `sinks.Jsonl.done` to go on with a run that was stopped.
+    """
+    return results(sources.frames(source, threads, skip), pipeline)
+
+
+def results(
+    items: Iterable[Frame | Failure], stream: Stream | Pipeline, most: int = BLOCK
+) -> Iterator[Result | Failure]:
     """Look at frames in blocks, which is faster than one by one; what comes out has the order of what went in.
 
     Args:
-        items: the frames of one video, and failures, which are passed on.
-        stream: what looks at them.
+        items: the frames of one video or pictures, and failures, which are passed on.
+        stream: what looks at them: of a video its stream, of pictures a pipeline.
         most: frames in a block. Fewer make one when they are large, so that a block stays small in memory.
     """
     block: list[Frame] = []

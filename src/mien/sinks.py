@@ -5,7 +5,7 @@ whole. A draft can be read after a crash, kill -9 included:
     Jsonl, Csv: `<name>.part` holds every result (the system has each line before the next one is written);
     Parquet: `<name>.part/` is a folder of whole Parquet files, which readers take as one table, up to some seconds ago;
     Video: `<stem>.part.mp4` or `.mkv` plays, see mien.video.
-The next run into the same name replaces what an earlier one left.
+The next run into the same name replaces what an earlier one left; Jsonl can go on behind it instead.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import csv
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, count
@@ -25,7 +26,7 @@ from typing import Any, Self
 import cv2
 
 from mien import video
-from mien.types import EMOTIONS, ConfigError, Face, Failure, Frame, Image, Result, SourceError
+from mien.types import EMOTIONS, ConfigError, Face, Failure, Image, Result, SourceError
 
 
 class _File:
@@ -94,9 +95,11 @@ class _File:
 class _TextFile(_File):
     """Flushed after each line, so that a crash loses nothing."""
 
+    _mode = "w"
+
     def _open(self) -> None:
         # backslashreplace: a file name that is no valid UTF-8 must not end a batch
-        self._file = self._part.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        self._file = self._part.open(self._mode, encoding="utf-8", errors="backslashreplace", newline="")
 
     def _put(self, text: str) -> None:
         self._check_open()
@@ -111,9 +114,24 @@ class _TextFile(_File):
 class Jsonl(_TextFile):
     """One JSON object a line, in UTF-8: `Result.to_dict()` a picture, {"name", "error"} a failure.
 
-    Raises:
-        SourceError: the path cannot be written.
+    Attributes:
+        done: what the file holds of an earlier run that is gone on with: name -> reason of a failure, or "".
     """
+
+    def __init__(self, path: str | Path, resume: bool = False) -> None:
+        """Start the draft.
+
+        Args:
+            path: of the file.
+            resume: go on behind the lines of a run that was stopped (its draft), or else of the finished file, which
+                stays as it is until `close`. A last line that is not whole is cut off.
+
+        Raises:
+            SourceError: the path cannot be written, or what is to be gone on with is no such file.
+        """
+        self.done: dict[str, str] = {}
+        self._mode = "a" if resume else "w"
+        super().__init__(path)
 
     def write(self, result: Result) -> None:
         """Add a picture; without a face its "faces" is []."""
@@ -122,6 +140,33 @@ class Jsonl(_TextFile):
     def fail(self, failure: Failure) -> None:
         """Add an item that could not be read."""
         self._line({"name": failure.name, "error": failure.reason})
+
+    def _open(self) -> None:
+        if self._mode == "a":
+            if self.path.exists() and not self._part.exists():
+                copy = self._part.with_name(self._part.name + ".copy")
+                shutil.copyfile(self.path, copy)
+                os.replace(copy, self._part)  # whole or not at all
+            if self._part.exists():
+                os.truncate(self._part, self._read())
+        super()._open()
+
+    def _read(self) -> int:
+        """Note what is done; number of bytes up to the end of the last whole line."""
+        size = 0
+        with self._part.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    row = json.loads(line)
+                    self.done[row["name"]] = row.get("error", "")
+                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                    raise SourceError(
+                        f"{self._part}: line {number} is none that mien wrote; give another file, or do not resume"
+                    ) from error
+                size += len(line)
+        return size
 
     def _line(self, value: dict[str, Any]) -> None:
         self._put(json.dumps(value, ensure_ascii=False) + "\n")
@@ -338,6 +383,10 @@ class _Folder:
     def fail(self, failure: Failure) -> None:
         """An item that could not be read leaves no picture."""
 
+    def reserve(self, name: str) -> None:
+        """Keep the file that an earlier run made of this picture; call it in the order of that run, before `write`."""
+        self._stem(name, 0)
+
     def close(self) -> None:
         """Nothing is left to do: each picture was finished when it was written."""
 
@@ -349,18 +398,17 @@ class _Folder:
     ) -> None:
         self.close()
 
-    def _stem(self, frame: Frame) -> str:
+    def _stem(self, name: str, index: int) -> str:
         """A stem that no earlier picture of this run has: the file's own, else with its folder's name, else counted.
 
         The second frame of a video, and each later one, has its number.
         """
-        name = frame.name
         path = PurePath(name)
         stem = _clean(path.stem) or "picture"
         if name and Path(name).parent.resolve() == self.folder.resolve():
             stem += "_mien"  # never write over the pictures that are being read
         if name and name in self._names:
-            stem += f"_{frame.index:06d}"
+            stem += f"_{index:06d}"
         self._names.add(name)
         parent = _clean(path.parent.name)
         first = [stem, f"{parent}_{stem}"] if parent else [stem]
@@ -398,7 +446,7 @@ class Images(_Folder):
 
     def write(self, result: Result) -> None:
         """Draw and save one picture."""
-        self._save(self._stem(result.frame) + ".jpg", self._draw(result))
+        self._save(self._stem(result.frame.name, result.frame.index) + ".jpg", self._draw(result))
 
 
 class Crops(_Folder):
@@ -410,7 +458,7 @@ class Crops(_Folder):
 
     def write(self, result: Result) -> None:
         """Save the crops of one picture; without faces nothing is written."""
-        stem = self._stem(result.frame)
+        stem = self._stem(result.frame.name, result.frame.index)
         for k, (face, crop) in enumerate(zip(result.faces, result.crops, strict=False)):
             self._save(f"{stem}_{k}_{_clean(face.emotion) or 'face'}.png", crop)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Container, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ PICTURES = frozenset(
 VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp", ".flv"})
 
 _BOXES = frozenset(b"ftyp moov mdat free skip wide moof mfra sidx styp uuid meta udta pnot".split())  # of MP4 and MOV
+_AHEAD = 16  # pictures that threads read before they are asked for
+_BYTES = 64_000_000  # or fewer, when their pixels come to this: of 12 megapixels one a thread
 _TRIES = 250  # packets, about ten seconds, that may be damaged before a video counts as ended
 
 Item = str | Path | NDArray[Any]
@@ -42,22 +47,21 @@ def expand(sources: Sequence[str | Path]) -> list[Path]:
     return [path for source in sources for path in _expand_one(source)]
 
 
-def frames(source: Source) -> Iterator[Frame | Failure]:
-    """Read pictures one at a time.
+def frames(source: Source, threads: int = 0, skip: Container[str] = frozenset()) -> Iterator[Frame | Failure]:
+    """Read pictures, in the order of the source.
 
     Args:
         source: a file, folder or glob; an array holding one picture (what `image.to_bgr` takes); or a list of these.
+        threads: how many read ahead: up to 16 pictures, or about 64 MB of pixels but one a thread, wait in memory. With
+            0 each picture is read when it is asked for.
+        skip: names of pictures to pass over without opening them; the others keep the index they would have had.
 
     Yields:
         A Frame (uint8 BGR, time 0) for each picture, or a Failure for an item that cannot be read: nothing is raised,
         so one broken file never ends a batch. `index` counts frames and failures together, from 0.
     """
-    items: Sequence[Any] = [source] if isinstance(source, (str, Path, np.ndarray)) else source
-    index = 0
-    for position, item in enumerate(items):
-        for found in _found(item):
-            yield _read(found, index, position)
-            index += 1
+    jobs = (job for job in _jobs(source) if job[2] not in skip)
+    return _read_ahead(jobs, threads) if threads > 0 else starmap(_read, jobs)
 
 
 class Video:
@@ -241,6 +245,36 @@ def _kinds() -> str:
     return ", ".join(sorted(suffix[1:] for suffix in PICTURES))
 
 
+def _jobs(source: Source) -> Iterator[tuple[Any, int, str]]:
+    """(a file, an array, an error or what is no source; index; name) of each picture."""
+    items: Sequence[Any] = [source] if isinstance(source, (str, Path, np.ndarray)) else source
+    index = 0
+    for position, item in enumerate(items):
+        for found in _found(item):
+            name = found[0] if isinstance(found, tuple) else str(found) if isinstance(found, Path) else None
+            yield found, index, name or f"array {position}"
+            index += 1
+
+
+def _read_ahead(jobs: Iterator[tuple[Any, int, str]], threads: int) -> Iterator[Frame | Failure]:
+    waiting: deque[Future[Frame | Failure]] = deque()
+    room = threads  # until it is known how large the pictures are
+    pool = ThreadPoolExecutor(threads, "mien-read")
+    try:
+        for job in jobs:
+            while len(waiting) >= room:
+                item = waiting.popleft().result()
+                if isinstance(item, Frame):
+                    room = max(threads, min(_AHEAD, _BYTES // item.image.nbytes))
+                yield item
+                del item  # else one more picture stays in memory
+            waiting.append(pool.submit(_read, *job))
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _found(item: Any) -> list[Any]:
     """Expand an item into files and arrays, or into the SourceError that says why it cannot be."""
     if not isinstance(item, (str, Path)):
@@ -251,11 +285,9 @@ def _found(item: Any) -> list[Any]:
         return [(str(item), error)]
 
 
-def _read(item: Any, index: int, position: int) -> Frame | Failure:
+def _read(item: Any, index: int, name: str) -> Frame | Failure:
     if isinstance(item, tuple):
-        name, error = item
-        return Failure(name, str(error), index)
-    name = str(item) if isinstance(item, Path) else f"array {position}"
+        return Failure(name, str(item[1]), index)
     try:
         if isinstance(item, np.ndarray):
             return Frame(to_bgr(item, name), index, 0.0, name)

@@ -78,6 +78,47 @@ class Tracker:
         Raises:
             ConfigError: the time is not a finite number.
         """
+        self._wait(time)
+        for track in self._tracks:
+            track.found = None
+        places = np.array([_place(face) for face in faces]).reshape(-1, 4)
+        return tuple(
+            self._follow(face, place, owner)
+            for face, place, owner in zip(faces, places, self._owners(places), strict=True)
+        )
+
+    def expect(self, time: float) -> tuple[Face, ...]:
+        """Where the faces of the last `update` should be at a later time, for a frame that nobody searches for faces.
+
+        Args:
+            time: of that frame, in seconds.
+
+        Returns:
+            The faces, moved, the largest first, with `id` and without probabilities; () after more than `max_age`.
+            Nothing changes in the tracker.
+        """
+        passed = 0.0 if self._time is None else time - self._time
+        if passed < -self.max_age:
+            return ()
+        seen = [track for track in self._tracks if track.found and track.unseen + passed <= self.max_age]
+        faces = [track.moved(max(passed, 0.0)) for track in seen]
+        return tuple(sorted(faces, key=lambda face: (face.box[0] - face.box[2]) * (face.box[3] - face.box[1])))
+
+    def look(self, faces: Sequence[Face], time: float) -> tuple[Face, ...]:
+        """Take in what the network saw in a frame that nobody searched: as `update`, but the places are only guesses.
+
+        Args:
+            faces: what `expect` gave for this time, classified.
+            time: of the frame, in seconds.
+
+        Raises:
+            ConfigError: the time is not a finite number.
+        """
+        self._wait(time)
+        tracks = {track.id: track for track in self._tracks}
+        return tuple(self._show(face, tracks[face.id]) for face in faces if face.id in tracks)
+
+    def _wait(self, time: float) -> None:
         if not math.isfinite(time):
             raise ConfigError(f"the time of a frame is {time}; give seconds as a finite number")
         passed = 0.0 if self._time is None else time - self._time
@@ -87,11 +128,6 @@ class Tracker:
         for track in self._tracks:
             track.wait(passed)
         self._tracks = [track for track in self._tracks if track.unseen <= self.max_age]
-        places = np.array([_place(face) for face in faces]).reshape(-1, 4)
-        return tuple(
-            self._follow(face, place, owner)
-            for face, place, owner in zip(faces, places, self._owners(places), strict=True)
-        )
 
     def _owners(self, places: Array) -> list[_Track | None]:
         """The track of each place, or None for a new face."""
@@ -112,6 +148,10 @@ class Tracker:
             self._tracks.append(track)
         else:
             track.move(place)
+        track.found = face
+        return self._show(face, track)
+
+    def _show(self, face: Face, track: _Track) -> Face:
         if face.probabilities:
             track.look(face, self)
         return track.show(face)
@@ -177,6 +217,7 @@ class _Track:
 
     def __init__(self, id: int, place: Array) -> None:
         self.id = id
+        self.found: Face | None = None  # in the last frame that was searched
         self.unseen = 0.0  # seconds since the last face
         self.state = np.stack([place, np.zeros(4)])  # values and their change a second
         self._spread = np.diag([_JITTER**2, _SPEED**2])  # covariance of a value and its change
@@ -203,6 +244,17 @@ class _Track:
         self.state = self.state + np.outer(gain, place - self.state[0])
         self.state[1, 2:] = 0.0  # sizes change slowly: their speed would be mostly noise
         self._spread = self._spread - np.outer(gain, self._spread[0])
+
+    def moved(self, passed: float) -> Face:
+        """The face found last at the place expected after so many seconds more; its landmarks move along."""
+        assert self.found
+        x, y, width, height = self.state[0] + self.state[1] * passed
+        half = np.exp([width, height]) / 2
+        x1, y1, x2, y2 = self.found.box
+        middle, scale = np.array([x1 + x2, y1 + y2]) / 2, 2 * half / np.maximum([x2 - x1, y2 - y1], 1.0)
+        points = (np.array(self.found.landmarks).reshape(-1, 2) - middle) * scale + (x, y)
+        box = (float(x - half[0]), float(y - half[1]), float(x + half[0]), float(y + half[1]))
+        return Face(box, self.found.score, tuple((float(a), float(b)) for a, b in points), id=self.id)
 
     def look(self, face: Face, settings: Tracker) -> None:
         """Take in what the network saw.

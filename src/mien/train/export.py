@@ -152,7 +152,8 @@ def quantise(source: Path, path: Path, crops: NDArray[np.uint8]) -> Path:
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.parts = iter([{"crops": crops[i : i + 64]} for i in range(0, len(crops), 64)])
+            size = min(64, len(crops))  # the histograms want parts of one size: what is left over is left out
+            self.parts = iter([{"crops": crops[i : i + size]} for i in range(0, len(crops) - size + 1, size)])
 
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
             return next(self.parts, None)

@@ -82,7 +82,13 @@ def fit(
     start_from = load(_checkpoint(config.init)) if config.init else None
     # Weights that go on learning keep the normalisation that they learned with.
     mean, std = (start_from[1]["mean"], start_from[1]["std"]) if start_from else data.statistics(train)
-    facts = {"mean": mean, "std": std, "labels": list(train.labels), "train": len(train), "valid": len(valid)}
+    facts: dict[str, Any] = {
+        "mean": mean,
+        "std": std,
+        "labels": list(train.labels),
+        "train": len(train),
+        "valid": len(valid),
+    }
     facts["source"] = source
     lessons = _lessons(config, train, fabric.device)
     valid_images, valid_targets = _tensors(valid, fabric.device)

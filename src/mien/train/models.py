@@ -91,7 +91,7 @@ class RepBlock(nn.Module):
         """
         assert self.norm.running_mean is not None and self.norm.running_var is not None
         scale = self.norm.weight / torch.sqrt(self.norm.running_var + self.norm.eps)
-        conv = nn.Conv2d(self.conv.in_channels, self.conv.out_channels, 3, self.conv.stride, 1)
+        conv = nn.Conv2d(self.conv.in_channels, self.conv.out_channels, 3, self.conv.stride[0], 1)
         conv.weight.copy_(self.conv.weight * scale[:, None, None, None])
         assert conv.bias is not None
         conv.bias.copy_(self.norm.bias - self.norm.running_mean * scale)

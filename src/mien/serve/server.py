@@ -1,0 +1,128 @@
+"""Listening: where the server may, and uvicorn with deadlines for slow clients."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from contextlib import suppress
+
+import cv2
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mien.serve.limits import Limits
+from mien.types import ConfigError
+
+
+def bind(host: str, port: int, token: str | None) -> socket.socket:
+    """Open a port.
+
+    Args:
+        host: address or name; 127.0.0.1 and ::1 are reached from this machine alone.
+        port: 0 for any free one.
+        token: that the server will ask for, or None.
+
+    Raises:
+        ConfigError: other machines could reach it and there is no token; or the port is taken or not allowed.
+    """
+    if not token and not _is_loopback(host):
+        raise ConfigError(
+            f"{host} can be reached from other machines: set a token in MIEN_TOKEN or --token, such as one from "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe())'; or listen on 127.0.0.1"
+        )
+    if not 0 <= port < 65536:
+        raise ConfigError(f"cannot listen on port {port}; give a --port of 1 to 65535, or 0 for any free one")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {error}; choose another with --host or --port"
+        ) from error
+
+
+def url(listening: socket.socket) -> str:
+    """Where a browser on this machine finds it."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def run(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what was taken.
+
+    Nothing is logged but warnings: a line a request would hold names, and tokens given in the address of a WebSocket.
+    """
+    cv2.setNumThreads(1)  # each picture has a thread of its own; more inside of it would only fight (42 against 19 ms)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # who sends nonsense is told so in the answer
+    _Protocol.header_seconds, _Protocol.take_seconds = limits.header_seconds, limits.read_seconds
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="websockets-sansio",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # else whoever reaches the port could choose the address that `rate` counts
+        limit_concurrency=limits.connections,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=round(limits.read_seconds + limits.work_seconds),
+        ws_max_size=2 * limits.frame_bytes,  # uvicorn hangs up at once; up to here the route says why
+        ws_per_message_deflate=False,  # pictures are compressed already, and a small message could unpack to a huge one
+    )
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's HTTP with deadlines for the headers and for taking an answer; it would wait forever."""
+
+    header_seconds = 10.0
+    take_seconds = 30.0
+    _due: asyncio.TimerHandle | None = None  # for the headers
+    _stuck: asyncio.TimerHandle | None = None  # for what was sent to leave the buffer
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._due = self.loop.call_later(self.header_seconds, self.timeout_keep_alive_handler)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        upgraded = self.transport.get_protocol() is not self
+        if upgraded or (self.cycle is not None and not self.cycle.response_complete):
+            self._stop_due()
+        elif self._due is None:  # the beginning of another request, or the rest of one that was refused
+            self._due = self.loop.call_later(self.header_seconds, self.timeout_keep_alive_handler)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = self.loop.call_later(self.take_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_stuck()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_due()
+        self._stop_stuck()
+        super().connection_lost(exc)
+
+    def _stop_due(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+        self._due = None
+
+    def _stop_stuck(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+        self._stuck = None

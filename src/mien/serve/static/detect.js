@@ -1,0 +1,142 @@
+// YuNet, as mien.detect.YuNet runs it through OpenCV's FaceDetectorYN.
+// Wu et al., "YuNet: a tiny millisecond-level face detector", 2023.
+
+import { rint } from "./crop.js";
+
+const STRIDES = [8, 16, 32];
+
+/**
+ * Find faces.
+ *
+ * @param {(pixels: Float32Array, height: number, width: number) => Promise<Object<string, Float32Array>>} run the
+ *   network: BGR planes (3, H, W) of 0..255, sides multiples of 32 -> its outputs by name.
+ * @param {ImageData} image 8-bit RGBA.
+ * @param {{maxSide?: number, score?: number, nms?: number}} settings larger pictures are shrunk to `maxSide` pixels;
+ *   faces below `score` are dropped; of two boxes that overlap by more than `nms` the weaker one is dropped.
+ * @returns {Promise<{box: number[], score: number, landmarks: number[][]}[]>} in pixels, the largest first; box is
+ *   (x1, y1, x2, y2), landmarks are the eye on the left of the picture, the one on the right, nose, mouth left, right.
+ */
+export async function detect(run, image, { maxSide = 640, score = 0.7, nms = 0.3 } = {}) {
+  const small = shrunk(image, maxSide);
+  const height = padded(small.height);
+  const width = padded(small.width);
+  const found = decode(await run(planes(small, height, width), height, width), height, width, score);
+  const [sx, sy] = [image.width / small.width, image.height / small.height];
+  const faces = suppressed(found, nms).map(({ x, y, w, h, score, points }) => ({
+    box: [x * sx, y * sy, (x + w) * sx, (y + h) * sy],
+    score: Math.min(score, 1),
+    landmarks: points.map(([px, py]) => [px * sx, py * sy]),
+  }));
+  const area = ({ box }) => (box[2] - box[0]) * (box[3] - box[1]);
+  return faces.sort((a, b) => area(b) - area(a));
+}
+
+/** The network halves its input five times. */
+const padded = (side) => Math.max(Math.ceil(side / 32) * 32, 64);
+
+/** BGR planes with black to the right and below. */
+function planes({ data, width, height }, rows, columns) {
+  const out = new Float32Array(3 * rows * columns);
+  const plane = rows * columns;
+  for (let y = 0, from = 0; y < height; y++) {
+    for (let x = 0, to = y * columns; x < width; x++, from += 4, to++) {
+      out[to] = data[from + 2];
+      out[to + plane] = data[from + 1];
+      out[to + 2 * plane] = data[from];
+    }
+  }
+  return out;
+}
+
+/** The network's maps -> candidates in pixels of its input. */
+function decode(maps, height, width, least) {
+  const found = [];
+  for (const stride of STRIDES) {
+    const [rows, columns] = [height / stride, width / stride];
+    const [cls, obj, box, kps] = ["cls", "obj", "bbox", "kps"].map((name) => maps[`${name}_${stride}`]);
+    for (let row = 0, k = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++, k++) {
+        const clamp = (value) => Math.min(Math.max(value, 0), 1);
+        const score = Math.sqrt(clamp(cls[k]) * clamp(obj[k]));
+        if (score <= least) continue;
+        const w = Math.exp(box[4 * k + 2]) * stride;
+        const h = Math.exp(box[4 * k + 3]) * stride;
+        const x = (column + box[4 * k]) * stride - w / 2;
+        const y = (row + box[4 * k + 1]) * stride - h / 2;
+        const points = [0, 1, 2, 3, 4].map((n) => [
+          (kps[10 * k + 2 * n] + column) * stride,
+          (kps[10 * k + 2 * n + 1] + row) * stride,
+        ]);
+        found.push({ x, y, w, h, score, points });
+      }
+    }
+  }
+  return found;
+}
+
+/** Non-maximum suppression, on whole pixels as OpenCV does it. */
+function suppressed(candidates, threshold) {
+  const whole = ({ x, y, w, h }) => [x, y, w, h].map(Math.trunc);
+  const kept = [];
+  for (const candidate of [...candidates].sort((a, b) => b.score - a.score)) {
+    const [x, y, w, h] = whole(candidate);
+    const free = kept.every((other) => {
+      const [ox, oy, ow, oh] = whole(other);
+      const across = Math.max(0, Math.min(x + w, ox + ow) - Math.max(x, ox));
+      const common = across * Math.max(0, Math.min(y + h, oy + oh) - Math.max(y, oy));
+      return common <= threshold * (w * h + ow * oh - common);
+    });
+    if (free) kept.push(candidate);
+  }
+  return kept;
+}
+
+/** A picture with its longest side at most `maxSide`: each pixel the mean of the area that it covers (INTER_AREA). */
+export function shrunk(image, maxSide) {
+  const scale = maxSide / Math.max(image.width, image.height);
+  if (scale >= 1) return image;
+  const width = Math.max(rint(image.width * scale), 1);
+  const height = Math.max(rint(image.height * scale), 1);
+  const columns = cover(image.width, width);
+  const rows = cover(image.height, height);
+  const data = new Uint8ClampedArray(width * height * 4);
+  const sums = new Float32Array(width * 3);
+  rows.forEach((row, y) => {
+    sums.fill(0);
+    for (const [sy, weight] of row) addRow(sums, image.data, sy * image.width * 4, columns, weight);
+    for (let x = 0, from = 0, to = y * width * 4; x < width; x++, to += 4) {
+      for (let c = 0; c < 3; c++) data[to + c] = rint(sums[from++]);
+      data[to + 3] = 255;
+    }
+  });
+  return { data, width, height };
+}
+
+function addRow(sums, data, start, columns, weight) {
+  columns.forEach((column, x) => {
+    let [red, green, blue] = [0, 0, 0];
+    for (const [sx, share] of column) {
+      const at = start + sx * 4;
+      red += data[at] * share;
+      green += data[at + 1] * share;
+      blue += data[at + 2] * share;
+    }
+    sums[3 * x] += red * weight;
+    sums[3 * x + 1] += green * weight;
+    sums[3 * x + 2] += blue * weight;
+  });
+}
+
+/** For each of `to` cells the source cells that it covers, with their shares: [[index, share], ...]. */
+function cover(from, to) {
+  const scale = from / to;
+  return Array.from({ length: to }, (_, k) => {
+    const [start, end] = [k * scale, Math.min((k + 1) * scale, from)];
+    const cells = [];
+    for (let cell = Math.floor(start); cell < Math.ceil(end); cell++) {
+      const share = Math.min(end, cell + 1) - Math.max(start, cell);
+      if (share > 1e-3) cells.push([cell, share / (end - start)]);
+    }
+    return cells;
+  });
+}

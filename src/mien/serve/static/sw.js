@@ -1,0 +1,66 @@
+// Keeps the page, the runtime and the networks, so that the page works offline. The network comes first: what the
+// server has is never hidden by what was kept.
+
+const CACHE = "mien";
+const PAGE = [
+  "./",
+  "app.webmanifest",
+  "crop.js",
+  "detect.js",
+  "engine.js",
+  "icon.svg",
+  "labels.js",
+  "main.js",
+  "overlay.js",
+  "people.js",
+  "record.js",
+  "source.js",
+  "style.css",
+  "timeline.js",
+  "track.js",
+  "worker.js",
+];
+const BUILT = [
+  "models/models.json",
+  "models/portrait.jpg",
+  "vendor/ort-wasm-simd-threaded.mjs",
+  "vendor/ort.wasm.min.mjs",
+];
+const here = (file) => new URL(file, self.registration.scope).href;
+
+self.addEventListener("install", (event) => event.waitUntil(fill().then(() => self.skipWaiting())));
+self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+self.addEventListener("fetch", (event) => {
+  const url = event.request.url.replace(/[?#].*$/, "").replace(/\/index\.html$/, "/");
+  // a server may have other addresses beside the page's: they are none of ours
+  const ours =
+    PAGE.some((file) => here(file) === url) || ["models/", "vendor/"].some((folder) => url.startsWith(here(folder)));
+  if (event.request.method === "GET" && ours) event.respondWith(answer(event.request, url));
+});
+
+async function fill() {
+  const manifest = await (await fetch(here("models/models.json"))).json();
+  const parts = [manifest.runtime, manifest.detector, manifest.classifier].map(({ file }) => `models/${file}`);
+  const cache = await caches.open(CACHE);
+  await cache.addAll([...PAGE, ...BUILT, ...parts].map(here));
+}
+
+async function answer(request, url) {
+  const cache = await caches.open(CACHE);
+  try {
+    const fresh = await fetch(request);
+    if (fresh.ok && fresh.type === "basic") await cache.put(url, fresh.clone());
+    return isolated(fresh);
+  } catch {
+    const kept = await cache.match(url);
+    return kept ? isolated(kept) : Response.error();
+  }
+}
+
+/** The two headers that let the runtime use several threads, for servers that cannot send them. */
+function isolated(response) {
+  const headers = new Headers(response.headers);
+  headers.set("Cross-Origin-Opener-Policy", "same-origin");
+  headers.set("Cross-Origin-Embedder-Policy", "require-corp");
+  return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
+}

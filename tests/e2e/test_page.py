@@ -1,0 +1,383 @@
+"""The page as a person uses it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import mien
+from mien import cli, image
+from mien.classify import ASSETS
+from mien.sinks import Csv
+from mien.types import EMOTIONS, ConfigError
+
+from .conftest import ROOT, STATIC, Site
+
+AXE = ROOT / "web/node_modules/axe-core/axe.min.js"
+VIDEO = ROOT.parent / "shared/media/single_face.mp4"
+FAKE_CAMERA = "--use-fake-device-for-media-stream"
+ALLOW = "--use-fake-ui-for-media-stream"
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A flag that makes the browser's camera show a person: a real video, or where it is missing the portrait."""
+    path = tmp_path_factory.mktemp("camera") / "face.y4m"
+    film = cv2.VideoCapture(str(VIDEO)) if VIDEO.exists() else None
+    frames = [image.decode((ASSETS / "portrait.jpg").read_bytes(), "portrait")] * 5
+    if film:
+        frames = [frame for good, frame in (film.read() for _ in range(30)) if good]
+    with path.open("wb") as file:
+        file.write(b"YUV4MPEG2 W640 H480 F15:1 Ip A1:1 C420jpeg\n")
+        for frame in frames:
+            scale = 480 / frame.shape[0]
+            wide = cv2.resize(frame, None, fx=scale, fy=scale)
+            left = max((wide.shape[1] - 640) // 2, 0)
+            whole = np.zeros((480, 640, 3), np.uint8)
+            cut = wide[:480, left : left + 640]
+            whole[:, : cut.shape[1]] = cut
+            file.write(b"FRAME\n" + cv2.cvtColor(whole, cv2.COLOR_BGR2YUV_I420).tobytes())
+    return f"--use-file-for-fake-video-capture={path}"
+
+
+@pytest.fixture(scope="module")
+def browser(launch: Callable[..., Any], camera: str) -> Any:
+    return launch(FAKE_CAMERA, ALLOW, camera)
+
+
+def opened(browser: Any, site: Site, script: str = "", **settings: Any) -> Any:
+    """A page in a context of its own, perhaps not yet ready; `script` runs before the page's own.
+
+    `page.troubles` gathers what a person would only see in the console, and requests to elsewhere.
+    """
+    page = browser.new_context(**{"service_workers": "block", **settings}).new_page()
+    page.set_default_timeout(60_000)
+    page.troubles = []
+    page.on("pageerror", lambda error: page.troubles.append(str(error)))
+    page.on("console", lambda said: page.troubles.append(said.text) if said.type == "error" else None)
+    page.on("request", lambda asked: _own(asked.url, site) or page.troubles.append(asked.url))
+    if script:
+        page.add_init_script(script)
+    page.goto(site.url)
+    return page
+
+
+def _own(url: str, site: Site) -> bool:
+    return url.startswith((site.url, f"blob:{site.url}"))
+
+
+@pytest.fixture
+def page(browser: Any, site: Site) -> Iterator[Any]:
+    """The page, ready; in the end there may have been no troubles, and nothing may have been sent."""
+    page = opened(browser, site)
+    page.wait_for_selector("html[data-ready]")
+    yield page
+    page.context.close()
+    assert page.troubles == []
+    assert site.bodies == 0
+
+
+def bars(page: Any) -> dict[str, int]:
+    """Name and number of the first face's bars, in their order."""
+    page.wait_for_selector(".face .number:not(:empty)")
+    names = page.locator(".face >> nth=0").locator(".name").all_inner_texts()
+    numbers = page.locator(".face >> nth=0").locator(".number").all_inner_texts()
+    return {name: int(number.removesuffix(" %")) for name, number in zip(names, numbers, strict=True)}
+
+
+def saved(page: Any, button: str) -> bytes:
+    with page.expect_download() as waiting:
+        page.click(button)
+    return Path(waiting.value.path()).read_bytes()
+
+
+def complaint(page: Any) -> str:
+    page.wait_for_selector("#alert:not([hidden])")
+    return str(page.inner_text("#alert"))
+
+
+def upload(page: Any, name: str, content: bytes, kind: str = "") -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
+
+
+def test_the_camera_shows_a_face_with_an_id_and_five_bars_that_sum_to_one(page: Any) -> None:
+    page.click("#start")
+    page.wait_for_selector("#time:not([hidden])")
+    shown = bars(page)
+    assert tuple(shown) == EMOTIONS
+    assert abs(sum(shown.values()) - 100) <= 3  # five rounded numbers
+    assert page.inner_text(".face h3").startswith("#1 ")
+    page.wait_for_selector("#person option:nth-child(2)", state="attached")
+    rows = list(csv.DictReader(io.StringIO(saved(page, "#table").decode())))
+    seen = [row for row in rows if row["id"]]
+    assert seen and all(abs(sum(float(row[name]) for name in EMOTIONS) - 1) < 1e-3 for row in seen)
+    times = [float(row["time"]) for row in rows]
+    assert times == sorted(times)
+    page.click("#start")
+    page.wait_for_selector("#hint:not([hidden])")
+    assert page.inner_text("#start") == "Start camera"
+    assert page.evaluate("document.querySelector('video').srcObject") is None
+
+
+def test_a_picture_gives_the_table_that_python_writes(page: Any, tmp_path: Path) -> None:
+    picture = cv2.imread(str(ASSETS / "portrait.jpg"))
+    cv2.imwrite(str(tmp_path / "face.png"), picture)
+    upload(page, "face.png", (tmp_path / "face.png").read_bytes(), "image/png")
+    bars(page)
+    found = list(csv.DictReader(io.StringIO(saved(page, "#table").decode())))
+    with Csv(tmp_path / "faces.csv") as sink:
+        sink.write(mien.load()(picture))
+    expected = list(csv.DictReader(io.StringIO((tmp_path / "faces.csv").read_text("utf-8"))))
+    assert [list(row) for row in found] == [list(row) for row in expected]
+    for name, value in expected[0].items():
+        if name in ("name", "id", "error"):
+            continue
+        if name == "emotion":
+            assert found[0][name] == value
+        else:
+            assert float(found[0][name]) == pytest.approx(
+                float(value), abs=0.1 if name in ("x1", "y1", "x2", "y2") else 0.03
+            )
+
+
+def test_a_picture_without_a_face_says_so_and_keeps_a_row(page: Any) -> None:
+    upload(page, "=1+1.png", cv2.imencode(".png", np.full((80, 100, 3), 90, np.uint8))[1].tobytes(), "image/png")
+    page.wait_for_selector("text=No face found >> visible=true")
+    rows = list(csv.reader(io.StringIO(saved(page, "#table").decode())))
+    assert len(rows) == 2 and len(rows[0]) == len(rows[1])
+    assert rows[1][0] == "'=1+1.png" and rows[1][3] == ""
+
+
+def test_a_snapshot_has_the_size_of_the_picture_and_the_box(page: Any) -> None:
+    page.click("#example")
+    bars(page)
+    drawn = cv2.imdecode(np.frombuffer(saved(page, "#snapshot"), np.uint8), cv2.IMREAD_COLOR)
+    plain = cv2.imread(str(ASSETS / "portrait.jpg"))
+    assert drawn.shape == plain.shape
+    changed = (np.abs(drawn.astype(int) - plain) > 60).any(axis=2).mean()
+    assert 0.01 < changed < 0.4
+
+
+def test_a_video_file_plays_and_is_followed(page: Any, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    portrait = cv2.imread(str(ASSETS / "portrait.jpg"))
+    with av.open(str(tmp_path / "face.webm"), "w") as out:
+        stream = out.add_stream("libvpx", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
+        for k in range(20):
+            moved = np.roll(cv2.resize(portrait, (320, 320)), 2 * k, axis=1)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(moved, "bgr24")))
+        out.mux(stream.encode(None))
+    upload(page, "face.webm", (tmp_path / "face.webm").read_bytes(), "video/webm")
+    assert abs(sum(bars(page).values()) - 100) <= 3
+    page.wait_for_selector("#video:not([hidden])")
+    assert page.evaluate("document.querySelector('video').controls")
+    assert not page.is_visible("#picture")
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_picture_can_be_dropped_and_pasted(page: Any, way: str) -> None:
+    page.evaluate(
+        """async (way) => {
+          const blob = await (await fetch("models/portrait.jpg")).blob();
+          const data = new DataTransfer();
+          data.items.add(new File([blob], "face.jpg", { type: "image/jpeg" }));
+          const event = way === "drop"
+            ? new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true })
+            : new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+          document.body.dispatchEvent(event);
+        }""",
+        way,
+    )
+    assert abs(sum(bars(page).values()) - 100) <= 3
+
+
+def test_wrong_files_are_told_and_the_next_one_works(page: Any) -> None:
+    wrong = {"notes.txt": b"no picture", "cut.jpg": b"\xff\xd8\xff\xe0", "film.mp4": b"\0" * 100}
+    for name, content in wrong.items():
+        upload(page, name, content)
+        page.wait_for_selector(f"#alert:has-text('{name} is neither a picture nor a video')")
+    upload(page, "empty.png", b"")
+    page.wait_for_selector("#alert:has-text('empty.png is empty')")
+    page.click("#example")
+    assert len(bars(page)) == 5
+    assert not page.is_visible("#alert")
+
+
+def test_everything_can_be_reached_by_keyboard(page: Any) -> None:
+    reached = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id"))
+        if reached[-1] == "example":
+            page.keyboard.press("Enter")
+            bars(page)
+    assert {"start", "open", "example", "snapshot", "table"} <= set(reached)
+
+
+def test_what_changes_is_told_to_screen_readers(page: Any) -> None:
+    page.click("#example")
+    page.wait_for_selector("#said:has-text('Face 1')", state="attached")
+    assert re.fullmatch(r"Face 1 (looks \w+|is uncertain)\.", page.inner_text("#said"))
+
+
+def test_smoothing_can_be_switched_off(page: Any) -> None:
+    page.click("#start")
+    bars(page)
+    page.focus("#smoothing")
+    page.keyboard.press("Home")
+    assert page.inner_text("#half-life") == "off"
+
+
+def test_a_face_below_the_threshold_is_uncertain(browser: Any, site: Site) -> None:
+    manifest = json.loads((STATIC / "models/models.json").read_text("utf-8"))
+    manifest["classifier"]["uncertain_below"] = 1.1
+    site.altered["/models/models.json"] = json.dumps(manifest).encode()
+    page = opened(browser, site)
+    page.click("#example")
+    bars(page)
+    assert page.inner_text(".face h3") == "uncertain"
+    assert "perhaps" in page.inner_text(".face p")
+    page.context.close()
+
+
+def test_a_denied_camera_is_told_and_pictures_still_work(launch: Callable[..., Any], site: Site) -> None:
+    page = opened(launch(FAKE_CAMERA, "--deny-permission-prompts"), site)
+    page.click("#start")
+    assert "not allowed" in complaint(page)
+    assert page.inner_text("#start") == "Start camera"
+    page.click("#example")
+    assert len(bars(page)) == 5
+
+
+def test_no_camera_is_told(launch: Callable[..., Any], site: Site) -> None:
+    page = opened(launch(ALLOW), site)
+    page.click("#start")
+    assert "No camera was found" in complaint(page)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("NotReadableError", "in use"),
+        ("OverconstrainedError", "no longer there"),
+        ("AbortError", "could not be started"),
+    ],
+)
+def test_a_camera_that_fails_is_told(browser: Any, site: Site, name: str, words: str) -> None:
+    script = f"navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException('x', '{name}'); }};"
+    page = opened(browser, site, script)
+    page.click("#start")
+    assert words in complaint(page)
+    page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "words"),
+    [
+        ("/models/models.json", None, "models.json is missing"),
+        ("/models/face_detection_yunet_2023mar.onnx", None, "face_detection_yunet_2023mar.onnx is missing"),
+        ("/models/face_detection_yunet_2023mar.onnx", b"damaged", "arrived damaged"),
+        ("/vendor/ort.wasm.min.mjs", None, "runtime"),
+        ("/worker.js", None, "worker did not start"),
+    ],
+)
+def test_a_missing_or_damaged_file_is_told(
+    browser: Any, site: Site, path: str, content: bytes | None, words: str
+) -> None:
+    site.altered[path] = content
+    page = opened(browser, site)
+    assert words in complaint(page)
+    page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [("delete window.WebAssembly;", "too old"), ("delete window.OffscreenCanvas;", "too old")],
+)
+def test_a_browser_that_cannot_run_it_is_told(browser: Any, site: Site, script: str, words: str) -> None:
+    page = opened(browser, site, script)
+    assert words in complaint(page)
+    page.context.close()
+
+
+def test_the_page_works_in_a_folder_of_any_server_and_then_without_it(browser: Any) -> None:
+    site = Site(STATIC.parent, headers=False)
+    site.url += "static/"
+    page = opened(browser, site, service_workers="allow")
+    page.wait_for_selector("html[data-ready]")
+    assert not page.evaluate("crossOriginIsolated")
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    site.stop()
+    page.goto(f"{site.url}index.html?again")
+    page.wait_for_selector("html[data-ready]")
+    assert page.evaluate("crossOriginIsolated")  # the service worker's headers: now it may use threads
+    page.click("#example")
+    assert len(bars(page)) == 5
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_problem(browser: Any, site: Site, scheme: str) -> None:
+    if not AXE.exists():
+        pytest.skip("axe-core is not there: make web")
+    page = opened(browser, site, color_scheme=scheme)
+    page.evaluate(AXE.read_text("utf-8"))
+    for state in ("picture", "camera", "alert"):
+        if state == "alert":
+            upload(page, "notes.txt", b"")
+            complaint(page)
+        else:
+            page.click({"picture": "#example", "camera": "#start"}[state])
+            bars(page)
+        assert page.is_visible("#time") == (state == "camera")
+        found = page.evaluate("axe.run()")
+        bad = [rule for rule in found["violations"] if rule["impact"] in ("serious", "critical")]
+        assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in bad] == []
+        assert len(found["passes"]) > 10
+    page.context.close()
+
+
+def test_nothing_reaches_over_the_side_of_a_small_screen(browser: Any, site: Site) -> None:
+    page = opened(browser, site)
+    page.click("#start")
+    bars(page)
+    for width in (320, 390, 768, 1280):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        heights = page.evaluate("[...document.querySelectorAll('button')].map((b) => b.getBoundingClientRect().height)")
+        assert min(heights) >= 44  # a finger's size
+    page.context.close()
+
+
+def test_the_service_worker_keeps_every_file_of_the_page() -> None:
+    listed = re.search(r"const PAGE = \[(.*?)\];", (STATIC / "sw.js").read_text("utf-8"), re.S)
+    assert listed
+    names = set(re.findall(r'"([^"]+)"', listed[1]))
+    files = {path.name for path in STATIC.iterdir() if path.is_file()}
+    assert names == files - {"sw.js", "index.html"} | {"./"}
+
+
+def test_web_opens_the_page_and_serves_on_this_machine_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    serving, server = pytest.importorskip("mien.serve.app"), pytest.importorskip("mien.serve.server")
+    opened: list[str] = []
+    ran: list[Any] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr(server, "run", lambda *given: ran.append(given))
+    monkeypatch.setattr(serving, "STATIC", tmp_path)
+    with pytest.raises(ConfigError, match="make web"):
+        cli.web(port=0)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/models.json").write_text("{}")
+    assert cli.web(port=0) == 0
+    assert len(ran) == 1
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", opened[0])

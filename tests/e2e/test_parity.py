@@ -1,0 +1,187 @@
+"""What the page computes is what Python computes: detector, crop, classifier, tracker, colours."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from mien import classify, detect, draw, image, pipeline
+from mien.track import Tracker
+from mien.types import EMOTIONS, Face
+
+from .conftest import ROOT, STATIC, Site
+
+MEDIA = ROOT.parent / "shared/media"
+LOOK = """async (url) => {
+  const worker = new Worker("/worker.js", { type: "module" });
+  const answer = (message, transfer) => new Promise((resolve, reject) => {
+    worker.onerror = (event) => reject(new Error(event.message));
+    worker.onmessage = ({ data }) => {
+      if (data.failed) reject(new Error(data.failed));
+      if (data.ready || data.faces) resolve(data);
+    };
+    worker.postMessage(message, transfer);
+  });
+  await answer("load");
+  const bitmap = await createImageBitmap(await (await fetch(url)).blob());
+  const { faces } = await answer({ number: 1, time: 0, bitmap }, [bitmap]);
+  worker.terminate();
+  return faces.map((face) => ({ ...face, crop: Array.from(face.crop) }));
+}"""
+
+
+@pytest.fixture(scope="module")
+def page(launch: Callable[..., Any]) -> Iterator[Any]:
+    """A page of the site, from which its modules can be imported."""
+    server = Site(STATIC)
+    page = launch().new_page(service_workers="block")
+    page.goto(f"{server.url}icon.svg")
+    page.site = server
+    yield page
+    server.stop()
+
+
+def rgba(picture: np.ndarray) -> dict[str, Any]:
+    """A BGR picture as the fields of an ImageData, for `evaluate`."""
+    data = cv2.cvtColor(picture, cv2.COLOR_BGR2RGBA)
+    return {"bytes": base64.b64encode(data).decode(), "width": picture.shape[1], "height": picture.shape[0]}
+
+
+PIXELS = (
+    "const pixels = ({ bytes, ...size }) => ({ ...size, data: Uint8Array.from(atob(bytes), (c) => c.charCodeAt()) });"
+)
+
+
+def test_the_built_models_are_those_of_the_package(page: Any) -> None:
+    built = json.loads((STATIC / "models/models.json").read_text("utf-8"))
+    model = classify.model()
+    again = "the page has older models: run make web"
+    assert built["classifier"]["sha256"] == model.sha256, again
+    assert built["classifier"]["labels"] == list(model.labels), again
+    assert built["classifier"]["uncertain_below"] == model.uncertain_below, again
+    assert built["margin"] == pipeline.MARGIN, again
+
+
+@pytest.mark.parametrize(
+    "path",
+    [classify.ASSETS / "portrait.jpg", *(MEDIA / name for name in ("multi_face.jpg", "BWPictureHuman.jpg"))],
+    ids=lambda path: path.name,
+)
+def test_a_picture_gives_the_same_faces_crops_and_probabilities(page: Any, path: Path) -> None:
+    if not path.exists():
+        pytest.skip("the pictures that lie beside the project are not there")
+    picture = image.decode(path.read_bytes(), path.name)
+    # as PNG, so that two JPEG decoders are not compared
+    page.site.altered["/given.png"] = cv2.imencode(".png", picture)[1].tobytes()
+    found = page.evaluate(LOOK, "/given.png")
+    expected = detect.YuNet()(picture)
+    assert len(found) == len(expected) > 0
+    np.testing.assert_allclose([face["box"] for face in found], [face.box for face in expected], atol=1)
+    np.testing.assert_allclose([face["landmarks"] for face in found], [face.landmarks for face in expected], atol=1)
+    np.testing.assert_allclose([face["score"] for face in found], [face.score for face in expected], atol=1e-3)
+    crops = np.array([face["crop"] for face in found], np.uint8).reshape(-1, 48, 48)
+    seen = [Face(tuple(face["box"]), 1.0, tuple(map(tuple, face["landmarks"]))) for face in found]
+    off = np.abs(image.crops(picture, seen, pipeline.MARGIN).astype(int) - crops)
+    assert off.mean() < 0.2 and off.max() <= 2
+    np.testing.assert_allclose([face["probabilities"] for face in found], classify.model()(crops), atol=1e-3)
+
+
+def test_a_picture_without_a_face_gives_none(page: Any) -> None:
+    page.site.altered["/given.png"] = cv2.imencode(".png", np.full((90, 33, 3), 127, np.uint8))[1].tobytes()
+    assert page.evaluate(LOOK, "/given.png") == []
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.25])
+def test_crops_are_the_same_at_any_angle_size_and_over_the_border(page: Any, margin: float) -> None:
+    random = np.random.default_rng(1)
+    picture = cv2.resize(
+        random.integers(0, 256, (24, 30, 3), dtype=np.uint8), (150, 120), interpolation=cv2.INTER_CUBIC
+    )
+    faces = []
+    for side in (20, 47, 60, 96, 110, 150):
+        x, y = random.uniform(-0.3 * side, [150 - 0.7 * side, 120 - 0.7 * side])
+        eyes = random.uniform([x, y], [x + side, y + side], (2, 2))
+        faces.append(Face((x, y, x + side, y + side * 0.8), 1.0, tuple(map(tuple, eyes.tolist()))))
+    faces.append(Face((30.0, 20.0, 90.0, 95.0)))
+    script = f"""async ([picture, faces, margin]) => {{
+      {PIXELS}
+      const {{ crop }} = await import("/crop.js");
+      return faces.map((face) => Array.from(crop(pixels(picture), face, margin)));
+    }}"""
+    given = [{"box": face.box, "landmarks": face.landmarks} for face in faces]
+    found = np.array(page.evaluate(script, [rgba(picture), given, margin])).reshape(-1, 48, 48)
+    off = np.abs(found - image.crops(picture, faces, margin))
+    assert off.mean() < 0.2 and off.max() <= 3  # OpenCV rounds in another way on some processors
+
+
+@pytest.mark.parametrize(
+    ("size", "small"), [((101, 77), (45, 34)), ((120, 60), (45, 22)), ((90, 90), (45, 45)), ((50, 131), (17, 45))]
+)
+def test_pictures_are_shrunk_as_opencv_does(page: Any, size: tuple[int, int], small: tuple[int, int]) -> None:
+    picture = np.random.default_rng(2).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    script = f"""async ([picture, side]) => {{
+      {PIXELS}
+      const {{ shrunk }} = await import("/detect.js");
+      const {{ data, width, height }} = shrunk(pixels(picture), side);
+      return [Array.from(data), width, height];
+    }}"""
+    data, width, height = page.evaluate(script, [rgba(picture), 45])
+    expected = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
+    found = np.array(data, np.uint8).reshape(height, width, 4)[:, :, 2::-1]
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_the_tracker_gives_the_same_ids_labels_and_probabilities(page: Any) -> None:
+    random = np.random.default_rng(3)
+    frames = []
+    where = random.uniform(50, 400, (4, 2))
+    time = 0.0
+    for step in range(120):
+        time += float(random.choice([0.03, 0.1, 0.4, 1.2], p=[0.5, 0.4, 0.08, 0.02])) if step != 60 else -3.0
+        where += random.normal(0, 6, where.shape)
+        shown = random.permutation(4)[: random.integers(0, 5)]
+        faces = []
+        for k in shown:
+            (x, y), p = where[k], random.dirichlet(np.eye(5)[(k + step // 15) % 5] * 2 + 0.6)
+            faces.append({"box": [x, y, x + 60 + 9 * k, y + 70], "probabilities": p.tolist()})
+        frames.append({"time": time, "faces": faces})
+    script = """async ([frames, settings]) => {
+      const { Tracker } = await import("/track.js");
+      const tracker = new Tracker(settings);
+      return frames.map(({ time, faces }) => [tracker.update(faces, time), [...tracker.alive]]);
+    }"""
+    found = page.evaluate(script, [frames, {"uncertainBelow": 0.5}])
+    tracker = Tracker()
+    for frame, (faces, alive) in zip(frames, found, strict=True):
+        given = [
+            Face(
+                tuple(f["box"]), probabilities=dict(zip(EMOTIONS, f["probabilities"], strict=True)), uncertain_below=0.5
+            )
+            for f in frame["faces"]
+        ]
+        expected = tracker.update(given, frame["time"])
+        assert [face["id"] for face in faces] == [face.id for face in expected]
+        assert [EMOTIONS[face["label"]] for face in faces] == [face.emotion for face in expected]
+        assert [face["uncertain"] for face in faces] == [face.uncertain for face in expected]
+        for face, other in zip(faces, expected, strict=True):
+            np.testing.assert_allclose(face["probabilities"], list(other.probabilities.values()), atol=1e-9)
+        assert set(alive) == tracker.alive
+    assert found[-1][0] or tracker.alive
+
+
+def test_order_and_colours_are_those_of_the_overlay(page: Any) -> None:
+    script = """async (labels) => {
+      const { COLOURS, order } = await import("/labels.js");
+      return [COLOURS, order(labels).map((k) => labels[k])];
+    }"""
+    colours, ordered = page.evaluate(script, ["neutral", "fear", "sad", "angry", "disgust", "surprise", "happy"])
+    assert ordered == [*EMOTIONS, "disgust", "fear"]
+    assert colours == {name: f"#{red:02x}{green:02x}{blue:02x}" for name, (blue, green, red) in draw.COLOURS.items()}
