@@ -1,6 +1,7 @@
 PYTHON ?= python3
 DATA ?= ../shared/data/fer2013.zip
 VOTES ?= ../shared/data/ferplus_votes.csv
+MODEL ?= rep
 BIN := .venv/bin
 
 .PHONY: demo install check test train bench web
@@ -24,8 +25,8 @@ web: .venv/full ## the page's runtime from npm, and dist/web, a folder that any 
 	cd web && npm ci
 	$(BIN)/python web/build.py
 
-train: .venv/full ## the shipped model from its recipe
-	$(BIN)/mien train --data $(DATA) --recipe recipes/baseline.yaml --out runs/baseline --resume
+train: .venv/full ## a shipped model from its recipe: make train MODEL=rep or MODEL=baseline
+	$(BIN)/mien train --data $(DATA) --votes $(VOTES) --recipe recipes/$(MODEL).yaml --out runs/$(MODEL) --resume
 
 bench: .venv/full ## the figures of the README
 	$(BIN)/python benchmarks/evaluate.py --data $(DATA) --votes $(VOTES)

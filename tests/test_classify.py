@@ -124,12 +124,12 @@ def test_missing_and_damaged_files_are_model_errors(tmp_path: Path) -> None:
 
 def test_names_look_into_the_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classify, "ASSETS", tmp_path)
-    write(tmp_path / "baseline.onnx")
+    write(tmp_path / f"{classify.DEFAULT}.onnx")
     write(tmp_path / "other.onnx", META | {"name": "other"})
     (tmp_path / "mtcnn_pnet.onnx").write_bytes(b"")
     assert classify.model().name == "tiny"
     assert classify.model("other").name == "other"
-    with pytest.raises(ModelError, match="shipped: baseline, other;"):
+    with pytest.raises(ModelError, match=f"shipped: other, {classify.DEFAULT};"):
         classify.model("best")
 
 

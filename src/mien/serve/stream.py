@@ -64,26 +64,35 @@ async def talk(socket: WebSocket, engine: Engine, telemetry: Telemetry) -> None:
         refusal = JSONResponse({"detail": "too many streams at once; try again later"}, 503, {"Retry-After": "10"})
         await socket.send_denial_response(refusal)
         return
+    engine.streams += 1
+    try:
+        await _talk(socket, engine, telemetry)
+    finally:
+        engine.streams -= 1
+
+
+async def _talk(socket: WebSocket, engine: Engine, telemetry: Telemetry) -> None:
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
     newest = _Newest()
-    engine.streams += 1
-    reading = asyncio.create_task(_read(socket, newest, engine.limits, telemetry))
-    answering = asyncio.create_task(_answer(socket, newest, engine, telemetry))
+    reading: asyncio.Task[int | None] = asyncio.create_task(_read(socket, newest, engine.limits, telemetry))
+    answering: asyncio.Task[None] = asyncio.create_task(_answer(socket, newest, engine, telemetry))
     try:
         await asyncio.wait({reading, answering}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        engine.streams -= 1
         for task in (reading, answering):
             task.cancel()
-        code, failure = await asyncio.gather(reading, answering, return_exceptions=True)
-    if isinstance(code, int):
+        # Not gather: when this is cancelled in turn, gather raises the cancellation of a child in place of our own.
+        await asyncio.wait({reading, answering})
+    for task in (reading, answering):
+        error = None if task.cancelled() else task.exception()
+        if error and not isinstance(error, WebSocketDisconnect | TimeoutError):
+            raise error
+    code = None if reading.cancelled() or reading.exception() else reading.result()
+    if code is not None:
         with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):  # it may have left meanwhile
             async with asyncio.timeout(1):
                 await socket.close(code)
-    for error in (code, failure):
-        if isinstance(error, Exception) and not isinstance(error, WebSocketDisconnect | TimeoutError):
-            raise error
 
 
 async def _read(socket: WebSocket, newest: _Newest, limits: Limits, telemetry: Telemetry) -> int | None:
