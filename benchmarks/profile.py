@@ -4,7 +4,7 @@ The given video is scaled to 640x480; each step is timed on each frame, by the c
 all threads together, which a busy machine disturbs less), and the table gives the median over the frames of one run.
 
 `classify` is also timed in one thread and set against a floor: the multiply-adds of the network, by the rate at which
-one thread multiplies two large matrices in fp32 (the best of many products, in time of the processor). int8 can go below
+one thread multiplies two large matrices in fp32 (the best of many products, in its own time). int8 can go below
 that floor; fp32 cannot, so where its best time does, the rate was measured wrong, and the table says so.
 
 Usage: python benchmarks/profile.py --video single_face.mp4 [--frames 100] [--model rep rep-fp32] [--out FILE]

@@ -20,7 +20,7 @@ ASSETS = Path(__file__).parent / "assets"
 _SMALLEST = 24
 """Side in pixels that `min_face` leaves of a face for YuNet.
 
-At 24 pixels it found all 7 faces in 3 photographs and the one in 9 frames of a video; at 20 it missed one of them. Tight
+At 24 pixels it found all 7 faces of 3 photographs and the one in 9 frames of a video; at 20 it missed one. Tight
 crops of FER2013 in a made background are another matter: of 150, 160 pixels wide and shrunk, it found 7 % at 24 pixels,
 41 % at 32 and 69 % at 48 (92 % of 60 without shrinking). Ask for a smaller face than those that must not be missed.
 """

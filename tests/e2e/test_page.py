@@ -115,7 +115,8 @@ def test_the_camera_shows_a_face_with_an_id_and_five_bars_that_sum_to_one(page: 
     shown = bars(page)
     assert tuple(shown) == EMOTIONS
     assert abs(sum(shown.values()) - 100) <= 3  # five rounded numbers
-    assert page.inner_text(".face h3").startswith("#1 ")
+    # not always 1: on a busy machine a face may be away for more than a second
+    assert re.match(r"#\d+ \w", page.locator(".face h3").first.inner_text())
     page.wait_for_selector("#person option:nth-child(2)", state="attached")
     rows = list(csv.DictReader(io.StringIO(saved(page, "#table").decode())))
     seen = [row for row in rows if row["id"]]
