@@ -9,6 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
+from mien import files
 from mien.classify import model
 from mien.train.evaluate import evaluate_views
 
@@ -21,14 +22,13 @@ def main() -> None:
     parser.add_argument("--splits", nargs="*", default=["PublicTest", "PrivateTest"])
     options = parser.parse_args()
     results = Path(__file__).parent / "results"
-    results.mkdir(exist_ok=True)
     for name in options.model:
         classifier = model(name)
         for split in options.splits:
             reports = evaluate_views(classifier, options.data, options.votes, split)
             values = {"model": Path(name).stem, "sha256": classifier.sha256, "split": split}
             values["views"] = {view: report.to_dict() for view, report in reports.items()}
-            (results / f"{Path(name).stem}-{split}.json").write_text(json.dumps(values, indent=1) + "\n")
+            files.write_text(results / f"{Path(name).stem}-{split}.json", json.dumps(values, indent=1) + "\n")
             for view, report in reports.items():
                 print(f"{Path(name).stem} {split} {view}: n {report.n}, accuracy {100 * report.accuracy:.2f} %")
 

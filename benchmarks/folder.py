@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mien import Pipeline, run, sources
+from mien import Pipeline, files, run, sources
 from mien.report_page import environment
 from mien.types import Frame, Image
 
@@ -51,10 +51,7 @@ def main() -> None:
         "sizes": rows,
         "environment": environment(),
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    draft = options.out.with_suffix(".tmp")
-    draft.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-    draft.replace(options.out)
+    files.write_text(options.out, json.dumps(values, indent=1) + "\n")
     print(markdown(values))
 
 

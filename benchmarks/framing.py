@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mien import image
+from mien import files, image
 from mien.classify import model
 from mien.detect import detector
 from mien.train import data
@@ -63,7 +63,7 @@ def main() -> None:
         "offset_median": np.median(offsets, 0).round(3).tolist(), "rows": rows,
     }  # fmt: skip
     results = Path(__file__).parent / "results"
-    (results / f"framing-{options.detector}.json").write_text(json.dumps(values, indent=1) + "\n")
+    files.write_text(results / f"framing-{options.detector}.json", json.dumps(values, indent=1) + "\n")
 
 
 if __name__ == "__main__":

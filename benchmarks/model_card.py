@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import onnx
 
+from mien import files
 from mien.classify import ASSETS, model
 
 HERE = Path(__file__).parent
@@ -27,9 +27,7 @@ AUGMENTATION += ("mixup", "cutmix")
 
 
 def main() -> None:
-    draft = CARD.with_suffix(".tmp")
-    draft.write_text(card(), "utf-8")
-    os.replace(draft, CARD)
+    files.write_text(CARD, card())
     print(f"wrote {CARD.name}")
 
 

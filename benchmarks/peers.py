@@ -24,11 +24,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mien import files
 from mien.classify import ASSETS, DEFAULT, OnnxClassifier, model
 from mien.report_page import environment
 from mien.train.evaluate import answer_views, compare_answers
 from mien.types import EMOTIONS7, Floats
 from peer_fer import timed
+from peer_process import PeerProcess
 
 FER = "25.10.3"
 NEEDS = ("ai-edge-litert==2.3.0", "numpy==2.4.6", "opencv-python-headless==4.14.0.94")
@@ -45,27 +47,13 @@ class Peer:
     uncertain_below = 0.0
 
     def __init__(self, python: Path, folder: Path) -> None:
-        worker = Path(__file__).with_name("peer_fer.py")
-        quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""}
-        self.process = subprocess.Popen(
-            [python, worker],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=quiet,
-        )
+        self.process = PeerProcess(python, "peer_fer.py")
         self.folder = folder
-        self.versions: dict[str, str] = self._said()["versions"]
+        self.versions: dict[str, str] = self.process.hello["versions"]
 
     def ask(self, **values: Any) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        self.process.stdin.write(
-            json.dumps({key: v if isinstance(v, int | float) else str(v) for key, v in values.items()})
-        )
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return self._said()
+        plain = {key: v if isinstance(v, int | float) else str(v) for key, v in values.items()}
+        return self.process.ask(json.dumps(plain))
 
     def __call__(self, crops: np.ndarray) -> Floats:
         there, back = self.folder / "crops.npy", self.folder / "answers.npy"
@@ -73,19 +61,6 @@ class Peer:
         self.ask(crops=there, out=back)
         answers: Floats = np.load(back).astype(np.float32).reshape(len(crops), len(self.labels))
         return answers
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(timeout=30)
-
-    def _said(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"peer_fer.py ended with {self.process.wait()}: start it by hand to see why")
-        found: dict[str, Any] = json.loads(line)
-        return found
 
 
 def main() -> None:
@@ -106,11 +81,8 @@ def main() -> None:
         try:
             values = measured(ours, peer, options)
         finally:
-            peer.close()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    draft = options.out.with_suffix(".tmp")
-    draft.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-    draft.replace(options.out)
+            peer.process.close()
+    files.write_text(options.out, json.dumps(values, indent=1) + "\n")
     print(markdown(values))
 
 

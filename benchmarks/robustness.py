@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mien import files
 from mien.classify import OnnxClassifier, model
 from mien.pipeline import Pipeline
 from mien.report import robustness_png
@@ -50,10 +51,7 @@ def main() -> None:
         if options.faces:
             row["end_to_end"] = behind_detectors(classifier, sample(faces, options.faces), options.detectors)
     goal = options.out / f"robustness-{options.split}.json"
-    options.out.mkdir(parents=True, exist_ok=True)
-    draft = goal.with_suffix(".tmp")
-    draft.write_text(json.dumps(values, indent=1) + "\n")
-    draft.replace(goal)
+    files.write_text(goal, json.dumps(values, indent=1) + "\n")
     robustness_png(values["models"], goal.with_suffix(".png"))
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mien import Pipeline, run
+from mien import Pipeline, files, run
 from mien.draw import Status
 from mien.live import Live
 from mien.report_page import environment
@@ -91,10 +91,7 @@ def main() -> None:
     before = set(threading.enumerate())
     values = soaked(options)
     values["threads_left"] = [thread.name for thread in set(threading.enumerate()) - before]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    draft = options.out.with_suffix(".tmp")
-    draft.write_text(json.dumps(values | {"environment": environment()}, indent=1) + "\n", "utf-8")
-    draft.replace(options.out)
+    files.write_text(options.out, json.dumps(values | {"environment": environment()}, indent=1) + "\n")
     print(json.dumps({key: value for key, value in values.items() if key != "memory_mb"}, indent=1))
 
 

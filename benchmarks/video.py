@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,10 +27,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mien import Pipeline, run, sources, video
+from mien import Pipeline, files, run, sources, video
 from mien.detect import DETECTORS, detector
 from mien.report_page import environment
 from mien.types import Failure, Frame, Image
+from peer_process import PeerProcess
 
 SIZE = (640, 480)
 REST = 0.1
@@ -53,10 +52,7 @@ def main() -> None:
         values = speeds(path, options)
     found = [finds(name, *each.rsplit("=", 1)) for each in options.media for name in DETECTORS]
     values |= {"detectors": found, "environment": environment()}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    draft = options.out.with_suffix(".tmp")
-    draft.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-    draft.replace(options.out)
+    files.write_text(options.out, json.dumps(values, indent=1) + "\n")
     print(markdown(values))
 
 
@@ -74,10 +70,10 @@ def speeds(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Frames a second of each contestant, turn by turn."""
     turns: dict[str, Callable[[int], float]] = {name: ours(path, name) for name in DETECTORS}
     values: dict[str, Any] = {"size": SIZE, "rounds": options.rounds, "frames": options.frames}
-    peer = Peer(options.peer_python, path) if options.peer_python else None
+    peer = PeerProcess(options.peer_python, "peer_fer_video.py", path) if options.peer_python else None
     if peer:
-        turns["fer"] = peer.turn
-        values["peer"] = peer.versions
+        turns["fer"] = lambda count: float(peer.ask(str(count))["seconds"])
+        values["peer"] = peer.hello
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for turn in turns.values():
         turn(run.BLOCK)  # the first is not counted
@@ -116,41 +112,6 @@ def looped(path: Path) -> Iterator[Frame | Failure]:
             yield replace(frame, index=index, time=offset + frame.time)
             index, last = index + 1, frame.time
         offset += last + step
-
-
-class Peer:
-    """`fer` in its own process."""
-
-    def __init__(self, python: Path, path: Path) -> None:
-        worker = Path(__file__).with_name("peer_fer_video.py")
-        self.process = subprocess.Popen(
-            [python, worker, path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""},
-        )
-        self.versions = self._said()
-
-    def turn(self, count: int) -> float:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{count}\n")
-        self.process.stdin.flush()
-        return float(self._said()["seconds"])
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(timeout=30)
-
-    def _said(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"peer_fer_video.py ended with {self.process.wait()}: start it by hand to see why")
-        found: dict[str, Any] = json.loads(line)
-        return found
 
 
 def finds(name: str, path: str, faces: str) -> dict[str, Any]:

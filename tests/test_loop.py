@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from mien.classify import ASSETS
 from mien.train import data, export, loop
 from mien.train.config import Stage, TrainConfig
 from mien.types import EMOTIONS, ConfigError, DataError, ModelError
@@ -152,3 +153,12 @@ def test_a_teacher_that_lacks_a_class_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(loop, "shipped", lambda name: teacher)
     with pytest.raises(ConfigError, match="does not know angry"):
         loop.fit(replace(REP, teacher="x"), stripes(), tmp_path)
+
+
+def test_a_run_that_starts_from_the_shipped_checkpoint_keeps_its_normalisation_and_is_near_it(tmp_path: Path) -> None:
+    config = replace(REP, init="rep", stages=(Stage(epochs=1, lr=1e-6),), ema=0.0)
+    _, before = loop.load(ASSETS / "rep.safetensors")
+    tensors, after = loop.load(loop.fit(config, stripes(), tmp_path))
+    assert (after["mean"], after["std"]) == (before["mean"], before["std"])
+    shipped, _ = loop.load(ASSETS / "rep.safetensors")
+    torch.testing.assert_close(tensors["head.3.weight"], shipped["head.3.weight"].float(), rtol=0, atol=1e-3)

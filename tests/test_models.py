@@ -117,3 +117,22 @@ def test_a_second_head_is_built_only_when_asked_for() -> None:
     for name, filters in (("rep", 256), ("baseline", 512)):
         net = models.build(name, 5, auxiliary=8)
         assert net.auxiliary(torch.zeros(2, filters, 3, 3)).shape == (2, 8)
+
+
+def test_adopting_keeps_the_rows_of_shared_classes_and_starts_new_ones_afresh() -> None:
+    torch.manual_seed(0)
+    old, new = models.build("rep", 3, auxiliary=8), models.build("rep", 2)
+    fresh = new.head[-1].weight.detach().clone()
+    models.adopt(old.state_dict(), ["happy", "sad", "neutral"], new, ["bored", "sad"])
+    torch.testing.assert_close(new.head[-1].weight[1], old.head[-1].weight[1])
+    torch.testing.assert_close(new.head[-1].bias[1], old.head[-1].bias[1])
+    torch.testing.assert_close(new.head[-1].weight[0], fresh[0])
+    images = torch.randn(2, 1, 48, 48)
+    torch.testing.assert_close(new.eval().features(images), old.eval().features(images))
+
+
+def test_adopting_another_network_is_refused() -> None:
+    with pytest.raises(ConfigError, match="another network"):
+        models.adopt(models.build("baseline", 5).state_dict(), ["a"] * 5, models.build("rep", 5), ["a"] * 5)
+    with pytest.raises(ConfigError, match="another network"):
+        models.adopt(models.build("rep", 5, width=0.5).state_dict(), ["a"] * 5, models.build("rep", 5), ["a"] * 5)

@@ -79,7 +79,7 @@ class Pipeline:
         rows = self.classifier(np.concatenate(cuts)).tolist() if any(counts) else []
         ends = np.cumsum(counts).tolist()
         return [
-            Result(frame, self._named(faces, rows[end - len(faces) : end]), crops)
+            Result(frame, self.named(faces, rows[end - len(faces) : end]), crops)
             for frame, faces, crops, end in zip(frames, found, cuts, ends, strict=True)
         ]
 
@@ -95,7 +95,8 @@ class Pipeline:
         """
         return Stream(self, tracker or Tracker(), every)
 
-    def _named(self, faces: Sequence[Face], rows: list[list[float]]) -> tuple[Face, ...]:
+    def named(self, faces: Sequence[Face], rows: list[list[float]]) -> tuple[Face, ...]:
+        """The faces with what the classifier said of each: a row of probabilities in the order of its labels."""
         labels, threshold = self.classifier.labels, self.classifier.uncertain_below
         return tuple(
             replace(face, probabilities=dict(zip(labels, row, strict=True)), uncertain_below=threshold)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mien import files
 from mien.draw import COLOURS
 from mien.metrics import Report
 from mien.timeline import Timeline
@@ -317,12 +317,5 @@ def _panel(
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write beside the goal, then rename over it; leaves nothing behind on failure."""
-    goal = Path(path)
-    goal.parent.mkdir(parents=True, exist_ok=True)
-    draft = goal.with_name(f".{goal.name}.{uuid4().hex}.tmp")
-    try:
-        figure.savefig(draft, format="svg" if goal.suffix.lower() == ".svg" else "png")
-        os.replace(draft, goal)
-    finally:
-        draft.unlink(missing_ok=True)
+    with files.draft(path) as place:
+        figure.savefig(place, format="svg" if Path(path).suffix.lower() == ".svg" else "png")

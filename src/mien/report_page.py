@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import cv2
 import jinja2
@@ -27,6 +26,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mien import files
 from mien.metrics import Report
 from mien.report import confusion_figure, robustness_figure
 
@@ -141,14 +141,7 @@ def write_html(page: Page, path: str | os.PathLike[str]) -> None:
         facts={key: value for key, value in page.metadata.items() if key not in ("recipe", "data", "labels")},
         faces=[(each, _png(each.image)) for each in page.mistakes],
     )  # fmt: skip
-    goal = Path(path)
-    goal.parent.mkdir(parents=True, exist_ok=True)
-    draft = goal.with_name(f".{goal.name}.{uuid4().hex}.tmp")
-    try:
-        draft.write_text(html, "utf-8")
-        os.replace(draft, goal)
-    finally:
-        draft.unlink(missing_ok=True)
+    files.write_text(path, html)
 
 
 def _plots(view: str, report: Report) -> dict[str, Markup]:

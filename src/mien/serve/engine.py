@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import cv2
@@ -110,12 +110,7 @@ class Engine:
         if not faces:
             return Seen(Result(frame))
         rows = await self._classify(crops)
-        labels, threshold = self.pipeline.classifier.labels, self.pipeline.classifier.uncertain_below
-        named = tuple(
-            replace(face, probabilities=dict(zip(labels, row, strict=True)), uncertain_below=threshold)
-            for face, row in zip(faces, rows.tolist(), strict=True)
-        )
-        return Seen(Result(frame, named, crops), len(found) - len(faces))
+        return Seen(Result(frame, self.pipeline.named(faces, rows.tolist()), crops), len(found) - len(faces))
 
     async def annotate(self, picture: Picture, suffix: str) -> bytes:
         """The picture with its faces drawn, as a file.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 import cv2
 import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien import files
 from mien.train import data
 from mien.train.audit import Audit
 from mien.train.near import Pair
@@ -39,14 +38,7 @@ def write_html(found: Audit, path: Path | str, title: str) -> None:
         facts, title=title, labels=found.faces.labels, findings=found.findings(), columns=columns,
         sections=list(_sections(found)),
     )  # fmt: skip
-    goal = Path(path)
-    goal.parent.mkdir(parents=True, exist_ok=True)
-    draft = goal.with_name(f".{goal.name}.{uuid4().hex}.tmp")
-    try:
-        draft.write_text(page, "utf-8")
-        os.replace(draft, goal)
-    finally:
-        draft.unlink(missing_ok=True)
+    files.write_text(path, page)
 
 
 Case = tuple[str, list[tuple[str, dict[str, str]]]]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien import files
 from mien.types import EMOTIONS, EMOTIONS7, DataError
 
 SPLITS = ("Training", "PublicTest", "PrivateTest")
@@ -163,18 +163,11 @@ def _key(path: Path, kind: str) -> str:
 
 
 def _write(cache: Path, faces: Faces) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=cache.parent, suffix=".npz")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(
-                stream, images=faces.images, targets=faces.targets, splits=faces.splits, names=faces.names,
-                labels=np.array(faces.labels),
-            )  # fmt: skip
-        os.replace(name, cache)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with files.draft(cache) as place, place.open("wb") as stream:
+        np.savez(
+            stream, images=faces.images, targets=faces.targets, splits=faces.splits, names=faces.names,
+            labels=np.array(faces.labels),
+        )  # fmt: skip
 
 
 def _read(path: Path) -> Faces:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, one_hot
 
+from mien import files
 from mien.classify import ASSETS
 from mien.classify import model as shipped
 from mien.train import data, models
@@ -88,14 +88,13 @@ def fit(
         "labels": list(train.labels),
         "train": len(train),
         "valid": len(valid),
+        "source": source,
     }
-    facts["source"] = source
     lessons = _lessons(config, train, fabric.device)
     valid_images, valid_targets = _tensors(valid, fabric.device)
     last, best = out / "last.safetensors", out / "best.safetensors"
     state, start = _begin(config, facts, last, resume, fabric)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "config.json", json.dumps({"config": config.to_dict(), **facts}, indent=1))
+    files.write_text(out / "config.json", json.dumps({"config": config.to_dict(), **facts}, indent=1))
     schedule = [(number, stage, epoch) for number, stage in enumerate(config.stages) for epoch in range(stage.epochs)]
     for epoch in range(start, config.epochs):
         number, stage, within = schedule[epoch]
@@ -267,14 +266,13 @@ def _forward(
     config: TrainConfig, lessons: Lessons, model: Any, batch: Tensor, wanted: Tensor, index: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Logits and loss of one batch; the FER+ head shares the features."""
-    if lessons.votes is None:
-        logits: Tensor = model(batch)
-        return logits, cross_entropy(logits, wanted)
     features = model.features(batch)
-    logits = model.head(features)
-    # Rows without votes are all 0 and add nothing. A mixed picture still gets the votes of its first half.
-    aside = cross_entropy(model.auxiliary(features), lessons.votes[index])
-    return logits, cross_entropy(logits, wanted) + config.ferplus * aside
+    logits: Tensor = model.head(features)
+    loss = cross_entropy(logits, wanted)
+    if lessons.votes is not None:
+        # Rows without votes are all 0 and add nothing. A mixed picture still gets the votes of its first half.
+        loss = loss + config.ferplus * cross_entropy(model.auxiliary(features), lessons.votes[index])
+    return logits, loss
 
 
 def prepare(images: Tensor, mean: float, std: float, size: int = 48) -> Tensor:
@@ -315,7 +313,7 @@ def _begin(config: TrainConfig, facts: dict[str, Any], last: Path, resume: bool,
     if not resume:
         raise ConfigError(f"{last.parent} already holds a run: continue it with --resume or choose another --out")
     tensors, meta = load(last)
-    if _begun(from_dict(meta["config"]), meta["epoch"]) != _begun(config, meta["epoch"]):
+    if _so_far(from_dict(meta["config"]), meta["epoch"]) != _so_far(config, meta["epoch"]):
         raise ConfigError(f"the run in {last.parent} was started with another recipe; choose another --out")
     number = 0
     for number, stage in enumerate(config.stages):  # noqa: B007 - the stage that the last finished epoch was in
@@ -334,7 +332,7 @@ def _begin(config: TrainConfig, facts: dict[str, Any], last: Path, resume: bool,
     return State(model, average, optimizer, meta["epoch"], meta["steps"], meta["best"]), meta["epoch"]
 
 
-def _begun(config: TrainConfig, epoch: int) -> TrainConfig:
+def _so_far(config: TrainConfig, epoch: int) -> TrainConfig:
     """What has had an effect after `epoch` epochs: stages that have not begun, and a teacher not yet asked, have none.
 
     Two recipes that agree in it give the same run so far, so that the stages to come may still be changed.
@@ -358,12 +356,10 @@ def _save_state(path: Path, config: TrainConfig, facts: dict[str, Any], state: S
 
 def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write a safetensors file with `meta` as JSON in its header, to a temporary file first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    save_file(
-        {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary, {"mien": json.dumps(meta)}
-    )
-    os.replace(temporary, path)
+    with files.draft(path) as place:
+        save_file(
+            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, place, {"mien": json.dumps(meta)}
+        )
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -382,13 +378,6 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write through a temporary file, so that a half-written file never stands under the final name."""
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(text, "utf-8")
-    os.replace(temporary, path)
-
-
 def read_log(path: Path) -> list[dict[str, float]]:
     """Rows of log.csv as numbers."""
     with path.open(newline="", encoding="utf-8") as stream:
@@ -403,4 +392,4 @@ def _log(path: Path, row: dict[str, Any]) -> None:
     lines = [",".join(LOG)]
     for entry in [*rows, row]:
         lines.append(",".join(f"{entry[key]:.6g}" for key in LOG))
-    write_text(path, "\n".join(lines) + "\n")
+    files.write_text(path, "\n".join(lines) + "\n")

@@ -1,4 +1,7 @@
-"""The networks and their registry. All take float (N, 1, S, S), normalised, and give raw logits (N, C)."""
+"""The networks and their registry. All take float (N, 1, S, S), normalised, and give raw logits (N, C).
+
+Each has `features`, the convolutions, and `head`, from their output to the logits.
+"""
 
 from __future__ import annotations
 
@@ -234,8 +237,8 @@ def adopt(tensors: dict[str, Tensor], old: Sequence[str], model: nn.Module, new:
         if name.startswith("auxiliary."):
             continue
         value = tensors.get(name)
-        fits = value is not None and value.shape[name in last :] == state[name].shape[name in last :]
-        if value is None or not fits:
+        rows = 1 if name in last else 0  # the number of classes may differ
+        if value is None or value.shape[rows:] != state[name].shape[rows:]:
             raise ConfigError(f"the weights to start from are of another network ({name} does not fit)")
         if name in last:
             for here, there in pairs:

@@ -7,7 +7,7 @@ all threads together, which a busy machine disturbs less), and the table gives t
 one thread multiplies two large matrices in fp32 (the best of many products, in its own time). int8 can go below
 that floor; fp32 cannot, so where its best time does, the rate was measured wrong, and the table says so.
 
-Usage: python benchmarks/profile.py --video single_face.mp4 [--frames 100] [--model rep rep-fp32] [--out FILE]
+Usage: python benchmarks/frame_profile.py --video single_face.mp4 [--frames 100] [--model rep rep-fp32] [--out FILE]
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 from threadpoolctl import threadpool_limits
 
-from mien import Pipeline, image, sources, video
+from mien import Pipeline, files, image, sources, video
 from mien.classify import ASSETS, OnnxClassifier
 from mien.draw import Overlay
 from mien.report_page import environment
 from mien.track import Tracker
 from mien.types import Frame, Result
+from video import SIZE, scaled
 
-SIZE = (640, 480)
 STEPS = ("decode", "detect", "crop", "classify", "track", "draw", "encode")
 WARM = 5
 """Frames at the start that are not counted."""
@@ -63,7 +62,7 @@ def main() -> None:
     parser.add_argument("--video", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--model", nargs="*", default=["rep", "rep-fp32"], help="shipped ones; the first is profiled")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "profile.json")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "frame_profile.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         frames = steps(scaled(options.video, Path(folder) / "in.mp4"), options, Path(folder) / "out.mp4")
@@ -78,21 +77,8 @@ def main() -> None:
         "classify_one_thread": [floor(ASSETS / f"{name}.onnx", peak, options.frames) for name in options.model],
         "environment": environment(),
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    draft = options.out.with_suffix(".tmp")
-    draft.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-    draft.replace(options.out)
+    files.write_text(options.out, json.dumps(values, indent=1) + "\n")
     print(markdown(values))
-
-
-def scaled(path: Path, goal: Path) -> Path:
-    """The video at 640x480, as H.264 where PyAV is installed."""
-    writer = video.encoder(goal)
-    for frame in sources.Video(path):
-        if isinstance(frame, Frame):
-            writer.write(cv2.resize(frame.image, SIZE, interpolation=cv2.INTER_AREA), frame.time)
-    writer.finish()
-    return goal
 
 
 def steps(path: Path, options: argparse.Namespace, copy: Path) -> dict[str, dict[str, float]]:

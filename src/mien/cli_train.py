@@ -1,0 +1,403 @@
+"""The commands around data and models: train, evaluate, report, explain, data; mien.cli registers them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+import mien
+from mien import files
+from mien.types import Classifier, ConfigError
+
+if TYPE_CHECKING:
+    from mien.train.evaluate import Answers
+
+out, err = Console(), Console(stderr=True)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Measured:
+    """What is measured on what."""
+
+    data: Path
+    """FER2013 (the zip, the unpacked folder or the csv), RAF-DB, AffectNet or a folder of class folders."""
+    model: str | None = None
+    """Name of a shipped model, or an ONNX file."""
+    votes: Path | None = None
+    """csv of FER+ votes; without it T3 and T4 are left out."""
+    split: str = "PrivateTest"
+    """PrivateTest, or PublicTest while choosing."""
+    kind: str | None = None
+    """fer2013, rafdb, affectnet, ferplus or folder; recognised when not given."""
+    robustness: bool = False
+    """Measure on corrupted pictures too; takes 76 times as long."""
+
+    def answers(self, model: Classifier) -> dict[str, Answers]:
+        """What a model says of each view."""
+        from mien.train.evaluate import answer_views
+
+        return answer_views(model, self.data, self.votes, self.split, self.kind)
+
+
+def train(
+    *,
+    data: Path,
+    recipe: Path | None = None,
+    kind: str | None = None,
+    votes: Path | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    seed: int | None = None,
+) -> int:
+    """Train a network from a recipe, or let the shipped one learn from your own pictures.
+
+    Writes checkpoints, log, curves and ONNX files.
+
+    Parameters
+    ----------
+    data
+        FER2013 (zip, unpacked folder or csv), RAF-DB, AffectNet, or a folder with one folder of face crops a class.
+    recipe
+        YAML file with what differs from the defaults. Without it the shipped network is fine-tuned on `data`, with its
+        classes, and measured before and after.
+    kind
+        fer2013, rafdb, affectnet, ferplus or folder, where the layout is not recognised.
+    votes
+        csv of FER+ votes, for recipes with an auxiliary FER+ head and for the kind ferplus.
+    out
+        Folder of the run; runs/<name> when not given.
+    resume
+        Go on with the run in that folder.
+    seed
+        In place of the recipe's.
+    """
+    from mien import report
+    from mien.train import export, loop
+    from mien.train.config import FINETUNE, read_recipe
+    from mien.train.datasets import load_any
+
+    changes: dict[str, Any] = {} if seed is None else {"seed": seed}
+    config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
+    folder = out or Path("runs") / config.name
+    wanted = votes if config.ferplus or kind == "ferplus" else None
+    faces = load_any(data, config.classes if recipe else None, kind, wanted, config.drop_leaks)
+    if not recipe:
+        config = replace(config, batch=max(2, min(config.batch, len(faces.split("Training")) // 4)))
+    with progress(True, _TRAINING) as bar:
+        best = loop.fit(config, faces, folder, resume, _teller(bar), data.stem)
+    report.curves_png(loop.read_log(folder / "log.csv"), folder / "curves.png")
+    made = export.ship(best, folder, faces, mien.__version__)
+    Console().print(f"best checkpoint, log, curves and ONNX files are in {folder}", highlight=False)
+    if not recipe:
+        Console().print(_before_after(config.init, made[1], data, kind, wanted))
+    return 0
+
+
+def evaluate(
+    *,
+    measured: Measured,
+    compare: str | None = None,
+    json: Path | None = None,
+    plots: Path | None = None,
+) -> int:
+    """Measure a model on the four views of the protocol (T1 to T4), or on the test split of another data set.
+
+    Parameters
+    ----------
+    compare
+        A second model for the same pictures: how much more often the first is right, with interval and McNemar's p.
+    json
+        File for all figures.
+    plots
+        Folder for a confusion matrix a view, and for the curves of robustness.
+    """
+    from mien import report
+    from mien.classify import model as load_model
+    from mien.train.evaluate import compare_answers
+    from mien.train.robustness import evaluate_robustness
+
+    classifier = load_model(measured.model)
+    answers = measured.answers(classifier)
+    reports = {view: found.report() for view, found in answers.items()}
+    out.print(_views_table(reports, f"{classifier.name} on {measured.split}"))
+    for view, found in reports.items():
+        out.print(f"{view}: {found.name}" if found.name != view else view, "sha256", found.index, soft_wrap=True)
+        if plots:
+            report.confusion_png(found, plots / f"confusion-{view}.png")
+    figures: dict[str, Any] = {"model": classifier.name, "sha256": classifier.sha256, "split": measured.split}
+    figures["views"] = {view: found.to_dict() for view, found in reports.items()}
+    if compare:
+        other = load_model(compare)
+        others = measured.answers(other)
+        compared = {view: compare_answers(answers[view], others[view]) for view in answers}
+        out.print(_comparison_table(compared, Path(measured.model or classifier.name).stem, Path(compare).stem))
+        figures["comparison"] = {"model": other.name, "sha256": other.sha256}
+        figures["comparison"]["views"] = {view: each.to_dict() for view, each in compared.items()}
+    if measured.robustness:
+        shaken = evaluate_robustness(classifier, next(iter(answers.values())).faces)
+        figures["robustness"] = shaken.to_dict()
+        text = f"under corruption {100 * shaken.mean:.2f} % (clean {100 * shaken.clean:.2f} %, n = {shaken.n})"
+        out.print(f"{text}; the worst: {' and '.join(shaken.worst)}", highlight=False)
+        if plots:
+            report.robustness_png({classifier.name: figures["robustness"]}, plots / "robustness.png")
+    if json:
+        _write_json(json, figures)
+    return 0
+
+
+def report(
+    *,
+    measured: Measured,
+    out: Path = Path("report.html"),
+) -> int:
+    """Write what `evaluate` measures as a page to read: plots, the worst mistakes, data, recipe and machine.
+
+    The page holds thumbnails of the data set's pictures: mind their terms before you pass it on.
+
+    Parameters
+    ----------
+    out
+        HTML file to write; it needs mien[report].
+    """
+    from mien import report_page
+    from mien.classify import model as load_model
+    from mien.train.datasets import load_any
+    from mien.train.facts import facts
+    from mien.train.robustness import evaluate_robustness
+
+    classifier = load_model(measured.model)
+    answers = measured.answers(classifier)
+    main = next(iter(answers.values()))
+    faces = main.faces
+    found = facts(load_any(measured.data, kind=measured.kind, votes=measured.votes, drop_leaks=False), faces.labels)
+    page = report_page.Page(
+        model=classifier.name,
+        data=measured.data.name,
+        split=measured.split,
+        reports={view: each.report() for view, each in answers.items()},
+        mistakes=report_page.mistakes(
+            faces.images, faces.names.tolist(), faces.targets, main.probabilities, faces.labels
+        ),
+        counts=found.counts,
+        remarks=found.remarks(),
+        metadata={"sha256": classifier.sha256, **classifier.metadata},
+        robustness=evaluate_robustness(classifier, faces).to_dict() if measured.robustness else None,
+    )
+    report_page.write_html(page, out)
+    Console().print(f"wrote {out}", highlight=False)
+    return 0
+
+
+def explain(
+    picture: Path, *, out: Path = Path("explanation.png"), model: str | None = None, detector: str = "yunet"
+) -> int:
+    """Draw which parts of each face the answer rests on: what its probability loses where they are hidden.
+
+    Parameters
+    ----------
+    picture
+        A picture file.
+    out
+        PNG file to write.
+    model
+        Name of a shipped model, or an ONNX file.
+    detector
+        yunet, haar or mtcnn.
+    """
+    from mien import report
+    from mien.train.explain import explain as explain_crop
+
+    pipeline = mien.load(model=model, detector=detector)
+    result = pipeline(picture)
+    if not result.faces:
+        err.print(f"{picture}: no face found, nothing to explain", highlight=False)
+        return 1
+    report.explanation_png(result, [explain_crop(pipeline.classifier, crop) for crop in result.crops], out)
+    Console().print(f"wrote {out}", highlight=False)
+    return 0
+
+
+def info(path: Path, *, classes: int = 5) -> int:
+    """Counts a class and split, mean and standard deviation, imbalance."""
+    from mien.train.datasets import load_any
+    from mien.train.facts import facts
+
+    labels = load_any(path, classes, drop_leaks=False).labels
+    found = facts(load_any(path, drop_leaks=False), labels)
+    table = Table("class", *(Column(name, justify="right") for name in found.counts), title=escape(str(path)))
+    for label in labels:
+        table.add_row(escape(label), *(str(counts[label]) for counts in found.counts.values()))
+    table.add_row("all", *(str(sum(counts.values())) for counts in found.counts.values()))
+    out.print(table)
+    for name, text in found.remarks().items():
+        out.print(f"{name}: {text}", highlight=False)
+    return 0
+
+
+def audit(
+    path: Path,
+    *,
+    votes: Path | None = None,
+    near: float | None = None,
+    json: Path | None = None,
+    html: Path | None = None,
+) -> int:
+    """Find copies, leaks, conflicting labels, blank and blurred pictures, and labels that FER+ doubts.
+
+    Parameters
+    ----------
+    path
+        FER2013: the zip, the unpacked folder or the csv.
+    votes
+        csv of FER+ votes; without it the labels are not checked.
+    near
+        Correlation of the pixels from which two pictures count as near-duplicates.
+    json
+        File for all figures and the name of every picture found.
+    html
+        File for a page with thumbnails of the worst cases; it needs mien[report].
+    """
+    from mien.train import audit as audits
+
+    found = audits.audit_source(path, votes, audits.NEAR if near is None else near)
+    for table in _audit_tables(found, str(path)):
+        out.print(table)
+    if json:
+        _write_json(json, found.to_dict())
+    if html:
+        from mien.train.audit_page import write_html
+
+        write_html(found, html, str(path))
+    return 0
+
+
+def montage(
+    path: Path, *, out: Path = Path("montage.png"), classes: int = 5, split: str = "Training", seed: int = 0
+) -> int:
+    """Draw twelve pictures a class, so that a person can look."""
+    import numpy as np
+
+    from mien import report
+    from mien.train import data as datasets
+
+    if split not in datasets.SPLITS:
+        raise ConfigError(f"split must be one of {', '.join(datasets.SPLITS)}")
+    faces = datasets.load(path, classes=classes, drop_leaks=False).split(split)
+    rng = np.random.default_rng(seed)
+    groups = {}
+    for k, label in enumerate(faces.labels):
+        places = np.flatnonzero(faces.targets == k)
+        groups[label] = faces.images[rng.permutation(places)[:12]]
+    report.montage(groups, out)
+    Console().print(f"wrote {out}", highlight=False)
+    return 0
+
+
+def progress(show: bool, extra: str = "") -> Progress:
+    """Done, of how many, and the time left."""
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    if extra:
+        columns.append(TextColumn(extra))
+    return Progress(*columns, console=err, disable=not show)
+
+
+_TRAINING = "loss {task.fields[loss]:.3f}  acc {task.fields[accuracy]:.3f}  {task.fields[rate]:.0f} img/s"
+
+
+def _teller(bar: Progress) -> Callable[[dict[str, float]], None]:
+    task = bar.add_task("training", total=None, loss=0.0, accuracy=0.0, rate=0.0)
+
+    def tell(facts: dict[str, float]) -> None:
+        done = (facts["epoch"] - 1) * facts["steps"] + facts["step"]
+        told: dict[str, Any] = {key: facts[key] for key in ("loss", "accuracy", "rate")}
+        name = f"epoch {facts['epoch']:.0f}/{facts['epochs']:.0f}"
+        bar.update(task, completed=done, total=facts["epochs"] * facts["steps"], description=name, **told)
+
+    return tell
+
+
+def _before_after(before: str, after: Path, path: Path, kind: str | None, votes: Path | None) -> Table:
+    """Accuracy of the shipped and of the fine-tuned model on the pictures that neither learned from."""
+    from mien.classify import model as load_model
+    from mien.train.evaluate import evaluate_views
+
+    table = Table(title="before and after, on pictures kept aside")
+    for name in ("model", "classes", "pictures", "accuracy %"):
+        table.add_column(name)
+    for name in (before, str(after)):
+        try:
+            report = next(iter(evaluate_views(load_model(name), path, votes, kind=kind).values()))
+            low, high = (100 * v for v in report.interval)
+            accuracy = f"{100 * report.accuracy:.1f} ({low:.0f}-{high:.0f})"
+            table.add_row(name, ", ".join(report.labels), str(report.n), accuracy)
+        except ConfigError as error:
+            table.add_row(name, str(error), "-", "-")
+    return table
+
+
+def _views_table(reports: Mapping[str, Any], title: str) -> Table:
+    """A column a view, so that it fits a narrow terminal."""
+    table = Table("", *(Column(escape(view), justify="right") for view in reports), title=escape(title))
+    found = list(reports.values())
+    table.add_row("pictures", *(f"{each.n:,}" for each in found))
+    table.add_row("accuracy %", *(f"{100 * each.accuracy:.2f}" for each in found))
+    table.add_row("95 % interval", *("{:.1f}-{:.1f}".format(*(100 * v for v in each.interval)) for each in found))
+    table.add_row("balanced accuracy %", *(f"{100 * each.balanced_accuracy:.1f}" for each in found))
+    table.add_row("macro-F1 %", *(f"{100 * each.macro_f1:.1f}" for each in found))
+    for name, key in (("NLL", "nll"), ("Brier", "brier"), ("ECE", "ece"), ("ECE before temperature", "ece_before")):
+        table.add_row(name, *(f"{getattr(each, key):.3f}" for each in found))
+    table.add_row("answered (not uncertain) %", *(f"{100 * each.answered:.1f}" for each in found))
+    shares = ("-" if each.answered_accuracy is None else f"{100 * each.answered_accuracy:.1f}" for each in found)
+    table.add_row("right among answered %", *shares, end_section=True)
+    for label in found[0].labels:
+        table.add_row(f"recall {escape(label)} %", *(f"{100 * each.per_class[label]['recall']:.0f}" for each in found))
+    return table
+
+
+def _comparison_table(compared: Mapping[str, Any], first: str, second: str) -> Table:
+    first, second = escape(first), escape(second)
+    columns = (Column(escape(view), justify="right") for view in compared)
+    table = Table("", *columns, title=f"{first} minus {second}")
+    found = list(compared.values())
+    table.add_row("pictures", *(f"{each.n:,}" for each in found))
+    table.add_row(f"{first} %", *(f"{100 * each.accuracy:.2f}" for each in found))
+    table.add_row(f"{second} %", *(f"{100 * each.other:.2f}" for each in found))
+    table.add_row("difference, points", *(f"{100 * each.difference:+.2f}" for each in found))
+    table.add_row("95 % interval", *("{:+.1f} to {:+.1f}".format(*(100 * v for v in each.interval)) for each in found))
+    table.add_row("only the first right", *(f"{each.only_first:,}" for each in found))
+    table.add_row("only the second right", *(f"{each.only_second:,}" for each in found))
+    table.add_row("McNemar p", *(f"{each.p:.2g}" for each in found))
+    return table
+
+
+def _audit_tables(found: Any, title: str) -> list[Table]:
+    findings = Table("finding", Column("count", justify="right"), "remark", title=escape(title))
+    for what, count, remark in found.findings():
+        findings.add_row(what, f"{count:,}", remark)
+    splits = Table("class", *(Column(split, justify="right") for split in found.balance), title="Splits")
+    for label in found.faces.labels:
+        splits.add_row(escape(label), *(f"{counts[label]:,}" for counts in found.balance.values()))
+    marks = dict.fromkeys(found.blurred_splits, " blurred")
+    splits.add_row("median sharpness", *(f"{v:.2f}{marks.get(k, '')}" for k, v in found.sharpness.items()))
+    if found.votes is None:
+        return [findings, splits]
+    labels = [Column(escape(label), justify="right") for label in found.votes.table]
+    votes = Table("majority", *labels, title="Labels (columns) and what more than half of the FER+ raters saw")
+    for seen in next(iter(found.votes.table.values())):
+        votes.add_row(escape(seen), *(f"{row[seen]:,}" for row in found.votes.table.values()))
+    votes.add_row("differs", *(f"{share:.1%}" for share in found.votes.share.values()))
+    return [findings, splits, votes]
+
+
+def _write_json(path: Path, values: Any) -> None:
+    files.write_text(path, json.dumps(values, indent=1) + "\n")
