@@ -327,7 +327,7 @@ def _teller(bar: Progress) -> Callable[[dict[str, float]], None]:
 
 
 def _before_after(before: str, after: Path, path: Path, kind: str | None, votes: Path | None) -> Table:
-    """Accuracy of the shipped and of the fine-tuned model on the pictures that neither learned from."""
+    """Accuracy of the shipped and of the fine-tuned model on pictures that the fine-tuning did not learn from."""
     from mien.classify import model as load_model
     from mien.train.evaluate import evaluate_views
 
