@@ -7,12 +7,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 import mien
 from mien import detect
 from mien.image import decode
-from mien.types import ConfigError, Detector, ModelError
+from mien.types import ConfigError, Detector, ModelError, ScaledDetector
 
 MEDIA = Path(__file__).parents[2] / "shared" / "media"
 PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
@@ -139,3 +140,42 @@ def test_eight_threads_find_what_one_finds(name: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(finder, pictures))
     assert together == [finder(picture) for picture in pictures]
+
+
+def opencv_yunet(folder: Path, image: np.ndarray) -> np.ndarray:
+    """What OpenCV's own reading of the same weights finds, (N, 15): x, y, width, height, landmarks, score."""
+    model = onnx.load(detect.ASSETS / "face_detection_yunet_2023mar.onnx")
+    for axis in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 640
+    onnx.save(model, folder / "yunet.onnx")
+    height, width = image.shape[:2]
+    net = cv2.FaceDetectorYN.create(str(folder / "yunet.onnx"), "", (width, height), 0.7, 0.3, 5000)
+    return np.asarray(net.detect(image)[1])
+
+
+@real
+@pytest.mark.parametrize("width", [640, 333])
+def test_yunet_finds_what_opencvs_own_code_finds(width: int, tmp_path: Path) -> None:
+    image = read(MEDIA / "multi_face.jpg")
+    image = cv2.resize(image, (width, image.shape[0] * width // image.shape[1]), interpolation=cv2.INTER_AREA)
+    rows = opencv_yunet(tmp_path, image)
+    faces = detect.YuNet()(image)
+    assert len(faces) == len(rows) >= 4
+    for face in faces:
+        corner = np.abs(rows[:, :2] - face.box[:2]).sum(1)
+        row = rows[corner.argmin()]
+        np.testing.assert_allclose([*face.box[:2], face.box[2] - face.box[0], face.box[3] - face.box[1]], row[:4],
+                                   atol=0.2)  # fmt: skip
+        np.testing.assert_allclose(np.ravel(face.landmarks), row[4:14], atol=0.2)
+        assert face.score == pytest.approx(row[14], abs=1e-3)
+
+
+@portrait
+@pytest.mark.parametrize("name", NAMES)
+def test_find_is_a_search_with_another_smallest_face(name: str) -> None:
+    large = cv2.resize(read(PORTRAIT), None, fx=3, fy=3)
+    finder = detect.detector(name)
+    assert isinstance(finder, ScaledDetector)
+    assert finder.find(large, 240) == detect.detector(name, 240)(large)
+    with pytest.raises(ConfigError, match="above 0"):
+        finder.find(large, 0)

@@ -11,8 +11,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from mien import classify, pipeline
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +26,7 @@ def main() -> None:
     vendor, models = (_empty(STATIC / name) for name in ("vendor", "models"))
     for name in ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", WASM):
         shutil.copyfile(RUNTIME / "dist" / name, vendor / name)
-    _any_size(ASSETS / DETECTOR, models / DETECTOR)
+    shutil.copyfile(ASSETS / DETECTOR, models / DETECTOR)
     model = classify.model()
     shutil.copyfile(ASSETS / f"{classify.DEFAULT}.onnx", models / f"{classify.DEFAULT}.onnx")
     shutil.copyfile(ASSETS / "portrait.jpg", models / "portrait.jpg")
@@ -53,19 +51,6 @@ def _empty(folder: Path) -> Path:
 def _part(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     return {"file": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _any_size(source: Path, target: Path) -> None:
-    """The same network with an input whose height and width are free: as shipped it says 640 x 640."""
-    model = onnx.load(source)
-    for value, names in (
-        (model.graph.input[0], {2: "height", 3: "width"}),
-        *((o, {1: "cells"}) for o in model.graph.output),
-    ):
-        for axis, name in names.items():
-            value.type.tensor_type.shape.dim[axis].dim_param = name
-    del model.graph.value_info[:]  # shapes that were worked out for 640 x 640
-    onnx.save(model, target)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from mien import runtime
 from mien.types import ConfigError, Floats, ModelError
 
 ASSETS = Path(__file__).parent / "assets"
@@ -28,7 +28,7 @@ class OnnxClassifier:
         Args:
             path: an ONNX file with input `crops` uint8 (N, 48, 48), output `probabilities` float32 (N, C) and metadata
                 `labels`, a JSON list of C names.
-            threads: threads for one call; None lets ONNX Runtime choose.
+            threads: threads for one call; None for all cores that the process may use.
 
         Raises:
             ModelError: the file is missing, no ONNX, or a model of another kind.
@@ -38,7 +38,7 @@ class OnnxClassifier:
             self._sha256 = hashlib.sha256(self._path.read_bytes()).hexdigest()
         except OSError as error:
             raise ModelError(f"{path}: cannot read the model ({error.strerror}); check the path") from error
-        self._session = _session(self._path, threads)
+        self._session = runtime.session(self._path, _ADVICE, threads)
         self._metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self._labels = _labels(self._path, self._metadata)
         self._uncertain_below = _threshold(self._path, self._metadata)
@@ -109,17 +109,6 @@ def model(name: str | Path | None = None) -> OnnxClassifier:
 
 def _is_detector(path: Path) -> bool:
     return path.name.startswith(("face_detection_", "mtcnn_"))
-
-
-def _session(path: Path, threads: int | None) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong comes as an exception; nothing is printed
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own errors share no public base
-        raise ModelError(f"{path}: not an ONNX model or damaged; {_ADVICE}") from error
 
 
 def _labels(path: Path, metadata: dict[str, str]) -> tuple[str, ...]:

@@ -192,6 +192,15 @@ class Detector(Protocol):
 
 
 @runtime_checkable
+class ScaledDetector(Detector, Protocol):
+    """Takes less time where only large faces are looked for."""
+
+    def find(self, image: Image, min_face: float) -> list[Face]:
+        """Faces of at least `min_face` pixels in a uint8 BGR image (H, W, 3), the largest first."""
+        ...
+
+
+@runtime_checkable
 class Classifier(Protocol):
     """Gives probabilities for gray crops."""
 
