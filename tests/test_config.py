@@ -50,3 +50,20 @@ def test_a_missing_or_broken_recipe_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match="not valid YAML"):
         read_recipe(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"folds": 1}, "folds is 0, or at least 2"),
+        ({"folds": 3, "fold": 3}, "with fold in 0..folds - 1"),
+        ({"classes": 7, "extra_classes": True}, "extra_classes adds to 5 classes"),
+        ({"blend": 0.2}, "blend is not negative and needs ferplus"),
+        ({"schedule": "steps"}, "schedule must be cosine or one-cycle"),
+        ({"stages": [{"distill": 0.5}]}, "distill needs a teacher"),
+        ({"teacher": "rep", "soft_labels": "x.npz"}, "not both"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_told(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_dict(values)

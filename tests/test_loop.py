@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from mien.classify import ASSETS
-from mien.train import data, export, loop
+from mien.train import data, export, lessons, loop, models
 from mien.train.config import Stage, TrainConfig
-from mien.types import EMOTIONS, ConfigError, DataError, ModelError
+from mien.types import EMOTIONS, EMOTIONS7, ConfigError, DataError, ModelError
 
 TINY = TrainConfig(
     batch=16, label_smoothing=0.0, ema=0.9, precision="32-true",
@@ -137,20 +137,20 @@ class Always:
 
 
 def test_a_stage_that_distils_takes_the_teachers_answer_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "shipped", lambda name: Always())
+    monkeypatch.setattr(lessons, "shipped", lambda name: Always())
     config = replace(REP, teacher="x", stages=(Stage(distill=1.0), Stage(distill=0.5)), label_smoothing=0.0)
-    lessons = loop._lessons(config, stripes().split("Training"), torch.device("cpu"))
-    views, truth = torch.rand(2, 1, 48, 48), torch.tensor([0, 1])
-    full = loop._wanted(config, config.stages[0], lessons, views, truth)
+    taught = lessons.gather(config, stripes().split("Training"), torch.device("cpu"))
+    views, index = torch.rand(2, 1, 48, 48), torch.tensor([0, 1])
+    full = taught.wanted(config, config.stages[0], views, index)
     torch.testing.assert_close(full, torch.tensor([[0.0, 0.1, 0.1, 0.1, 0.7]] * 2))
-    half = loop._wanted(config, config.stages[1], lessons, views, truth)
+    half = taught.wanted(config, config.stages[1], views, index)
     torch.testing.assert_close(half, torch.tensor([[0.5, 0.05, 0.05, 0.05, 0.35], [0.0, 0.55, 0.05, 0.05, 0.35]]))
 
 
 def test_a_teacher_that_lacks_a_class_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher = Always()
     teacher.labels = ("neutral", "surprise", "sad", "happy", "fear")
-    monkeypatch.setattr(loop, "shipped", lambda name: teacher)
+    monkeypatch.setattr(lessons, "shipped", lambda name: teacher)
     with pytest.raises(ConfigError, match="does not know angry"):
         loop.fit(replace(REP, teacher="x"), stripes(), tmp_path)
 
@@ -162,3 +162,91 @@ def test_a_run_that_starts_from_the_shipped_checkpoint_keeps_its_normalisation_a
     assert (after["mean"], after["std"]) == (before["mean"], before["std"])
     shipped, _ = loop.load(ASSETS / "rep.safetensors")
     torch.testing.assert_close(tensors["head.3.weight"], shipped["head.3.weight"].float(), rtol=0, atol=1e-3)
+
+
+def test_a_fold_is_left_out_of_training(tmp_path: Path) -> None:
+    faces = stripes(64)
+    train = faces.split("Training")
+    left = int((train.keys() % 3 != 1).sum())
+    _, meta = loop.load(loop.fit(replace(REP, folds=3, fold=1, stages=(Stage(),)), faces, tmp_path))
+    assert 0 < left < len(train)
+    assert meta["train"] == left
+
+
+def seven(count: int = 84) -> data.Faces:
+    """Noise in seven classes, of which the validation pictures of disgust and fear must not count."""
+    rng = np.random.default_rng(1)
+    targets = np.arange(count) % 7
+    splits = np.where(np.arange(count) < count * 2 // 3, 0, 1).astype(np.int8)
+    images = rng.integers(0, 256, (count, 48, 48), dtype=np.uint8)
+    names = np.array([f"{i}.jpg" for i in range(count)])
+    return data.Faces(images, targets.astype(np.int64), splits, names, EMOTIONS7)
+
+
+def test_extra_classes_are_learned_but_neither_validated_nor_exported(tmp_path: Path) -> None:
+    config = replace(REP, extra_classes=True, stages=(Stage(),))
+    best = loop.fit(config, seven(), tmp_path)
+    tensors, meta = loop.load(best)
+    assert tensors["head.3.weight"].shape[0] == 7
+    assert (meta["train"], meta["valid"]) == (56, 20)
+    network, used = export.load_network(best)
+    assert used["labels"] == list(EMOTIONS)
+    rows = [EMOTIONS7.index(label) for label in EMOTIONS]
+    assert torch.equal(network.state_dict()["head.3.weight"], tensors["head.3.weight"][rows])
+
+
+def test_validation_counts_among_the_given_columns_only() -> None:
+    class Last(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[0.0, 1.0, 9.0]]).repeat(len(images), 1)
+
+    images, targets = torch.zeros(4, 1, 48, 48, dtype=torch.uint8), torch.tensor([1, 1, 1, 0])
+    assert loop.validate(Last(), images, targets, 0.5, 0.25)[1] == 0.0
+    assert loop.validate(Last(), images, targets, 0.5, 0.25, 48, [0, 1])[1] == 0.75
+
+
+def test_one_cycle_turns_the_momentum_against_the_learning_rate(tmp_path: Path) -> None:
+    seen: list[tuple[float, float]] = []
+    step = torch.optim.SGD.step
+
+    def spy(self: torch.optim.SGD, *args: object) -> None:
+        seen.append((self.param_groups[0]["lr"], self.param_groups[0]["momentum"]))
+        step(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.SGD, "step", spy)
+        config = replace(REP, schedule="one-cycle", stages=(Stage(epochs=4, lr=0.02, lr_end=0.0),), warmup=0.0)
+        loop.fit(config, stripes(), tmp_path)
+    rates, momenta = zip(*seen, strict=True)
+    peak = rates.index(max(rates))
+    assert len(rates) == 12
+    assert peak == 2  # three of ten steps warm up
+    assert momenta[peak] == pytest.approx(0.85)
+    assert all((a < b) == (m > n) for a, b, m, n in zip(rates, rates[1:], momenta, momenta[1:], strict=False))
+
+
+def test_the_blend_of_the_ferplus_head_is_one_layer_with_the_sum_of_the_logits(tmp_path: Path) -> None:
+    faces = stripes()
+    votes = np.random.default_rng(0).integers(0, 5, (len(faces), 10)).astype(np.int16)
+    config = replace(REP, ferplus=1.0, blend=0.5, stages=(Stage(lr=0.1),))
+    best = loop.fit(config, replace(faces, votes=votes), tmp_path)
+    tensors, meta = loop.load(best)
+    both = models.build("rep", 5, auxiliary=8)
+    both.load_state_dict(tensors)
+    features = torch.rand(3, 256, 3, 3)
+    order = [4, 1, 3, 2, 0]  # angry, happy, sad, surprise, neutral among FER+'s columns
+    wanted = both.eval().head(features) + 0.5 * both.auxiliary(features)[:, order]
+    network, _ = export.load_network(best)
+    torch.testing.assert_close(network.head(features), wanted)
+    assert meta["config"]["blend"] == 0.5
+
+
+def test_a_mirrored_model_gives_a_picture_and_its_mirror_image_the_same_answer() -> None:
+    torch.manual_seed(0)
+    network = models.build("rep", 5).eval()
+    crops = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
+    plain, both = (export.Deployed(network, 0.5, 0.25, mirror=mirror).eval() for mirror in (False, True))
+    with torch.no_grad():
+        assert not torch.allclose(plain(crops), plain(crops.flip(2)), atol=1e-4)
+        torch.testing.assert_close(both(crops), both(crops.flip(2)))
+        torch.testing.assert_close(both(crops), (plain(crops) + plain(crops.flip(2))) / 2)

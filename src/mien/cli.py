@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mien
-from mien import cli_live, cli_train
+from mien import cli_batch, cli_live, cli_train
 from mien.serve.limits import Limits
 from mien.types import ConfigError, Error, Failure, Result
 
@@ -23,8 +23,8 @@ data_app = App(name="data", help="Look at a data set.")
 app.command(data_app)
 _COMMANDS: list[tuple[App, list[Callable[..., int]]]] = [
     (app, [cli_live.video, cli_live.live, cli_live.doctor]),
-    (app, [cli_train.train, cli_train.evaluate, cli_train.report, cli_train.explain]),
-    (data_app, [cli_train.info, cli_train.audit, cli_train.montage]),
+    (app, [cli_train.train, cli_train.evaluate, cli_train.report, cli_train.explain, cli_batch.batch]),
+    (data_app, [cli_train.info, cli_train.audit, cli_train.montage, cli_train.soft_labels]),
 ]
 for group, commands in _COMMANDS:
     for command in commands:

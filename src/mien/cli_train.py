@@ -90,7 +90,8 @@ def train(
     config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
     folder = out or Path("runs") / config.name
     wanted = votes if config.ferplus or kind == "ferplus" else None
-    faces = load_any(data, config.classes if recipe else None, kind, wanted, config.drop_leaks)
+    classes = 7 if config.extra_classes else config.classes
+    faces = load_any(data, classes if recipe else None, kind, wanted, config.drop_leaks)
     if not recipe:
         config = replace(config, batch=max(2, min(config.batch, len(faces.split("Training")) // 4)))
     with progress(True, _TRAINING) as bar:
@@ -278,6 +279,36 @@ def audit(
         from mien.train.audit_page import write_html
 
         write_html(found, html, str(path))
+    return 0
+
+
+def soft_labels(
+    path: Path,
+    *,
+    model: list[str],
+    classes: int = 5,
+    out: Path = Path("soft_labels.npz"),
+) -> int:
+    """Write what models say of the Training pictures, for recipes with `soft_labels` to learn from.
+
+    A model that was trained with `folds` speaks only of the pictures that it was not trained on.
+
+    Parameters
+    ----------
+    path
+        FER2013, RAF-DB, AffectNet or a folder of class folders.
+    model
+        Name of a shipped model or an ONNX file; give it again for each further model.
+    """
+    from mien.classify import model as load_model
+    from mien.train import lessons
+    from mien.train.datasets import load_any
+
+    faces = load_any(path, classes).split("Training")
+    spoken = lessons.write_soft(out, [load_model(name) for name in model], faces)
+    for name, count in spoken.items():
+        Console().print(f"model {name} spoke of {count:,} pictures", highlight=False)
+    Console().print(f"wrote {out}", highlight=False)
     return 0
 
 

@@ -36,7 +36,7 @@ class Stage:
     dropout: float = 1.0
     """Factor on the network's dropout rates."""
     distill: float = 0.0
-    """Share of the target that is the teacher's answer to the same augmented picture, 0..1; needs `teacher`."""
+    """Share of the target that is the teacher's answer, 0..1; needs `teacher` or `soft_labels`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,12 @@ class TrainConfig:
     """Checkpoint, or name of a shipped one, whose weights the run starts from; "" for a fresh start."""
     classes: int = 5
     """5 or 7 emotions of FER2013, or 8: with the contempt of FER+ and AffectNet."""
+    extra_classes: bool = False
+    """Learn from FER2013's other two classes as well; validation leaves them out and the exported model drops them."""
+    folds: int = 0
+    """Cross-fitting: the Training images fall into this many parts by a hash of their pixels; 0 for none."""
+    fold: int = 0
+    """The part that is left out, 0..folds - 1: of it the model can later tell soft labels that it has not learned."""
     drop_leaks: bool = True
     """Leave out Training images that are identical to a test image."""
     stages: tuple[Stage, ...] = (Stage(),)
@@ -62,7 +68,9 @@ class TrainConfig:
     weight_decay: float = 0.05
     """Weight decay, on weights of convolutions and dense layers only."""
     warmup: float = 0.5
-    """Epochs of linear warm-up at the start of each stage."""
+    """Epochs of linear warm-up at the start of each stage; of `one-cycle` it is at least 0.3 of the stage."""
+    schedule: str = "cosine"
+    """cosine, or one-cycle (Smith 2018): a long warm-up, the momentum falls from 0.95 to 0.85 and rises again."""
     label_smoothing: float = 0.1
     """Share of the target spread evenly over the classes, 0..1."""
     mixup: float = 0.0
@@ -70,9 +78,15 @@ class TrainConfig:
     cutmix: float = 0.0
     """Share of the batches in which a rectangle comes from another picture, target mixed by area, 0..1."""
     ferplus: float = 0.0
-    """Weight of an auxiliary head that learns the FER+ votes of the Training images; dropped at export; needs votes."""
+    """Weight of an auxiliary head that learns the FER+ votes of the Training images; needs votes."""
+    blend: float = 0.0
+    """Share of the FER+ head's logits that the exported model adds to its own; 0 drops that head."""
     teacher: str = ""
-    """Shipped model, or ONNX file, whose answers stages with `distill` learn from."""
+    """Shipped model, or ONNX file, whose answers to the augmented pictures stages with `distill` learn from."""
+    soft_labels: str = ""
+    """File of `mien data soft-labels` that stages with `distill` learn from, in place of a teacher."""
+    mirror: bool = False
+    """The exported model answers with the mean over the picture and its mirror image, which takes twice the time."""
     ema: float = 0.998
     """Decay a step of the moving average of the weights that is evaluated and kept; 0 turns it off."""
     flip: bool = True
@@ -175,6 +189,13 @@ def _check(config: TrainConfig) -> None:
     rules = [
         (config.classes in (5, 7, 8), "classes must be 5 or 7, or 8 with contempt"),
         (config.batch >= 2, "batch must be at least 2 (batch norm)"),
+        (config.classes == 5 or not config.extra_classes, "extra_classes adds to 5 classes, not to 7 or 8"),
+        (
+            config.folds == 0 or (config.folds >= 2 and 0 <= config.fold < config.folds),
+            "folds is 0, or at least 2 with fold in 0..folds - 1",
+        ),
+        (config.schedule in ("cosine", "one-cycle"), "schedule must be cosine or one-cycle"),
+        (config.blend >= 0 and (not config.blend or config.ferplus > 0), "blend is not negative and needs ferplus"),
         (config.optimizer in ("adam", "adamw", "sgd"), "optimizer must be adam, adamw or sgd"),
         (config.precision in ("auto", "32-true", "bf16-mixed"), "precision must be auto, 32-true or bf16-mixed"),
         (0 <= config.label_smoothing < 1, "label_smoothing must lie in 0..1"),
@@ -186,7 +207,11 @@ def _check(config: TrainConfig) -> None:
             "cutmix, degrade and erasing: 0..1",
         ),
         (all(0 <= stage.distill <= 1 for stage in config.stages), "distill must lie in 0..1"),
-        (bool(config.teacher) or not any(s.distill for s in config.stages), "distill needs a teacher: a model's name"),
+        (
+            bool(config.teacher or config.soft_labels) or not any(s.distill for s in config.stages),
+            "distill needs a teacher, a model's name, or soft_labels, a file",
+        ),
+        (not (config.teacher and config.soft_labels), "give a teacher or soft_labels, not both"),
         (all(stage.epochs >= 1 for stage in config.stages), "a stage has at least one epoch"),
         (all(stage.lr > 0 for stage in config.stages), "lr must be above 0"),
         (all(16 <= stage.size <= 96 for stage in config.stages), "size must lie in 16..96 pixels"),

@@ -70,8 +70,12 @@ class Faces:
 
     def groups(self) -> NDArray[np.int64]:
         """int64 (N,): equal numbers for pixel-identical images."""
-        keys = np.array([hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in self.images])
-        return np.unique(keys, return_inverse=True)[1].astype(np.int64)
+        return np.unique(self.keys(), return_inverse=True)[1].astype(np.int64)
+
+    def keys(self) -> NDArray[np.uint64]:
+        """uint64 (N,): a hash of each image's pixels, the same whatever the layout and order of the source."""
+        digests = (hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in self.images)
+        return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
 
 
 def load(path: Path | str, classes: int = 5, votes: Path | str | None = None, drop_leaks: bool = True) -> Faces:

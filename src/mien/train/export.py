@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mien import files
 from mien.classify import OnnxClassifier
 from mien.metrics import apply_temperature, fit_temperature, reliable_from
-from mien.train import data, loop, models
+from mien.train import data, lessons, loop, models
 from mien.train.config import from_dict
 
 
@@ -31,10 +31,14 @@ class Deployed(nn.Module):
         mean: of the training pixels, 0..1.
         std: of the training pixels, 0..1.
         temperature: the logits are divided by it (Guo et al. 2017).
+        mirror: answer with the mean over the picture and its mirror image.
     """
 
-    def __init__(self, model: nn.Module, mean: float, std: float, temperature: float = 1.0) -> None:
+    def __init__(
+        self, model: nn.Module, mean: float, std: float, temperature: float = 1.0, mirror: bool = False
+    ) -> None:
         super().__init__()
+        self.mirror = mirror
         self.model = model
         self.scale, self.offset = 1 / (255 * std), -mean / std
         self.temperature = temperature
@@ -42,16 +46,33 @@ class Deployed(nn.Module):
     def forward(self, crops: Tensor) -> Tensor:
         """uint8 (N, 48, 48) -> float32 (N, C), rows sum to 1."""
         images = crops.float().unsqueeze(1) * self.scale + self.offset
-        return torch.softmax(self.model(images) / self.temperature, 1)
+        answers = torch.softmax(self.model(images) / self.temperature, 1)
+        if self.mirror:
+            answers = (answers + torch.softmax(self.model(images.flip(3)) / self.temperature, 1)) / 2
+        return answers
 
 
 def load_network(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The trained network of a checkpoint, in evaluation mode, and the checkpoint's facts."""
+    """The trained network of a checkpoint as it is used, in evaluation mode, and the checkpoint's facts.
+
+    The FER+ head is blended into the last layer as far as the recipe says: both read the same features, so that the sum
+    of their logits is one layer. Classes that were only there to learn from are dropped.
+    """
     tensors, meta = loop.load(checkpoint)
     config = from_dict(meta["config"])
-    model = models.build(config.network, len(meta["labels"]))
+    labels = list(meta["labels"])
+    head = [name for name in tensors if name.startswith("head.")][-2:]
+    if config.blend:
+        names = [data.FERPLUS_NAMES.get(name, name) for name in data.FERPLUS[: lessons.EMOTION_VOTES]]
+        rows = [names.index(label) for label in labels]
+        for name in head:
+            tensors[name] = tensors[name] + config.blend * tensors["auxiliary.2." + name.split(".")[-1]][rows]
+    answers = meta.get("answers", labels)
+    for name in head:
+        tensors[name] = tensors[name][[labels.index(label) for label in answers]]
+    model = models.build(config.network, len(answers))
     model.load_state_dict({name: value for name, value in tensors.items() if not name.startswith("auxiliary.")})
-    return model.eval(), meta
+    return model.eval(), {**meta, "labels": answers}
 
 
 def export(
@@ -71,7 +92,8 @@ def export(
     model, meta = load_network(checkpoint)
     if isinstance(model, models.Rep):
         model = model.fused(fold)
-    deployed = Deployed(model, meta["mean"], meta["std"], temperature).eval()
+    mirror = bool(meta["config"].get("mirror"))
+    deployed = Deployed(model, meta["mean"], meta["std"], temperature, mirror).eval()
     crops = torch.zeros(2, 48, 48, dtype=torch.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     program = torch.onnx.export(
@@ -116,9 +138,11 @@ def ship(checkpoint: Path, folder: Path, faces: data.Faces, version: str) -> tup
     Returns:
         Paths of the fp32 and of the int8 file.
     """
-    name = loop.load(checkpoint)[1]["config"]["name"]
+    _, meta = loop.load(checkpoint)
+    name = meta["config"]["name"]
     full, small = folder / f"{name}-fp32.onnx", folder / f"{name}.onnx"
-    train, valid = faces.split("Training"), faces.split("PublicTest")
+    answers = tuple(meta.get("answers", meta["labels"]))
+    train, valid = faces.split("Training"), faces.split("PublicTest").with_labels(answers)
     sample = train.images[:: max(1, len(train) // 512)][:512]
     quantise(export(checkpoint, full, version, fold=False), small, sample)
     raw = np.log(np.clip(OnnxClassifier(small)(valid.images), 1e-12, 1))

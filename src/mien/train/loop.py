@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import cos, pi
 from pathlib import Path
@@ -16,21 +16,18 @@ from lightning_fabric import Fabric
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate, one_hot
+from torch.nn.functional import cross_entropy, interpolate
 
 from mien import files
 from mien.classify import ASSETS
-from mien.classify import model as shipped
-from mien.train import data, models
+from mien.train import data, lessons, models
 from mien.train.augment import augment, mix
 from mien.train.config import Stage, TrainConfig, from_dict
-from mien.types import Classifier, ConfigError, DataError, ModelError
+from mien.train.lessons import EMOTION_VOTES, Lessons
+from mien.types import EMOTIONS, ConfigError, DataError, ModelError
 
 Progress = Callable[[dict[str, float]], None]
 """Told after each step: epoch, epochs, step, steps, loss, accuracy, rate (img/s)."""
-
-EMOTION_VOTES = 8
-"""The first columns of the FER+ votes are emotions; the last two say that there is none or no face."""
 
 LOG = ("epoch", "stage", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
 
@@ -75,6 +72,11 @@ def fit(
     """
     fabric = Fabric(accelerator="auto", devices=1, precision=_precision(config))  # type: ignore[arg-type]
     train, valid = faces.split("Training"), faces.split("PublicTest")
+    if config.folds:
+        train = train.take(train.keys() % config.folds != config.fold)
+    answers = EMOTIONS if config.extra_classes else faces.labels
+    valid = valid.with_labels(answers)
+    columns = [faces.labels.index(label) for label in answers]
     if len(train) < config.batch or not len(valid):
         raise DataError(
             f"{len(train)} training and {len(valid)} PublicTest images: too few for batches of {config.batch}"
@@ -89,9 +91,10 @@ def fit(
         "train": len(train),
         "valid": len(valid),
         "source": source,
+        "answers": list(answers),
     }
-    lessons = _lessons(config, train, fabric.device)
-    valid_images, valid_targets = _tensors(valid, fabric.device)
+    taught = lessons.gather(config, train, fabric.device)
+    tests = lessons.tensors(valid, fabric.device)
     last, best = out / "last.safetensors", out / "best.safetensors"
     state, start = _begin(config, facts, last, resume, fabric)
     files.write_text(out / "config.json", json.dumps({"config": config.to_dict(), **facts}, indent=1))
@@ -104,8 +107,8 @@ def fit(
                 for model in (state.model, state.average):
                     models.adopt(start_from[0], start_from[1]["labels"], model, facts["labels"])
         began = time.perf_counter()
-        lr, loss, accuracy = _epoch(config, stage, within, epoch, state, lessons, mean, std, fabric, progress)
-        val_loss, val_accuracy = validate(state.average, valid_images, valid_targets, mean, std, stage.size)
+        lr, loss, accuracy = _epoch(config, stage, within, epoch, state, taught, mean, std, fabric, progress)
+        val_loss, val_accuracy = validate(state.average, *tests, mean, std, stage.size, columns)
         state.epoch = epoch + 1
         row = (epoch + 1, number + 1, lr, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - began)
         _log(out / "log.csv", dict(zip(LOG, row, strict=True)))
@@ -130,45 +133,6 @@ def _precision(config: TrainConfig) -> str:
     # bf16 without hardware for it is emulated: sixteen times slower than float32 on AVX2.
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     return "bf16-mixed" if "avx512_bf16" in flags or "amx_bf16" in flags else "32-true"
-
-
-def _tensors(faces: data.Faces, device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(faces.images)[:, None].to(device), torch.from_numpy(faces.targets).to(device)
-
-
-@dataclass(frozen=True, slots=True)
-class Lessons:
-    """What an epoch learns from.
-
-    Attributes:
-        images: uint8 (N, 1, 48, 48).
-        targets: int64 (N,).
-        votes: float (N, 8), FER+ votes for its eight emotions as shares, rows of 0 where there are none; or None.
-        teacher: gives the soft targets of stages with `distill`; or None.
-        order: the teacher's column of each of our labels.
-    """
-
-    images: Tensor
-    targets: Tensor
-    votes: Tensor | None
-    teacher: Classifier | None
-    order: list[int]
-
-
-def _lessons(config: TrainConfig, train: data.Faces, device: torch.device) -> Lessons:
-    votes, teacher, order = None, None, list(range(len(train.labels)))
-    if config.ferplus:
-        if train.votes is None:
-            raise ConfigError("the recipe's ferplus needs the FER+ votes: give --votes ferplus_votes.csv")
-        counts = torch.from_numpy(train.votes[:, :EMOTION_VOTES]).float()
-        votes = (counts / counts.sum(1, keepdim=True).clamp(min=1)).to(device)
-    if config.teacher:
-        teacher = shipped(config.teacher)
-        missing = [label for label in train.labels if label not in teacher.labels]
-        if missing:
-            raise ConfigError(f"the teacher {config.teacher} does not know {', '.join(missing)}")
-        order = [list(teacher.labels).index(label) for label in train.labels]
-    return Lessons(*_tensors(train, device), votes, teacher, order)
 
 
 def _build(config: TrainConfig, stage: Stage, classes: int, fabric: Fabric) -> tuple[nn.Module, nn.Module]:
@@ -209,6 +173,13 @@ def _rate(config: TrainConfig, stage: Stage, step: int, total: int, warm: int) -
     return stage.lr_end + (stage.lr - stage.lr_end) * (1 + cos(pi * done)) / 2
 
 
+def _set_momentum(group: dict[str, Any], momentum: float) -> None:
+    if "momentum" in group:
+        group["momentum"] = momentum
+    else:
+        group["betas"] = (momentum, group["betas"][1])
+
+
 def _batches(count: int, batch: int) -> Iterator[Tensor]:
     order = torch.randperm(count)
     for start in range(0, count - batch + 1, batch):
@@ -216,26 +187,30 @@ def _batches(count: int, batch: int) -> Iterator[Tensor]:
 
 
 def _epoch(
-    config: TrainConfig, stage: Stage, within: int, epoch: int, state: State, lessons: Lessons,
+    config: TrainConfig, stage: Stage, within: int, epoch: int, state: State, taught: Lessons,
     mean: float, std: float, fabric: Fabric, progress: Progress | None,
 ) -> tuple[float, float, float]:  # fmt: skip
     """One pass; returns the last learning rate, the mean loss and the accuracy on the augmented pictures."""
     torch.manual_seed(config.seed * 1_000_003 + epoch)
     state.model.train()
-    count = len(lessons.images)
+    count = len(taught.images)
     steps = count // config.batch
     warm, total = int(config.warmup * steps), stage.epochs * steps
+    if config.schedule == "one-cycle":
+        warm = max(warm, int(0.3 * total))
     losses, hits, seen, lr, began = 0.0, 0, 0, stage.lr, time.perf_counter()
     for step, index in enumerate(_batches(count, config.batch)):
         lr = _rate(config, stage, within * steps + step, total, warm)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
-        truth = lessons.targets[index]
-        views = augment(lessons.images[index].float() / 255, config)
-        views, wanted = mix(views, _wanted(config, stage, lessons, views, truth), config)
+            if config.schedule == "one-cycle":
+                _set_momentum(group, 0.95 - 0.1 * lr / stage.lr)
+        truth = taught.targets[index]
+        views = augment(taught.images[index].float() / 255, config)
+        views, wanted = mix(views, taught.wanted(config, stage, views, index), config)
         batch = prepare(views, mean, std, stage.size)
         with fabric.autocast():
-            logits, loss = _forward(config, lessons, state.model, batch, wanted, index)
+            logits, loss = _forward(config, taught, state.model, batch, wanted, index)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
@@ -251,27 +226,16 @@ def _epoch(
     return lr, losses / seen, hits / seen
 
 
-def _wanted(config: TrainConfig, stage: Stage, lessons: Lessons, views: Tensor, truth: Tensor) -> Tensor:
-    """Targets (N, C): the label, smoothed, and as far as the stage distils, the teacher's answer to the same view."""
-    classes = len(lessons.order)
-    wanted = one_hot(truth, classes) * (1 - config.label_smoothing) + config.label_smoothing / classes
-    if lessons.teacher is None or not stage.distill:
-        return wanted
-    crops = (views[:, 0] * 255).round().byte().cpu().numpy()
-    soft = torch.from_numpy(lessons.teacher(crops)[:, lessons.order]).to(views.device)
-    return stage.distill * soft / soft.sum(1, keepdim=True) + (1 - stage.distill) * wanted
-
-
 def _forward(
-    config: TrainConfig, lessons: Lessons, model: Any, batch: Tensor, wanted: Tensor, index: Tensor
+    config: TrainConfig, taught: Lessons, model: Any, batch: Tensor, wanted: Tensor, index: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Logits and loss of one batch; the FER+ head shares the features."""
     features = model.features(batch)
     logits: Tensor = model.head(features)
     loss = cross_entropy(logits, wanted)
-    if lessons.votes is not None:
+    if taught.votes is not None:
         # Rows without votes are all 0 and add nothing. A mixed picture still gets the votes of its first half.
-        loss = loss + config.ferplus * cross_entropy(model.auxiliary(features), lessons.votes[index])
+        loss = loss + config.ferplus * cross_entropy(model.auxiliary(features), taught.votes[index])
     return logits, loss
 
 
@@ -295,13 +259,18 @@ def _average(state: State, decay: float) -> None:
 
 @torch.no_grad()
 def validate(
-    model: nn.Module, images: Tensor, targets: Tensor, mean: float, std: float, size: int = 48
-) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy on uint8 (N, 1, 48, 48) without augmentation."""
+    model: nn.Module, images: Tensor, targets: Tensor, mean: float, std: float, size: int = 48,
+    columns: Sequence[int] | None = None,
+) -> tuple[float, float]:  # fmt: skip
+    """Mean cross-entropy and accuracy on uint8 (N, 1, 48, 48) without augmentation, among these columns of the logits.
+
+    None takes all of them; targets count within the columns.
+    """
     model.eval()
     loss, hits = 0.0, 0
     for part, truth in zip(torch.split(images, 256), torch.split(targets, 256), strict=True):
         logits = model(prepare(part.float() / 255, mean, std, size))
+        logits = logits if columns is None else logits[:, columns]
         loss += float(cross_entropy(logits, truth, reduction="sum"))
         hits += int((logits.argmax(1) == truth).sum())
     return loss / len(images), hits / len(images)
@@ -333,13 +302,14 @@ def _begin(config: TrainConfig, facts: dict[str, Any], last: Path, resume: bool,
 
 
 def _so_far(config: TrainConfig, epoch: int) -> TrainConfig:
-    """What has had an effect after `epoch` epochs: stages that have not begun, and a teacher not yet asked, have none.
+    """What has had an effect after `epoch` epochs: stages not begun, a teacher not yet asked, and the export have none.
 
     Two recipes that agree in it give the same run so far, so that the stages to come may still be changed.
     """
     first = [sum(stage.epochs for stage in config.stages[:number]) for number in range(len(config.stages))]
     stages = tuple(stage for stage, start in zip(config.stages, first, strict=True) if start < epoch)
-    return replace(config, stages=stages, teacher=config.teacher if any(stage.distill for stage in stages) else "")
+    so_far = replace(config, stages=stages, blend=0.0, mirror=False)
+    return so_far if any(stage.distill for stage in stages) else replace(so_far, teacher="", soft_labels="")
 
 
 def _save_state(path: Path, config: TrainConfig, facts: dict[str, Any], state: State) -> None:
