@@ -4,7 +4,10 @@ The first table: a video, scaled to 640x480, is decoded, its faces found, classi
 `mien video` runs, without writing anything; `fer`, where its environment is given, decodes the same file and calls
 `detect_emotions` on every frame. They take turns, so that a busy machine hits all; only ratios mean something there.
 
-The second table: time and faces of the three detectors alone on pictures and videos whose number of faces is known.
+The second table: what the default costs, which searches for faces of every size twice a second and in between only for
+faces about as large as the known ones, against a whole search of every frame, on the same videos.
+
+The third table: time and faces of the three detectors alone on pictures and videos whose number of faces is known.
 Recall is the share of these faces that were found; what is found beyond their number counts as false.
 
 Usage: python benchmarks/video.py --video single_face.mp4 [--media single_face.mp4=1 no_face.mp4=0 multi_face.jpg=5]
@@ -29,8 +32,9 @@ import numpy as np
 
 from mien import Pipeline, files, run, sources, video
 from mien.detect import DETECTORS, detector
+from mien.pipeline import WHOLE
 from mien.report_page import environment
-from mien.types import Failure, Frame, Image
+from mien.types import Face, Frame, Image, Result
 from peer_process import PeerProcess
 
 SIZE = (640, 480)
@@ -51,7 +55,9 @@ def main() -> None:
         path = scaled(options.video, Path(folder) / "video.mp4")
         values = speeds(path, options)
     found = [finds(name, *each.rsplit("=", 1)) for each in options.media for name in DETECTORS]
-    values |= {"detectors": found, "environment": environment()}
+    media = [each.rsplit("=", 1)[0] for each in options.media]
+    films = [each for each in media if Path(each).suffix.lower() in sources.VIDEOS]
+    values |= {"agreement": [agreement(film) for film in films], "detectors": found, "environment": environment()}
     files.write_text(options.out, json.dumps(values, indent=1) + "\n")
     print(markdown(values))
 
@@ -69,6 +75,7 @@ def scaled(path: Path, goal: Path) -> Path:
 def speeds(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Frames a second of each contestant, turn by turn."""
     turns: dict[str, Callable[[int], float]] = {name: ours(path, name) for name in DETECTORS}
+    turns["yunet, whole search of each frame"] = ours(path, "yunet", 0.0)
     values: dict[str, Any] = {"size": SIZE, "rounds": options.rounds, "frames": options.frames}
     peer = PeerProcess(options.peer_python, "peer_fer_video.py", path) if options.peer_python else None
     if peer:
@@ -90,8 +97,10 @@ def speeds(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
-def ours(path: Path, name: str) -> Callable[[int], float]:
-    results = run.results(looped(path), Pipeline(name).stream())
+def ours(path: Path, name: str, whole: float = WHOLE) -> Callable[[int], float]:
+    results = run.results(
+        sources.ahead(looped(path), lambda item: item.image.nbytes), Pipeline(name).stream(whole=whole)
+    )
 
     def turn(count: int) -> float:
         start = time.perf_counter()
@@ -102,7 +111,7 @@ def ours(path: Path, name: str) -> Callable[[int], float]:
     return turn
 
 
-def looped(path: Path) -> Iterator[Frame | Failure]:
+def looped(path: Path) -> Iterator[Frame]:
     """The video again and again, with times that go on."""
     index, offset, step = 0, 0.0, 1 / sources.Video(path).fps
     while True:
@@ -112,6 +121,42 @@ def looped(path: Path) -> Iterator[Frame | Failure]:
             yield replace(frame, index=index, time=offset + frame.time)
             index, last = index + 1, frame.time
         offset += last + step
+
+
+def agreement(path: str) -> dict[str, Any]:
+    """The default search of a video against a whole search of each of its frames."""
+    pipeline = Pipeline()
+    default, whole = (
+        [result for result in run.results(run.read(sources.Video(path)), pipeline.stream(whole=seconds))
+         if isinstance(result, Result)]
+        for seconds in (WHOLE, 0.0)
+    )  # fmt: skip
+    same = [len(a.faces) == len(b.faces) for a, b in zip(default, whole, strict=True)]
+    pairs = [
+        pair
+        for a, b, each in zip(default, whole, same, strict=True)
+        if each
+        for pair in zip(*(sorted(one.faces, key=lambda face: face.box) for one in (a, b)), strict=True)
+    ]
+    values: dict[str, Any] = {"media": Path(path).name, "frames": len(same), "same_number": sum(same) / len(same)}
+    if pairs:
+        values |= {
+            "same_label": sum(a.label == b.label for a, b in pairs) / len(pairs),
+            "probability": float(np.mean([np.abs(numbers(a) - numbers(b)).max() for a, b in pairs])),
+            "overlap": float(np.mean([overlap(a, b) for a, b in pairs])),
+        }
+    return values
+
+
+def numbers(face: Face) -> np.ndarray:
+    return np.array(list(face.probabilities.values()))
+
+
+def overlap(one: Face, other: Face) -> float:
+    """Intersection over union of the boxes."""
+    a, b = np.array(one.box), np.array(other.box)
+    common = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
+    return float(common / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - common))
 
 
 def finds(name: str, path: str, faces: str) -> dict[str, Any]:
@@ -151,6 +196,14 @@ def markdown(values: dict[str, Any]) -> str:
         ratio = ratios.get(name)
         beside = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" if ratio else ""
         lines.append(f"| {name} | {rate['median']:.1f} | {beside} |")
+    lines += ["", "| default against whole search | frames | same number of faces | same label | difference of the "
+              "probabilities | overlap of the boxes |", "|---|---|---|---|---|---|"]  # fmt: skip
+    for row in values["agreement"]:
+        rest = ["", "", ""]
+        if "overlap" in row:
+            rest = [f"{100 * row['same_label']:.1f} %", f"{row['probability']:.3f}", f"{row['overlap']:.3f}"]
+        cells = [row["media"], str(row["frames"]), f"{100 * row['same_number']:.1f} %", *rest]
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "| media | detector | ms a frame | recall | false faces a frame |", "|---|---|---|---|---|"]
     for row in values["detectors"]:
         recall = "" if row["recall"] is None else f"{100 * row['recall']:.1f} %"

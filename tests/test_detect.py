@@ -172,10 +172,13 @@ def test_yunet_finds_what_opencvs_own_code_finds(width: int, tmp_path: Path) -> 
 
 @portrait
 @pytest.mark.parametrize("name", NAMES)
-def test_find_is_a_search_with_another_smallest_face(name: str) -> None:
+def test_find_sees_what_a_search_with_that_smallest_face_sees(name: str) -> None:
     large = cv2.resize(read(PORTRAIT), None, fx=3, fy=3)
     finder = detect.detector(name)
     assert isinstance(finder, ScaledDetector)
-    assert finder.find(large, 240) == detect.detector(name, 240)(large)
+    ours, plain = finder.find(large, 240)[0], detect.detector(name, 240)(large)[0]
+    np.testing.assert_allclose(ours.box, plain.box, atol=0.1 * (plain.box[2] - plain.box[0]))
+    small = read(PORTRAIT)
+    assert finder.find(small, 1) == finder(small)  # never in more pixels than a search whole
     with pytest.raises(ConfigError, match="above 0"):
         finder.find(large, 0)

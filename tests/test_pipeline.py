@@ -182,7 +182,50 @@ def test_who_comes_and_goes_is_noticed_at_the_next_search() -> None:
     assert [len(result.faces) for result in seen] == [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0]
 
 
+@dataclass
+class Scaled(Moving):
+    """The same with `find`, which sees squares that are large enough, and notes what it was asked for."""
+
+    asked: list[float] = field(default_factory=list)
+
+    def find(self, image: np.ndarray, min_face: float) -> list[Face]:
+        self.asked.append(min_face)
+        found = self(image)
+        self.searched -= 1
+        return [face for face in found if face.box[2] - face.box[0] >= min_face]
+
+
+def test_between_whole_searches_only_faces_of_the_known_size_are_looked_for() -> None:
+    detector = Scaled()
+    seen = Pipeline(detector, Brightness()).stream(whole=0.2).process_many(walk(24))  # 30 frames a second
+    assert all(len(result.faces) == 1 for result in seen)
+    assert detector.searched == 4
+    assert detector.asked == [24.0] * 20
+    assert [result.to_dict() for result in seen] == [
+        result.to_dict() for result in Pipeline(Moving(), Brightness()).stream().process_many(walk(24))
+    ]
+
+
+def test_a_face_that_is_missing_or_too_small_is_searched_for_in_the_same_frame() -> None:
+    frames, detector = walk(6), Scaled()
+    frames[2].image[:] = 0  # gone
+    frames[3].image[:] = 0
+    frames[5].image[:], frames[5].image[20:30, 30:40] = 0, 255  # a quarter of the size
+    seen = Pipeline(detector, Brightness()).stream(whole=10).process_many(frames)
+    assert [len(result.faces) for result in seen] == [1, 1, 0, 0, 1, 1]
+    assert detector.searched == 5  # the first, where it is missing, while there is none, and where it is small
+    assert detector.asked == [24.0, 24.0, 24.0]
+
+
+def test_without_pause_between_whole_searches_each_frame_is_searched_whole() -> None:
+    detector = Scaled()
+    Pipeline(detector, Brightness()).stream(whole=0).process_many(walk(5))
+    assert (detector.searched, detector.asked) == (5, [])
+
+
 def test_impossible_settings_are_told() -> None:
+    with pytest.raises(mien.ConfigError, match="whole is nan"):
+        Pipeline(Moving(), Brightness()).stream(whole=float("nan"))
     with pytest.raises(mien.ConfigError, match="every 0th"):
         Pipeline(Moving(), Brightness()).stream(every=0)
     with pytest.raises(mien.ConfigError, match="min_face"):

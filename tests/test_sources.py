@@ -4,7 +4,7 @@ import struct
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -317,3 +317,25 @@ def test_real_videos_have_pyavs_times(name: str) -> None:
         assert isinstance(item, Frame)
         times.append(item.time)
     assert times == pytest.approx(wanted, abs=1e-9)
+
+
+def test_reading_ahead_keeps_the_order_passes_errors_on_and_ends_with_its_reader() -> None:
+    closed: list[bool] = []
+
+    def counted() -> Iterator[Frame]:
+        try:
+            for k in range(50):
+                yield Frame(np.zeros((2, 2, 3), np.uint8), k)
+            raise SourceError("broken")
+        finally:
+            closed.append(True)
+
+    items = sources.ahead(counted(), lambda _: 12, 3)
+    assert [next(items).index for _ in range(50)] == list(range(50))
+    with pytest.raises(SourceError, match="broken"):
+        next(items)
+    early = sources.ahead(counted(), lambda _: 12, 3)
+    next(early)
+    early.close()
+    assert closed == [True, True]
+    assert not [each for each in threading.enumerate() if each.name.startswith("mien-read")]

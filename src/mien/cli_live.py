@@ -68,6 +68,7 @@ def video(
     smooth: float = 0.25,
     min_face: float | None = None,
     every: int = 1,
+    whole: float = 0.5,
 ) -> int:
     """Follow the faces of videos, frame by frame, and their emotions over time.
 
@@ -85,6 +86,9 @@ def video(
         Side in pixels of the smallest face that is wanted: a large one is faster, a small one slower in large pictures.
     every
         Search only each so-many-th frame for faces, which is faster, and follow them in between.
+    whole
+        Seconds between searches for faces of every size; in between only faces about as large as the known ones are
+        looked for, which is faster. 0 searches for all of them in each frame.
     """
     from mien import run
 
@@ -97,7 +101,7 @@ def video(
             tables = outputs.tables(stack, pipeline.classifier.labels)
             bar = stack.enter_context(_progress())
             for name, copy in zip(videos, copies, strict=True):
-                seen.append(run.video(name, pipeline, tables, copy, smooth, every, _teller(bar, name)))
+                seen.append(run.video(name, pipeline, tables, copy, smooth, every, whole, _teller(bar, name)))
     except KeyboardInterrupt:
         _tell("stopped; what was done so far is in the files with .part in their names")
         return 130

@@ -55,14 +55,14 @@ class YuNet:
 
     def __call__(self, image: Image) -> list[Face]:
         """Faces in a uint8 BGR image (H, W, 3), the largest first."""
-        return self._search(image, self._scale)
+        return self._search(image)
 
     def find(self, image: Image, min_face: float) -> list[Face]:
-        """The same for faces of at least `min_face` pixels."""
+        """The same for faces of at least `min_face` pixels: in less time where they are large, never in more."""
         return self._search(image, _scale(min_face, _SMALLEST))
 
-    def _search(self, image: Image, scale: float | None) -> list[Face]:
-        small, ratio = _shrink(image, self._max_side, scale)
+    def _search(self, image: Image, most: float | None = None) -> list[Face]:
+        small, ratio = _shrink(image, self._max_side, self._scale, most)
         # The network halves the picture five times.
         below, beside = (-side % 32 for side in small.shape[:2])
         small = np.asarray(cv2.copyMakeBorder(small, 0, below, 0, beside, cv2.BORDER_CONSTANT), np.uint8)
@@ -101,14 +101,14 @@ class Haar:
 
     def __call__(self, image: Image) -> list[Face]:
         """Faces in a uint8 BGR image (H, W, 3), the largest first."""
-        return self._search(image, self._scale)
+        return self._search(image)
 
     def find(self, image: Image, min_face: float) -> list[Face]:
-        """The same for faces of at least `min_face` pixels."""
+        """The same for faces of at least `min_face` pixels: in less time where they are large, never in more."""
         return self._search(image, _scale(min_face, self._min_size))
 
-    def _search(self, image: Image, scale: float | None) -> list[Face]:
-        small, ratio = _shrink(image, self._max_side, scale)
+    def _search(self, image: Image, most: float | None = None) -> list[Face]:
+        small, ratio = _shrink(image, self._max_side, self._scale, most)
         gray = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
         size = (self._min_size, self._min_size)
         found = self._cascade().detectMultiScale(gray, scaleFactor=1.1, minNeighbors=self._neighbours, minSize=size)
@@ -163,14 +163,14 @@ class Mtcnn:
 
     def __call__(self, image: Image) -> list[Face]:
         """Faces in a uint8 BGR image (H, W, 3), the largest first."""
-        return self._search(image, self._scale)
+        return self._search(image)
 
     def find(self, image: Image, min_face: float) -> list[Face]:
-        """The same for faces of at least `min_face` pixels."""
+        """The same for faces of at least `min_face` pixels: in less time where they are large, never in more."""
         return self._search(image, _scale(min_face, self._min_size))
 
-    def _search(self, image: Image, scale: float | None) -> list[Face]:
-        small, (sx, sy) = _shrink(image, self._max_side, scale)
+    def _search(self, image: Image, most: float | None = None) -> list[Face]:
+        small, (sx, sy) = _shrink(image, self._max_side, self._scale, most)
         rgb = np.ascontiguousarray(small[:, :, ::-1])
         boxes = self._refine(rgb, self._propose(rgb))
         boxes, points = self._finish(rgb, boxes)
@@ -255,17 +255,26 @@ def _scale(min_face: float | None, size: int) -> float | None:
     return None if min_face is None else size / min_face
 
 
-def _shrink(image: Image, max_side: int, scale: float | None) -> tuple[Image, tuple[float, float]]:
+def _shrink(
+    image: Image, max_side: int, scale: float | None, most: float | None = None
+) -> tuple[Image, tuple[float, float]]:
     """The picture by that scale, or else with its longest side at most `max_side`, and the (x, y) factors back to it.
 
-    It is never enlarged.
+    It is never enlarged, and with `most` shrunk at least by that factor and in a tenth of the time: halved as long as
+    it goes, by linear interpolation for the rest.
     """
     height, width = image.shape[:2]
     scale = max_side / max(height, width) if scale is None else scale
+    scale = scale if most is None else min(scale, most)
     if scale >= 1:
         return np.ascontiguousarray(image), (1.0, 1.0)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    small, kind = image, cv2.INTER_AREA
+    while most is not None and small.shape[0] >= 2 * size[1] and small.shape[1] >= 2 * size[0]:
+        even = small[: small.shape[0] // 2 * 2, : small.shape[1] // 2 * 2]
+        half = cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        small, kind = np.asarray(half, np.uint8), cv2.INTER_LINEAR
+    small = np.asarray(cv2.resize(small, size, interpolation=kind), np.uint8)
     return small, (width / size[0], height / size[1])
 
 

@@ -6,17 +6,20 @@ import glob
 import os
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from mien import sinks, sources
 from mien.draw import Overlay
-from mien.pipeline import Pipeline, Stream
+from mien.pipeline import WHOLE, Pipeline, Sought, Stream
 from mien.timeline import Timeline
 from mien.track import Tracker
 from mien.types import ConfigError, Failure, Frame, Result, Sink, SourceError
 from mien.video import SUFFIXES
+
+T = TypeVar("T", Frame, Sought)
 
 BLOCK = 16
 """Frames whose faces go to the classifier in one call."""
@@ -51,6 +54,7 @@ def video(
     save: Path | None = None,
     half_life: float = 0.25,
     every: int = 1,
+    whole: float = WHOLE,
     tell: Callable[[int, int | None], None] | None = None,
 ) -> Seen:
     """Look at one video from its first frame to its last, with ids of its own.
@@ -62,16 +66,17 @@ def video(
         save: file for an annotated copy with the video's sound, or None.
         half_life: seconds after which a frame counts half as much for the probabilities; 0 does not smooth.
         every: search only each so-many-th frame for faces, and follow them in between; see `pipeline.Stream`.
+        whole: seconds between searches for faces of every size.
         tell: called after each frame with the number of frames so far and in all, if that is known.
 
     Returns:
         What was seen; a video that cannot be read is one of its failures.
 
     Raises:
-        ConfigError: a half-life or `every` that is not possible, or a kind of video that cannot be written.
+        ConfigError: a half-life, `every` or `whole` that is not possible, or a kind of video that cannot be written.
         SourceError: an output cannot be written.
     """
-    stream = pipeline.stream(Tracker(half_life), every)
+    stream = pipeline.stream(Tracker(half_life), every, whole)
     people = Timeline(pipeline.classifier.labels)
     failures: list[Failure] = []
     count = 0
@@ -83,7 +88,7 @@ def video(
             items: Iterable[Frame | Failure] = [Failure(str(path), str(error))]
             total = None
         else:
-            items, total = read(source), source.total
+            items, total = stack.enter_context(closing(sources.ahead(read(source), _bytes))), source.total
             if save:
                 sound = path if Path(path).is_file() else None
                 goals.append(stack.enter_context(sinks.Video(save, Overlay(), source.fps, sound)))
@@ -130,19 +135,42 @@ def results(
         stream: what looks at them: of a video its stream, of pictures a pipeline.
         most: frames in a block. Fewer make one when they are large, so that a block stays small in memory.
     """
-    block: list[Frame] = []
+    with ExitStack() as stack:
+        if isinstance(stream, Stream) and stream.every == 1:
+            # Faces are searched in a thread of their own while those found before are classified.
+            found = stack.enter_context(closing(sources.ahead(_sought(items, stream), _bytes)))
+            yield from _blocks(found, stream.look, most)
+        else:
+            yield from _blocks(items, stream.process_many, most)
+
+
+def _sought(items: Iterable[Frame | Failure], stream: Stream) -> Iterator[Sought | Failure]:
+    for item in items:
+        yield stream.seek(item) if isinstance(item, Frame) else item
+
+
+def _bytes(item: Frame | Sought | Failure) -> int:
+    """Of the pixels."""
+    frame = item.frame if isinstance(item, Sought) else item
+    return frame.image.nbytes if isinstance(frame, Frame) else 0
+
+
+def _blocks(
+    items: Iterable[T | Failure], look: Callable[[Sequence[T]], list[Result]], most: int
+) -> Iterator[Result | Failure]:
+    block: list[T] = []
     size = 0
     for item in items:
-        if isinstance(item, Frame):
+        if not isinstance(item, Failure):
             block.append(item)
-            size += item.image.nbytes
+            size += _bytes(item)
             if len(block) < most and size < _BYTES:
                 continue
-        yield from stream.process_many(block)
+        yield from look(block)
         block, size = [], 0
         if isinstance(item, Failure):
             yield item
-    yield from stream.process_many(block)
+    yield from look(block)
 
 
 def give(item: Result | Failure, outputs: Iterable[Sink]) -> None:

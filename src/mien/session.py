@@ -314,7 +314,7 @@ class Session:
             except Error as error:  # one that this OpenCV lacks
                 self._say(str(error))
                 continue
-            self.stream = Stream(new, self.stream.tracker, self.stream.every)
+            self.stream = Stream(new, self.stream.tracker, self.stream.every, self.stream.whole)
             self._times.clear()
             return
 

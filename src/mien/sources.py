@@ -6,12 +6,12 @@ import glob
 import os
 import re
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import starmap
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -27,6 +27,8 @@ PICTURES = frozenset(
 VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp", ".flv"})
 
 _BOXES = frozenset(b"ftyp moov mdat free skip wide moof mfra sidx styp uuid meta udta pnot".split())  # of MP4 and MOV
+T = TypeVar("T")
+
 _AHEAD = 16  # pictures that threads read before they are asked for
 _BYTES = 64_000_000  # or fewer, when their pixels come to this: of 12 megapixels one a thread
 _TRIES = 250  # packets, about ten seconds, that may be damaged before a video counts as ended
@@ -254,6 +256,33 @@ def _jobs(source: Source) -> Iterator[tuple[Any, int, str]]:
             name = found[0] if isinstance(found, tuple) else str(found) if isinstance(found, Path) else None
             yield found, index, name or f"array {position}"
             index += 1
+
+
+def ahead(items: Iterable[T], size: Callable[[T], int], count: int = 16) -> Generator[T, None, None]:
+    """The same items, none of them None, of which a thread makes some while the ones before are looked at.
+
+    Close it to end the thread before the items have ended.
+
+    Args:
+        items: what is made one after the other.
+        size: bytes that an item holds.
+        count: items that wait at most; fewer when they come to more than 64 MB.
+    """
+    source = iter(items)
+    pool = ThreadPoolExecutor(1, "mien-read")
+    waiting = deque([pool.submit(next, source, None)])
+    room = 1  # until it is known how large they are
+    try:
+        while (item := waiting.popleft().result()) is not None:
+            room = max(1, min(count, _BYTES // max(size(item), 1)))
+            while len(waiting) < room:
+                waiting.append(pool.submit(next, source, None))
+            yield item
+            del item  # else one more stays in memory
+    finally:
+        pool.shutdown(cancel_futures=True)
+        if isinstance(source, Generator):
+            source.close()
 
 
 def _read_ahead(jobs: Iterator[tuple[Any, int, str]], threads: int) -> Iterator[Frame | Failure]:
