@@ -3,6 +3,7 @@ DATA ?= ../shared/data/fer2013.zip
 VOTES ?= ../shared/data/ferplus_votes.csv
 MODEL ?= rep
 BIN := .venv/bin
+RUNTIME := web/node_modules/.package-lock.json
 
 .PHONY: demo install check test train bench web
 .NOTPARALLEL:
@@ -18,12 +19,17 @@ check: .venv/full
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: .venv/full
+test: .venv/full ## those of the web page too, where npm and chromium are there
+	@if ! command -v npm > /dev/null; then echo "no npm: the web page is not built"; \
+	elif $(MAKE) $(RUNTIME); then $(MAKE) web; else echo "npm fetched nothing: the web page is not built"; fi
 	$(BIN)/pytest -rs
 
-web: .venv/full ## the page's runtime from npm, and dist/web, a folder that any server can host
-	cd web && npm ci
+web: .venv/full $(RUNTIME) ## the page's runtime and models, and dist/web, a folder that any server can host
 	$(BIN)/python web/build.py
+
+$(RUNTIME): web/package-lock.json
+	cd web && npm ci --no-audit --no-fund --fetch-retries 1 --fetch-timeout 30000
+	touch $@
 
 train: .venv/full ## a shipped model from its recipe: make train MODEL=rep or MODEL=baseline
 	$(BIN)/mien train --data $(DATA) --votes $(VOTES) --recipe recipes/$(MODEL).yaml --out runs/$(MODEL) --resume

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mien
-from mien import Pipeline, draw
+from mien import Pipeline, draw, image
 from mien.serve import schemas
 from mien.serve.app import create_app
 from mien.serve.limits import Limits, RateLimit
@@ -216,6 +216,57 @@ def test_a_picture_too_wide_for_a_jpeg_is_refused(server: Any) -> None:
     assert server.post("/v1/annotate?format=png", files=files(wide)).status_code == 200
 
 
+# Faces that were cut out by somebody else
+
+
+@pytest.mark.parametrize("size", [(48, 48), (70, 90), (31, 20), (700, 600)])
+def test_a_crop_is_one_face_whatever_the_detector_says(size: tuple[int, int]) -> None:
+    pipeline = mien.load()
+    picture = cv2.resize(image.decode(PORTRAIT.read_bytes(), "portrait")[60:420, 90:450], size)
+    with client(Pipeline(Boxes([]), pipeline.classifier)) as made:
+        (result,) = made.post("/v1/predict?crops=true", files=files(encoded(picture))).json()["results"]
+        assert made.post("/v1/predict", files=files(encoded(picture))).json()["results"][0]["faces"] == []
+    (face,) = result["faces"]
+    assert (face["box"], face["score"], face["landmarks"]) == ([0, 0, *size], 1, [])
+    expected = pipeline.classifier(image.gray48(picture)[None])[0]
+    np.testing.assert_allclose(list(face["probabilities"].values()), expected, atol=1e-6)
+
+
+def test_crops_of_concurrent_requests_share_one_call_of_the_network() -> None:
+    async def scenario() -> None:
+        async with concurrent(Pipeline(Boxes([]), classifier), max_batch=8, max_wait=3600.0) as (made, _):
+            asked = (made.post("/v1/predict?crops=true", files=files(dark, bright)) for _ in range(4))
+            answers = await asyncio.gather(*asked)
+        for answer in answers:
+            assert [result["faces"][0]["emotion"] for result in answer.json()["results"]] == ["dark", "bright"]
+
+    dark, bright = (encoded(np.full((48, 48, 3), value, np.uint8)) for value in (20, 230))
+    classifier = Brightness()
+    asyncio.run(scenario())
+    assert classifier.calls == [8]
+
+
+def test_a_small_crop_waits_for_no_thread_and_a_large_one_does() -> None:
+    async def scenario() -> None:
+        detector = Gated()
+        async with concurrent(Pipeline(detector, Brightness()), threads=1, max_wait=0.0) as (made, _):
+            held = asyncio.create_task(made.post("/v1/predict", files=files(PICTURE)))
+            await until(lambda: detector.entered == 1)
+            large = asyncio.create_task(made.post("/v1/predict?crops=1", files=files(encoded(halves(1000)))))
+            assert (await made.post("/v1/predict?crops=1", files=files(PICTURE))).status_code == 200
+            assert not large.done()
+            detector.gate.set()
+            assert [(await each).status_code for each in (held, large)] == [200, 200]
+
+    asyncio.run(scenario())
+
+
+def test_whether_pictures_are_crops_is_a_yes_or_no(server: Any) -> None:
+    answer = server.post("/v1/predict?crops=perhaps", files=files(PICTURE))
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("query.crops: ")
+
+
 # Nonsense
 
 JPEG = encoded(halves(), ".jpg")
@@ -239,7 +290,7 @@ BAD_PICTURES = {
 
 
 @pytest.mark.parametrize("kind", BAD_PICTURES)
-@pytest.mark.parametrize("route", ["/v1/predict", "/v1/annotate"])
+@pytest.mark.parametrize("route", ["/v1/predict", "/v1/predict?crops=true", "/v1/annotate"])
 def test_a_bad_picture_is_422_and_says_why(server: Any, route: str, kind: str) -> None:
     answer = server.post(route, files=files(BAD_PICTURES[kind], name="x.jpg"))
     assert answer.status_code == 422
@@ -252,10 +303,12 @@ def test_a_mislabelled_picture_is_read_by_its_content(server: Any) -> None:
     assert answer.headers["content-type"] == "application/json"
 
 
+@pytest.mark.parametrize("crops", ["false", "true"])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 30_000), (30_000, 1), (2, 2), (5, 3000)])
-def test_odd_shapes_go_through_the_real_detector(shape: tuple[int, int]) -> None:
+def test_odd_shapes_go_through_the_real_detector_and_as_crops(shape: tuple[int, int], crops: str) -> None:
     with client(mien.load()) as made:
-        answer = made.post("/v1/predict", files=files(encoded(np.full((*shape, 3), 120, np.uint8))))
+        odd = files(encoded(np.full((*shape, 3), 120, np.uint8)))
+        answer = made.post(f"/v1/predict?crops={crops}", files=odd)
     assert answer.status_code == 200
     assert answer.json()["results"][0]["height"] == shape[0]
 
@@ -357,6 +410,7 @@ def test_pixels_over_the_limit_are_refused_by_declaration() -> None:
         answer = made.post("/v1/predict", files=files(PICTURE))
         assert answer.status_code == 422
         assert "120 x 60 pixels is more than the limit of 7000" in answer.json()["detail"]
+        assert made.post("/v1/predict?crops=true", files=files(PICTURE)).json() == answer.json()
 
 
 def test_a_full_queue_is_503_and_what_was_taken_is_answered() -> None:
@@ -578,6 +632,7 @@ def test_the_description_s_examples_are_true(server: Any) -> None:
     described = server.get("/openapi.json").json()
     assert {"/v1/predict", "/v1/annotate", "/v1/model", "/health", "/ready", "/metrics"} <= described["paths"].keys()
     route = described["paths"]["/v1/predict"]["post"]
+    assert [each["name"] for each in route["parameters"]] == ["crops"]
     example = route["requestBody"]["content"]["application/json"]["example"]
     answer = server.post("/v1/predict", json=example)
     assert answer.status_code == 200

@@ -139,6 +139,82 @@ def test_pictures_are_shrunk_as_opencv_does(page: Any, size: tuple[int, int], sm
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
+def test_half_size_finds_what_python_finds_at_that_size(page: Any) -> None:
+    picture = cv2.resize(image.decode((classify.ASSETS / "portrait.jpg").read_bytes(), "portrait"), (640, 640))
+    script = f"""async (picture) => {{
+      {PIXELS}
+      const ort = await import("/vendor/ort.wasm.min.mjs");
+      Object.assign(ort.env.wasm, {{ wasmPaths: "/vendor/", numThreads: 1 }});
+      const network = await ort.InferenceSession.create("/models/face_detection_yunet_2023mar.onnx");
+      const widths = [];
+      const run = async (planes, height, width) => {{
+        widths.push(width);
+        const maps = await network.run({{ input: new ort.Tensor("float32", planes, [1, 3, height, width]) }});
+        return Object.fromEntries(Object.entries(maps).map(([name, {{ data }}]) => [name, data]));
+      }};
+      const {{ Search }} = await import("/search.js");
+      const search = new Search(run);
+      await search.faces(pixels(picture), true);
+      return [await search.faces(pixels(picture), true), widths];
+    }}"""
+    found, widths = page.evaluate(script, rgba(picture))
+    assert widths == [640, 320]
+    expected = detect.YuNet(max_side=320)(picture)
+    assert len(found) == len(expected) == 1
+    np.testing.assert_allclose(found[0]["box"], expected[0].box, atol=1)
+
+
+SEARCH = """async ([frames, live]) => {
+  const { Search } = await import("/search.js");
+  let faces, widths;
+  const run = async (planes, height, width) => {
+    widths.push(width);
+    const cells = (height / 32) * (width / 32);
+    const maps = {};
+    for (const stride of [8, 16, 32]) {
+      for (const [name, values] of Object.entries({ cls: 1, obj: 1, bbox: 4, kps: 10 })) {
+        maps[`${name}_${stride}`] = new Float32Array((cells * (32 / stride) ** 2) * values);
+      }
+    }
+    for (const [column, side, least] of faces) { // in shares of the width; not found where it has less than `least` px
+      if (side * width < least) continue;
+      const cell = Math.floor((column * width) / 32);
+      maps.cls_32[cell] = maps.obj_32[cell] = 1;
+      maps.bbox_32.fill(Math.log((side * width) / 32), 4 * cell + 2, 4 * cell + 4);
+    }
+    return maps;
+  };
+  const search = new Search(run);
+  const image = { width: 640, height: 640, data: new Uint8ClampedArray(4 * 640 * 640) };
+  const all = [];
+  for (faces of frames) {
+    widths = [];
+    const found = await search.faces(image, live);
+    all.push([widths, found.length]);
+  }
+  return all;
+}"""
+
+
+def test_a_source_with_large_faces_is_searched_at_half_size_and_in_full_now_and_then(page: Any) -> None:
+    large = [0.2, 0.25, 0]
+    found = page.evaluate(SEARCH, [[[large]] * 25, True])
+    assert found == [[[640], 1], *[[[320], 1]] * 11, [[320, 640], 1], *[[[320], 1]] * 11, [[320, 640], 1]]
+
+
+def test_small_faces_and_none_and_stills_are_searched_in_full(page: Any) -> None:
+    large, small = [0.2, 0.25, 0], [0.7, 0.1, 0]
+    assert page.evaluate(SEARCH, [[[large, small]] * 3, True]) == [[[640], 2]] * 3
+    assert page.evaluate(SEARCH, [[[]] * 3, True]) == [[[640], 0]] * 3
+    assert page.evaluate(SEARCH, [[[large]] * 3, False]) == [[[640], 1]] * 3
+
+
+def test_a_face_that_half_size_misses_is_looked_for_in_full_at_once(page: Any) -> None:
+    large, hard = [0.2, 0.25, 0], [0.7, 0.25, 100]
+    found = page.evaluate(SEARCH, [[[large], [large, hard], [large], [hard], [hard]], True])
+    assert found == [[[640], 1], [[320], 1], [[320], 1], [[320, 640], 1], [[320, 640], 1]]
+
+
 def test_the_tracker_gives_the_same_ids_labels_and_probabilities(page: Any) -> None:
     random = np.random.default_rng(3)
     frames = []

@@ -4,6 +4,7 @@
     curl -F pictures=@face.jpg http://127.0.0.1:8000/v1/annotate?format=png -o drawn.png
     curl -H "Content-Type: application/json" http://127.0.0.1:8000/v1/predict \\
          -d "{\\"pictures\\": [{\\"name\\": \\"face.jpg\\", \\"data\\": \\"$(base64 -w0 face.jpg)\\"}]}"
+    curl -F pictures=@cut_out.png http://127.0.0.1:8000/v1/predict?crops=true
     curl -H "Authorization: Bearer $MIEN_TOKEN" https://mien.example.org/v1/model
 
 No picture is written to a disk or a log.
@@ -17,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
@@ -144,13 +145,13 @@ class _Page(StaticFiles):
     openapi_extra=schemas.body(many=True),
     responses={200: {"content": {"application/json": {"example": schemas.PREDICTION}}}, **schemas.problems(*_REFUSALS)},
 )
-async def predict(request: Request) -> schemas.Prediction:
+async def predict(request: Request, crops: Annotated[bool, schemas.CROPS] = False) -> schemas.Prediction:
     """Find the faces of one picture or many, and how each looks. One that cannot be read does not stop the others."""
     serving: _Serving = request.app.state.serving
     async with serving.intake.pictures(request) as pictures:
         with serving.engine.admit(len(pictures)):
             results = await _in_time(
-                serving, asyncio.gather(*(_record(serving, picture, k) for k, picture in enumerate(pictures)))
+                serving, asyncio.gather(*(_record(serving, picture, k, crops) for k, picture in enumerate(pictures)))
             )
     if all(result.error for result in results):
         raise HTTPException(422, "; ".join(result.error or "" for result in results[:3]))
@@ -234,10 +235,10 @@ async def metrics(request: Request) -> Response:
     return Response(request.app.state.serving.telemetry.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _record(serving: _Serving, picture: Picture, index: int) -> schemas.SeenPicture:
+async def _record(serving: _Serving, picture: Picture, index: int, cropped: bool) -> schemas.SeenPicture:
     """What was found as plain values, so that the pixels are freed before the whole request is done."""
     try:
-        seen = await serving.engine.process(picture, index)
+        seen = await serving.engine.process(picture, index, cropped=cropped)
     except SourceError as error:
         return schemas.SeenPicture(name=picture.name, index=index, error=str(error))
     return schemas.SeenPicture.model_validate(seen.result.to_dict() | {"left_out": seen.left_out})

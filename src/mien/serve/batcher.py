@@ -48,6 +48,7 @@ class Batcher:
         """
         self._classify, self._max_batch, self._max_wait, self._seen = classify, max_batch, max_wait, seen
         self._waiting: deque[_Waiting] = deque()
+        self._count = 0  # crops that wait
         self._arrived = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "mien-classify")
@@ -61,6 +62,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(crops, loop.create_future(), loop.time() + self._max_wait)
         self._waiting.append(waiting)
+        self._count += len(crops)
         self._arrived.set()
         if self._running is None:
             self._running = loop.create_task(self._run())
@@ -85,7 +87,7 @@ class Batcher:
     async def _gather(self) -> None:
         """Wait until the batch is full or its first has to go."""
         loop = asyncio.get_running_loop()
-        while sum(len(each.crops) for each in self._waiting) < self._max_batch:
+        while self._count < self._max_batch:
             self._arrived.clear()
             try:
                 async with asyncio.timeout_at(self._waiting[0].due):
@@ -101,6 +103,7 @@ class Batcher:
         count = 0
         while self._waiting and (not batch or count + len(self._waiting[0].crops) <= self._max_batch):
             each = self._waiting.popleft()
+            self._count -= len(each.crops)
             if not each.answer.done():
                 batch.append(each)
                 count += len(each.crops)

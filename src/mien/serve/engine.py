@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,6 +22,10 @@ from mien.serve.limits import Limits
 from mien.types import Face, Frame, Result, SourceError
 
 T = TypeVar("T")
+_Found = tuple[Frame, list[Face], NDArray[np.uint8]]
+"""All faces of a picture, and the crops of as many as may be classified."""
+_SMALL_FILE, _SMALL = 16 * 1024, 128 * 128
+"""Bytes and pixels of a crop that is decoded at once: handing it to a thread would take longer."""
 
 
 class Busy(Exception):
@@ -93,18 +97,19 @@ class Engine:
         finally:
             self.inside -= count
 
-    async def process(self, picture: Picture, index: int = 0, time: float = 0.0) -> Seen:
+    async def process(self, picture: Picture, index: int = 0, time: float = 0.0, cropped: bool = False) -> Seen:
         """Find and classify the faces of a picture; the caller has been admitted.
 
         Args:
             picture: as it came.
             index: for the frame.
             time: for the frame, in seconds.
+            cropped: the picture is one face, cut out by somebody else: it is stretched to the square of the network.
 
         Raises:
             SourceError: not a picture, cut short, or with more than `limits.pixels`.
         """
-        frame, found, crops = await self._in_thread(lambda: self._find(picture, index, time))
+        frame, found, crops = await self._found(picture, index, time, cropped)
         self._seen_faces(len(found))
         faces = found[: self.limits.faces]
         if not faces:
@@ -149,16 +154,25 @@ class Engine:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    def _find(self, picture: Picture, index: int, time: float) -> tuple[Frame, list[Face], NDArray[np.uint8]]:
-        """All faces, and the crops of as many as may be classified."""
-        pixels = image.decode(picture.data, picture.name, self.limits.pixels)
+    async def _found(self, picture: Picture, index: int, time: float, cropped: bool) -> _Found:
+        if cropped and len(picture.data) <= _SMALL_FILE:
+            with suppress(SourceError):  # the thread knows whether it is one
+                return self._find(picture, index, time, True, min(_SMALL, self.limits.pixels))
+        return await self._in_thread(lambda: self._find(picture, index, time, cropped, self.limits.pixels))
+
+    def _find(self, picture: Picture, index: int, time: float, cropped: bool, most: int) -> _Found:
+        pixels = image.decode(picture.data, picture.name, most)
+        frame = Frame(pixels, index, time, picture.name)
         try:
+            if cropped:
+                height, width = pixels.shape[:2]
+                return frame, [Face((0.0, 0.0, float(width), float(height)))], image.gray48(pixels)[None]
             found = self.pipeline.detector(pixels)
             faces = found[: self.limits.faces]
             crops = image.crops(pixels, faces, self.pipeline.margin, self.pipeline.align)
         except cv2.error as error:
             raise SourceError(f"{picture.name}: a picture of this shape cannot be searched; crop it") from error
-        return Frame(pixels, index, time, picture.name), found, crops
+        return frame, found, crops
 
 
 def _drawn(picture: Picture, faces: tuple[Face, ...], suffix: str, max_pixels: int) -> bytes:

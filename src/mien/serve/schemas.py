@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 _BASE64 = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVQIHWOsZ2CsZwAAA4gBAaTVtyAAAAAASUVORK5CYII="
+CROPS = Query(
+    description="Each picture is one face that you have cut out: no detector runs, its box is the whole picture. Best "
+    "is a square as wide as the face, eyes level; 48 x 48 gray pixels are what the network looks at."
+)
 
 
 class UploadItem(BaseModel):

@@ -10,8 +10,8 @@ const NO_WORKER =
 /**
  * @param {(share: number, bytes: number) => void} progress called while files are loaded.
  * @param {(answer: object) => void} answered called with each answer about a picture.
- * @returns {{ready: Promise<object>, look: (number: number, time: number, bitmap: ImageBitmap) => void}} `ready` gives
- *   what models.json says, or an Error whose message is meant for a person.
+ * @returns {{ready: Promise<object>, look: (picture: object) => void}} `ready` gives what models.json says,
+ *   or an Error whose message is meant for a person; `look` takes {number, time, bitmap, live} as worker.js does.
  */
 export function startEngine(progress, answered) {
   if (typeof WebAssembly !== "object" || typeof OffscreenCanvas !== "function") {
@@ -28,5 +28,5 @@ export function startEngine(progress, answered) {
     };
   });
   worker.postMessage("load");
-  return { ready, look: (number, time, bitmap) => worker.postMessage({ number, time, bitmap }, [bitmap]) };
+  return { ready, look: (picture) => worker.postMessage(picture, [picture.bitmap]) };
 }

@@ -19,6 +19,7 @@ let turn = 0; // number of the source: an answer for an earlier one comes too la
 let busy = false;
 let wanted = false; // a frame came while the worker was busy
 let unwatch = () => {};
+let painting = 0; // of the next frame of the screen; 0 when nothing has changed
 let [came, looked] = [new Rate(), new Rate()];
 
 // ---- the networks
@@ -76,6 +77,8 @@ async function open(opening) {
 function close() {
   turn++;
   busy = wanted = false;
+  cancelAnimationFrame(painting);
+  painting = 0;
   unwatch();
   source?.stop();
   source = null;
@@ -144,7 +147,7 @@ async function look() {
   try {
     const bitmap = await source.grab();
     if (number !== turn) return bitmap.close();
-    engine.look(number, time, bitmap);
+    engine.look({ number, time, bitmap, live: source.kind !== "picture" });
   } catch {
     if (number === turn) busy = false; // no frame yet
   }
@@ -158,12 +161,18 @@ function answered({ number, failed, faces, time, width, height }) {
   const still = source.kind === "picture";
   seen = { faces: still ? faces.map(untracked) : tracker.update(faces, time), width, height };
   table.add(source.name, time, seen.faces, source.size()[0] / width);
-  people.show(seen.faces, still ? new Set() : tracker.alive);
   if (!still) timeline.add(seen.faces, time);
+  if (wanted) look(); // before painting, so that both go on at the same time
+  painting ||= requestAnimationFrame(paint);
+}
+
+/** Show what was seen. */
+function paint() {
+  painting = 0;
+  people.show(seen.faces, source.kind === "picture" ? new Set() : tracker.alive);
   listPeople();
   draw();
   say(summary());
-  if (wanted) look();
 }
 
 function untracked(face) {

@@ -14,6 +14,7 @@ const PAGE = [
   "overlay.js",
   "people.js",
   "record.js",
+  "search.js",
   "source.js",
   "style.css",
   "timeline.js",

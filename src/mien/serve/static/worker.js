@@ -1,16 +1,19 @@
 // The worker: loads the runtime and the two networks, then answers one picture at a time.
 //
-// In:  "load"                     -> {loaded, total} while loading, then {ready: models.json} or {failed: words}
-//      {number, time, bitmap}     -> {number, time, faces, width, height} or {number, failed: words}
+// In:  "load"                       -> {loaded, total} while loading, then {ready: models.json} or {failed: words}
+//      {number, time, bitmap, live} -> {number, time, faces, width, height} or {number, failed: words}
+// `number` is the source's; `live` says that it moves, so that most of its frames may be searched at a smaller size.
 // A face has box, score and landmarks as in detect.js, probabilities in the order of the model's labels, and its crop.
 
 import { SIZE, crop } from "./crop.js";
-import { detect } from "./detect.js";
+import { Search } from "./search.js";
 
 const RUNTIME = new URL("./vendor/", import.meta.url).href;
 const MODELS = new URL("./models/", import.meta.url);
 
 let ort, find, classify, margin;
+let search = null; // of the present source
+let searched = -1; // its number
 const canvas = new OffscreenCanvas(1, 1);
 const context = canvas.getContext("2d", { willReadFrequently: true });
 
@@ -119,7 +122,7 @@ async function read({ file, bytes, sha256 }, progress) {
 
 const hex = (buffer) => Array.from(new Uint8Array(buffer), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
-async function look({ number, time, bitmap }) {
+async function look({ number, time, bitmap, live }) {
   const { width, height } = bitmap;
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   context.fillStyle = "white"; // transparency is laid over white
@@ -127,7 +130,8 @@ async function look({ number, time, bitmap }) {
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const image = context.getImageData(0, 0, width, height);
-  const faces = await detect(find, image);
+  if (number !== searched) [search, searched] = [new Search(find), number];
+  const faces = await search.faces(image, live);
   const crops = new Uint8Array(faces.length * SIZE ** 2);
   faces.forEach((face, k) => crops.set(crop(image, face, margin), k * SIZE ** 2));
   const probabilities = faces.length ? await classify(crops) : [];
