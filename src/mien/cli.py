@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mien
-from mien import cli_batch, cli_live, cli_train
+from mien import cli_batch, cli_live, cli_train, detect
 from mien.serve.limits import Limits
 from mien.types import ConfigError, Error, Failure, Result
 
@@ -140,7 +140,8 @@ def serve(
 
     hosts = [host, *(allow_host or [])]
     with server.bind(host, port, token) as listening:
-        pipeline = mien.load(model=model, detector=detector)
+        # Pictures are searched side by side: more threads for each would only stand in each other's way.
+        pipeline = mien.Pipeline(detect.detector(detector, threads=1), model)
         made = serving.create_app(pipeline, token=token, hosts=hosts, origins=allow_origin or [], limits=limits)
         out.print(f"mien serves at {server.url(listening)} (Ctrl-C ends it)", highlight=False)
         server.run(made, listening, limits)

@@ -33,7 +33,12 @@ class YuNet:
     """
 
     def __init__(
-        self, max_side: int = 640, score: float = 0.7, nms: float = 0.3, min_face: float | None = None
+        self,
+        max_side: int = 640,
+        score: float = 0.7,
+        nms: float = 0.3,
+        min_face: float | None = None,
+        threads: int | None = None,
     ) -> None:
         """Load the network.
 
@@ -43,6 +48,7 @@ class YuNet:
             nms: of two boxes that overlap by more than this, 0..1, the weaker one is dropped.
             min_face: side in pixels of the smallest face that is wanted, in place of `max_side`: the picture is shrunk
                 until such a face has 24 pixels, which takes less time where only large faces count.
+            threads: for one search; None for all cores that the process may use.
 
         Raises:
             ConfigError: a smallest face that is not possible.
@@ -51,7 +57,7 @@ class YuNet:
         self.name = "yunet"
         self._max_side, self._score, self._nms = max_side, score, nms
         self._scale = _scale(min_face, _SMALLEST)
-        self._net = _session(_asset("face_detection_yunet_2023mar.onnx"))
+        self._net = _session(_asset("face_detection_yunet_2023mar.onnx"), threads)
 
     def __call__(self, image: Image) -> list[Face]:
         """Faces in a uint8 BGR image (H, W, 3), the largest first."""
@@ -142,6 +148,7 @@ class Mtcnn:
         min_size: int = 20,
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8),
         min_face: float | None = None,
+        threads: int | None = None,
     ) -> None:
         """Load the three networks.
 
@@ -151,6 +158,7 @@ class Mtcnn:
             thresholds: confidence, 0..1, that a box needs to pass each stage.
             min_face: side in pixels of the smallest face that is wanted, in place of `max_side`: the picture is shrunk
                 until such a face has `min_size` pixels, which takes less time where only large faces count.
+            threads: for one search; None for all cores that the process may use.
 
         Raises:
             ConfigError: a smallest face that is not possible.
@@ -159,7 +167,9 @@ class Mtcnn:
         self.name = "mtcnn"
         self._max_side, self._min_size, self._thresholds = max_side, min_size, thresholds
         self._scale = _scale(min_face, min_size)
-        self._pnet, self._rnet, self._onet = (_session(_asset(f"mtcnn_{n}.onnx")) for n in ("pnet", "rnet", "onet"))
+        self._pnet, self._rnet, self._onet = (
+            _session(_asset(f"mtcnn_{n}.onnx"), threads) for n in ("pnet", "rnet", "onet")
+        )
 
     def __call__(self, image: Image) -> list[Face]:
         """Faces in a uint8 BGR image (H, W, 3), the largest first."""
@@ -218,13 +228,15 @@ class Mtcnn:
 DETECTORS: dict[str, Callable[..., Detector]] = {"yunet": YuNet, "haar": Haar, "mtcnn": Mtcnn}
 
 
-def detector(name: str, min_face: float | None = None) -> Detector:
+def detector(name: str, min_face: float | None = None, threads: int | None = None) -> Detector:
     """A detector with its default settings.
 
     Args:
         name: "yunet", "haar" or "mtcnn".
         min_face: side in pixels of the smallest face that is wanted: large pictures take less time when it is large,
             and more when it is small. None looks at the picture shrunk to a fixed size.
+        threads: for one search, where several run at the same time; None for all cores that the process may use. Haar
+            has OpenCV's, one setting for the whole process (`cv2.setNumThreads`).
 
     Raises:
         ConfigError: no such detector, or a smallest face that is not possible.
@@ -232,7 +244,8 @@ def detector(name: str, min_face: float | None = None) -> Detector:
     """
     if name not in DETECTORS:
         raise ConfigError(f"no detector named {name!r}; choose one of {', '.join(DETECTORS)}")
-    return DETECTORS[name]() if min_face is None else DETECTORS[name](min_face=min_face)
+    settings: dict[str, Any] = {} if threads is None or name == "haar" else {"threads": threads}
+    return DETECTORS[name](**settings) if min_face is None else DETECTORS[name](min_face=min_face, **settings)
 
 
 def _asset(name: str) -> Path:
@@ -242,8 +255,8 @@ def _asset(name: str) -> Path:
     return path
 
 
-def _session(path: Path) -> Callable[[Floats], list[Floats]]:
-    session = runtime.session(path, "install mien again")
+def _session(path: Path, threads: int | None) -> Callable[[Floats], list[Floats]]:
+    session = runtime.session(path, "install mien again", threads)
     name = session.get_inputs()[0].name
     return lambda blob: list(session.run(None, {name: blob}))
 
