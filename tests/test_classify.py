@@ -139,3 +139,22 @@ def test_threads_get_the_same_answers(path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(model, crops))
     np.testing.assert_array_equal(together, [model(batch) for batch in crops])
+
+
+def test_an_ensemble_is_the_mean_of_its_members_and_their_mirror_images() -> None:
+    crops = np.random.default_rng(3).integers(0, 256, (3, 48, 48), dtype=np.uint8)
+    together, members = classify.model("rep+baseline"), [classify.model(name) for name in ("rep", "baseline")]
+    wanted = np.mean([each(view) for each in members for view in (crops, crops[:, :, ::-1])], axis=0)
+    np.testing.assert_allclose(together(crops), wanted, atol=1e-6)
+    np.testing.assert_allclose(together(crops), together(crops[:, :, ::-1].copy()), atol=1e-6)
+    assert together.name == "rep+baseline"
+    assert together(crops[:0]).shape == (0, 5)
+    assert len(together.sha256) == 64
+    assert min(each.uncertain_below for each in members) <= together.uncertain_below < 1
+
+
+def test_an_ensemble_of_one_or_of_an_unknown_name_is_refused() -> None:
+    with pytest.raises(ModelError, match="no model named ''"):
+        classify.model("rep+")
+    with pytest.raises(ConfigError, match="at least two"):
+        classify.Ensemble([classify.OnnxClassifier(classify.ASSETS / "rep.onnx")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,76 @@ class OnnxClassifier:
         return out
 
 
-def model(name: str | Path | None = None) -> OnnxClassifier:
+class Ensemble:
+    """Several models as one: the mean of their probabilities for each crop and its mirror image.
+
+    More often right than its best member, at the price of all of them, twice. Safe to call from several threads.
+    """
+
+    def __init__(self, members: Sequence[OnnxClassifier]) -> None:
+        """Put models together.
+
+        Raises:
+            ConfigError: fewer than two, or models of different classes.
+        """
+        if len(members) < 2:
+            raise ConfigError("an ensemble has at least two models, as in rep+baseline")
+        self._members, self._labels = tuple(members), members[0].labels
+        for each in members:
+            if set(each.labels) != set(self._labels):
+                raise ConfigError(f"{each.name} knows other classes than {members[0].name}: they cannot be averaged")
+        self._orders = [[each.labels.index(label) for label in self._labels] for each in members]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the columns: that of the first member."""
+        return self._labels
+
+    @property
+    def uncertain_below(self) -> float:
+        """Mean of the members' thresholds."""
+        return float(np.mean([each.uncertain_below for each in self._members]))
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The members' hashes; an ensemble has no file, and so no recipe and temperature of its own."""
+        return {"members": json.dumps({each.name: each.sha256 for each in self._members})}
+
+    @property
+    def name(self) -> str:
+        """Names of the members, joined by +."""
+        return "+".join(each.name for each in self._members)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the members' hashes, 64 hexadecimal digits."""
+        return hashlib.sha256("".join(each.sha256 for each in self._members).encode()).hexdigest()
+
+    def __call__(self, crops: NDArray[np.uint8]) -> Floats:
+        """Classify crops: as `OnnxClassifier`."""
+        views = (crops, crops[:, :, ::-1])
+        pairs = zip(self._members, self._orders, strict=True)
+        answers = [each(view)[:, order] for each, order in pairs for view in views]
+        mean: Floats = np.mean(answers, axis=0, dtype=np.float32)
+        return mean
+
+
+def model(name: str | Path | None = None) -> OnnxClassifier | Ensemble:
     """A shipped model by its name, or any model file by its path; None is the default one.
+
+    Names joined by +, as in `rep+baseline`, are an Ensemble; paths cannot be joined.
 
     Raises:
         ModelError: no such model.
+        ConfigError: models that cannot be averaged.
     """
     wanted = DEFAULT if name is None else name
+    if isinstance(wanted, str) and "+" in wanted and not wanted.endswith(".onnx"):
+        return Ensemble([_single(each) for each in wanted.split("+")])
+    return _single(wanted)
+
+
+def _single(wanted: str | Path) -> OnnxClassifier:
     if isinstance(wanted, Path) or wanted.endswith(".onnx"):
         return OnnxClassifier(wanted)
     shipped = {path.stem: path for path in sorted(ASSETS.glob("*.onnx")) if not _is_detector(path)}

@@ -211,7 +211,7 @@ def explain(
     out
         PNG file to write.
     model
-        Name of a shipped model, or an ONNX file.
+        Name of a shipped model, names joined by + (their mean), or an ONNX file.
     detector
         yunet, haar or mtcnn.
     """

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mien import files
-from mien.classify import OnnxClassifier
+from mien.classify import Ensemble, OnnxClassifier
 from mien.classify import model as shipped
 from mien.train.config import Stage, TrainConfig
 from mien.train.data import Faces
@@ -96,7 +96,7 @@ def tensors(faces: Faces, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(faces.images)[:, None].to(device), torch.from_numpy(faces.targets).to(device)
 
 
-def write_soft(path: Path | str, models: Sequence[OnnxClassifier], faces: Faces) -> dict[str, int]:
+def write_soft(path: Path | str, models: Sequence[OnnxClassifier | Ensemble], faces: Faces) -> dict[str, int]:
     """Ask models for soft labels of pictures and keep them in a compressed file of some hundred kB.
 
     The answer is the mean over the models, of the picture and its mirror image. A model that was trained with `folds`
