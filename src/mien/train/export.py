@@ -190,7 +190,7 @@ def quantise(source: Path, path: Path, crops: NDArray[np.uint8]) -> Path:
             quantize_static(
                 str(ready), str(quantised), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
                 reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                op_types_to_quantize=["Conv", "Gemm", "MaxPool", "Add"],
+                op_types_to_quantize=["Conv", "Gemm", "MaxPool", "Add", "Relu"],
                 nodes_to_exclude=_normalisation(onnx.load(ready)), calibrate_method=CalibrationMethod.Percentile,
                 extra_options={"CalibPercentile": 99.99},
             )  # fmt: skip
