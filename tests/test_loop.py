@@ -96,6 +96,16 @@ def test_stages_that_have_not_begun_may_change_when_a_run_goes_on(tmp_path: Path
         loop.fit(replace(REP, stages=(first, planned)), stripes(), tmp_path / "cut", resume=True)
 
 
+def test_what_only_matters_at_export_may_change_after_the_last_epoch(tmp_path: Path) -> None:
+    faces = stripes()
+    config = replace(REP, ferplus=1.0, blend=0.5, stages=(Stage(),))
+    faces = replace(faces, votes=np.ones((len(faces), 10), np.int16))
+    before, _ = loop.load(loop.fit(config, faces, tmp_path))
+    after, meta = loop.load(loop.fit(replace(config, blend=0.0, mirror=True), faces, tmp_path, resume=True))
+    assert (meta["config"]["blend"], meta["config"]["mirror"], meta["epoch"]) == (0.0, True, 1)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
 def test_too_few_images_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too few"):
         loop.fit(TrainConfig(batch=128), stripes(), tmp_path)

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import mien
-from mien import cli_batch, cli_live, cli_train, detect
+from mien import cli_batch, cli_calibrate, cli_live, cli_train, detect
 from mien.serve.limits import Limits
 from mien.types import ConfigError, Error, Failure, Result
 
@@ -22,7 +23,7 @@ app = App(name="mien", help="Finds faces and says how each looks, with probabili
 data_app = App(name="data", help="Look at a data set.")
 app.command(data_app)
 _COMMANDS: list[tuple[App, list[Callable[..., int]]]] = [
-    (app, [cli_live.video, cli_live.live, cli_live.doctor]),
+    (app, [cli_live.video, cli_live.live, cli_calibrate.calibrate, cli_live.doctor]),
     (app, [cli_train.train, cli_train.evaluate, cli_train.report, cli_train.explain, cli_batch.batch]),
     (data_app, [cli_train.info, cli_train.audit, cli_train.montage, cli_train.soft_labels]),
 ]
@@ -232,7 +233,7 @@ def main() -> None:
     try:
         code = app(sys.argv[1:], result_action="return_value")
     except Error as error:
-        err.print(f"[red]error:[/red] {error}", highlight=False)
+        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         code = 2
     except ModuleNotFoundError as error:
         train = ("torch", "kornia", "captum", "lightning_fabric", "yaml", "onnx", "safetensors")

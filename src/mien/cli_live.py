@@ -23,6 +23,7 @@ from mien.types import ConfigError
 
 if TYPE_CHECKING:
     from mien.draw import Status
+    from mien.pipeline import Pipeline
     from mien.run import Seen
     from mien.timeline import Timeline
     from mien.types import Result, Sink
@@ -69,6 +70,7 @@ def video(
     min_face: float | None = None,
     every: int = 1,
     whole: float = 0.5,
+    calibration: Path | None = None,
 ) -> int:
     """Follow the faces of videos, frame by frame, and their emotions over time.
 
@@ -89,12 +91,14 @@ def video(
     whole
         Seconds between searches for faces of every size; in between only faces about as large as the known ones are
         looked for, which is faster. 0 searches for all of them in each frame.
+    calibration
+        File of `mien calibrate`, for a video of the person who made it; without it nothing is shifted.
     """
     from mien import run
 
     videos = run.expand(files)
     copies = run.places(videos, outputs.save) if outputs.save else [None] * len(videos)
-    pipeline = mien.load(model=model, detector=detector, min_face=min_face)
+    pipeline = _calibrated(mien.load(model=model, detector=detector, min_face=min_face), calibration)
     seen: list[Seen] = []
     try:
         with ExitStack() as stack:
@@ -122,6 +126,7 @@ def live(
     detector: str = "yunet",
     model: str | None = None,
     smooth: float = 0.25,
+    calibration: Path | None = None,
 ) -> int:
     """Watch a camera, a stream or a video file; the newest frame counts.
 
@@ -140,6 +145,8 @@ def live(
         Name of a shipped model, names joined by + (their mean), or an ONNX file.
     smooth
         Seconds after which a frame counts half as much; 0 does not smooth.
+    calibration
+        File of `mien calibrate`, for the person who made it; without it nothing is shifted.
     """
     from mien import session, sinks
     from mien.draw import Overlay
@@ -149,7 +156,7 @@ def live(
 
     with ExitStack() as stack:
         window = None if headless else stack.enter_context(Window("mien"))
-        pipeline = mien.load(model=model, detector=detector)
+        pipeline = _calibrated(mien.load(model=model, detector=detector), calibration)
         made = outputs.tables(stack, pipeline.classifier.labels)
         feed = stack.enter_context(closing(session.source(source)))
         people = Timeline(pipeline.classifier.labels)
@@ -181,6 +188,18 @@ def doctor() -> int:
     broken = [check.name for check in checks if check.essential and not check.ok]
     out.print(f"mien does not work: see {', '.join(broken)}" if broken else "mien works here", highlight=False)
     return 1 if broken else 0
+
+
+def _calibrated(pipeline: Pipeline, path: Path | None) -> Pipeline:
+    """The pipeline with a person's calibration, if there is one, and what speaks against it on stderr."""
+    if path is None:
+        return pipeline
+    from mien.calibrate import Calibrated, apply
+
+    made = apply(pipeline, path)
+    if isinstance(made.classifier, Calibrated) and made.classifier.warning:
+        _tell(f"{path}: {made.classifier.warning}")
+    return made
 
 
 class _Pace(ProgressColumn):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +59,7 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     seed: int | None = None,
+    devices: int = 1,
 ) -> int:
     """Train a network from a recipe, or let the shipped one learn from your own pictures.
 
@@ -80,9 +82,11 @@ def train(
         Go on with the run in that folder.
     seed
         In place of the recipe's.
+    devices
+        GPUs of this machine to train on together, or processes where there is no GPU. Under torchrun, leave it out.
     """
     from mien import report
-    from mien.train import export, loop
+    from mien.train import export, loop, parallel
     from mien.train.config import FINETUNE, read_recipe
     from mien.train.datasets import load_any
 
@@ -94,8 +98,12 @@ def train(
     faces = load_any(data, classes if recipe else None, kind, wanted, config.drop_leaks)
     if not recipe:
         config = replace(config, batch=max(2, min(config.batch, len(faces.split("Training")) // 4)))
-    with progress(True, _TRAINING) as bar:
-        best = loop.fit(config, faces, folder, resume, _teller(bar), data.stem)
+    first = parallel.first(devices)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells how each process joins the group
+    with progress(first, _TRAINING) as bar:
+        best = loop.fit(config, faces, folder, resume, _teller(bar), data.stem, devices)
+    if not first:
+        return 0
     report.curves_png(loop.read_log(folder / "log.csv"), folder / "curves.png")
     made = export.ship(best, folder, faces, mien.__version__)
     Console().print(f"best checkpoint, log, curves and ONNX files are in {folder}", highlight=False)

@@ -20,25 +20,29 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from mien import files
 from mien.classify import ASSETS
-from mien.train import data, lessons, models
+from mien.train import data, lessons, models, parallel
 from mien.train.augment import augment, mix
 from mien.train.config import Stage, TrainConfig, from_dict
 from mien.train.lessons import EMOTION_VOTES, Lessons
 from mien.types import EMOTIONS, ConfigError, DataError, ModelError
 
 Progress = Callable[[dict[str, float]], None]
-"""Told after each step: epoch, epochs, step, steps, loss, accuracy, rate (img/s)."""
+"""Told after each step: epoch, epochs, step, steps, loss, accuracy, rate (img/s); of several processes by the first."""
 
 LOG = ("epoch", "stage", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
 
 
 @dataclass(slots=True)
 class State:
-    """What changes during a run; together with the config it is the whole checkpoint."""
+    """What changes during a run; together with the config it is the whole checkpoint.
+
+    `network` is the model as it is called in training (see `parallel.network`).
+    """
 
     model: nn.Module
     average: nn.Module
     optimizer: torch.optim.Optimizer
+    network: nn.Module
     epoch: int = 0
     steps: int = 0
     best: float = -1.0
@@ -46,7 +50,7 @@ class State:
 
 def fit(
     config: TrainConfig, faces: data.Faces, out: Path, resume: bool = False, progress: Progress | None = None,
-    source: str = "FER2013",
+    source: str = "FER2013", devices: int = 1,
 ) -> Path:  # fmt: skip
     """Train, and keep the epoch that is best on PublicTest.
 
@@ -62,15 +66,21 @@ def fit(
         resume: go on with the run in `out`.
         progress: told after each step.
         source: name of the data, for the model file.
+        devices: of this machine; with more than one, the script or command that called this is run once for each
+            (see `parallel.group`), and only the first process writes. torchrun's group goes before.
 
     Returns:
         Path of the best checkpoint.
 
     Raises:
         DataError: no training or validation image.
-        ConfigError: `out` holds another run and `resume` is off, or the run there differs in what it has done.
+        ConfigError: `out` holds another run and `resume` is off, or the run there differs in what it has done; too
+            few devices, or too small a batch for them.
+        Error: another process of the group died.
     """
-    fabric = Fabric(accelerator="auto", devices=1, precision=_precision(config))  # type: ignore[arg-type]
+    fabric = parallel.fabric(devices, _precision(config))
+    if config.batch < 2 * fabric.world_size:
+        raise ConfigError(f"batches of {config.batch} are too small for {fabric.world_size} processes (batch norm)")
     train, valid = faces.split("Training"), faces.split("PublicTest")
     if config.folds:
         train = train.take(train.keys() % config.folds != config.fold)
@@ -96,27 +106,38 @@ def fit(
     taught = lessons.gather(config, train, fabric.device)
     tests = lessons.tensors(valid, fabric.device)
     last, best = out / "last.safetensors", out / "best.safetensors"
-    state, start = _begin(config, facts, last, resume, fabric)
-    files.write_text(out / "config.json", json.dumps({"config": config.to_dict(), **facts}, indent=1))
+    saved = _saved(config, last, resume)
     schedule = [(number, stage, epoch) for number, stage in enumerate(config.stages) for epoch in range(stage.epochs)]
-    for epoch in range(start, config.epochs):
-        number, stage, within = schedule[epoch]
-        if within == 0:
-            state = _enter(config, stage, state, facts, epoch, fabric)
-            if epoch == 0 and start_from:
-                for model in (state.model, state.average):
-                    models.adopt(start_from[0], start_from[1]["labels"], model, facts["labels"])
-        began = time.perf_counter()
-        lr, loss, accuracy = _epoch(config, stage, within, epoch, state, taught, mean, std, fabric, progress)
-        val_loss, val_accuracy = validate(state.average, *tests, mean, std, stage.size, columns)
-        state.epoch = epoch + 1
-        row = (epoch + 1, number + 1, lr, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - began)
-        _log(out / "log.csv", dict(zip(LOG, row, strict=True)))
-        final = stage is config.stages[-1]
-        if final and val_accuracy > state.best:
-            state.best = val_accuracy
-            save(best, state.average.state_dict(), {"config": config.to_dict(), **facts, "epoch": epoch + 1})
-        _save_state(last, config, facts, state)
+    with parallel.group(fabric):
+        parallel.same(json.dumps([config.to_dict(), facts]), fabric)
+        # The first process's checkpoint is the one that counts: other machines need not see its folder.
+        saved = fabric.broadcast(saved)
+        state: Any = _begin(config, facts, saved, fabric) if saved else None
+        if fabric.is_global_zero:
+            files.write_text(out / "config.json", json.dumps({"config": config.to_dict(), **facts}, indent=1))
+        for epoch in range(state.epoch if state else 0, config.epochs):
+            number, stage, within = schedule[epoch]
+            if within == 0:
+                state = _enter(config, stage, state, facts, epoch, fabric)
+                if epoch == 0 and start_from:
+                    for model in (state.model, state.average):
+                        models.adopt(start_from[0], start_from[1]["labels"], model, facts["labels"])
+            began = time.perf_counter()
+            lr, loss, accuracy = _epoch(config, stage, within, epoch, state, taught, mean, std, fabric, progress)
+            val_loss, val_accuracy = validate(state.average, *tests, mean, std, stage.size, columns, fabric)
+            state.epoch = epoch + 1
+            better = stage is config.stages[-1] and val_accuracy > state.best
+            state.best = val_accuracy if better else state.best
+            if fabric.is_global_zero:
+                row = (epoch + 1, number + 1, lr, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - began)
+                _log(out / "log.csv", dict(zip(LOG, row, strict=True)))
+                if better:
+                    save(best, state.average.state_dict(), {"config": config.to_dict(), **facts, "epoch": epoch + 1})
+                _save_state(last, config, facts, state)
+    if fabric.is_global_zero:
+        tensors, meta = load(best)
+        if meta["config"] != config.to_dict():  # what only matters at export may have changed since that epoch
+            save(best, tensors, {**meta, "config": config.to_dict()})
     return best
 
 
@@ -163,7 +184,8 @@ def _enter(
     if before is not None:
         models.grow(before.average.state_dict(), model)
         average.load_state_dict(model.state_dict())
-    return State(model, average, _optimizer(config, stage, model), epoch=epoch, best=before.best if before else -1.0)
+    optimizer, network = _optimizer(config, stage, model), parallel.network(model, fabric)
+    return State(model, average, optimizer, network, epoch, best=before.best if before else -1.0)
 
 
 def _rate(config: TrainConfig, stage: Stage, step: int, total: int, warm: int) -> float:
@@ -198,44 +220,48 @@ def _epoch(
     warm, total = int(config.warmup * steps), stage.epochs * steps
     if config.schedule == "one-cycle":
         warm = max(warm, int(0.3 * total))
-    losses, hits, seen, lr, began = 0.0, 0, 0, stage.lr, time.perf_counter()
+    sums, seen, lr, began = torch.zeros(3, dtype=torch.float64), 0, stage.lr, time.perf_counter()
     for step, index in enumerate(_batches(count, config.batch)):
         lr = _rate(config, stage, within * steps + step, total, warm)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
             if config.schedule == "one-cycle":
                 _set_momentum(group, 0.95 - 0.1 * lr / stage.lr)
-        truth = taught.targets[index]
+        mine = parallel.share(len(index), fabric)
+        own = index[mine]
+        # Each process makes the views of the whole batch, so that all draw the same and mixing crosses the shares.
         views = augment(taught.images[index].float() / 255, config)
-        views, wanted = mix(views, taught.wanted(config, stage, views, index), config)
-        batch = prepare(views, mean, std, stage.size)
-        with fabric.autocast():
-            logits, loss = _forward(config, taught, state.model, batch, wanted, index)
+        wanted = parallel.joined(taught.wanted(config, stage, views[mine], own), mine, len(index), fabric)
+        views, wanted = mix(views, wanted, config)
+        batch = prepare(views[mine], mean, std, stage.size)
+        with parallel.own_random(fabric, config.seed, epoch, step), fabric.autocast():
+            logits, loss = _forward(config, taught, state.network, batch, wanted[mine], own)
         state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        fabric.backward(loss * parallel.weight(mine, len(index), fabric))
         state.optimizer.step()
         state.steps += 1
+        parallel.agree(state.model, fabric)
         _average(state, config.ema)
-        losses += float(loss.detach()) * len(index)
-        hits += int((logits.detach().argmax(1) == truth).sum())
+        hits = int((logits.detach().argmax(1) == taught.targets[own]).sum())
+        sums += torch.tensor([float(loss.detach()) * len(own), hits, len(own)], dtype=torch.float64)
         seen += len(index)
-        if progress:
-            rate = seen / (time.perf_counter() - began)
+        if progress and fabric.is_global_zero:
             told = {"epoch": epoch + 1, "epochs": config.epochs, "step": step + 1, "steps": steps}
-            progress({**told, "loss": losses / seen, "accuracy": hits / seen, "rate": rate})
-    return lr, losses / seen, hits / seen
+            shown = {"loss": float(sums[0] / sums[2]), "accuracy": float(sums[1] / sums[2])}
+            progress({**told, **shown, "rate": seen / (time.perf_counter() - began)})
+    losses, right, count = parallel.summed(sums, fabric).tolist()
+    return lr, losses / count, right / count
 
 
 def _forward(
-    config: TrainConfig, taught: Lessons, model: Any, batch: Tensor, wanted: Tensor, index: Tensor
+    config: TrainConfig, taught: Lessons, network: nn.Module, batch: Tensor, wanted: Tensor, index: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Logits and loss of one batch; the FER+ head shares the features."""
-    features = model.features(batch)
-    logits: Tensor = model.head(features)
+    logits, votes = network(batch)
     loss = cross_entropy(logits, wanted)
     if taught.votes is not None:
         # Rows without votes are all 0 and add nothing. A mixed picture still gets the votes of its first half.
-        loss = loss + config.ferplus * cross_entropy(model.auxiliary(features), taught.votes[index])
+        loss = loss + config.ferplus * cross_entropy(votes, taught.votes[index])
     return logits, loss
 
 
@@ -260,30 +286,54 @@ def _average(state: State, decay: float) -> None:
 @torch.no_grad()
 def validate(
     model: nn.Module, images: Tensor, targets: Tensor, mean: float, std: float, size: int = 48,
-    columns: Sequence[int] | None = None,
+    columns: Sequence[int] | None = None, fabric: Fabric | None = None, block: int = 256,
 ) -> tuple[float, float]:  # fmt: skip
     """Mean cross-entropy and accuracy on uint8 (N, 1, 48, 48) without augmentation, among these columns of the logits.
 
-    None takes all of them; targets count within the columns.
+    Several processes take whole blocks in turn, each block once, so that the figures are those of one process.
+
+    Args:
+        model: gives logits (N, C).
+        images: uint8 (N, 1, 48, 48).
+        targets: int64 (N,); they count within the columns.
+        mean: of the training pixels, 0..1.
+        std: of the training pixels, 0..1.
+        size: side of the network's input.
+        columns: of the logits; None takes all of them.
+        fabric: of the processes that share the work, all of which get the figures; None for this one alone.
+        block: pictures a pass.
     """
     model.eval()
-    loss, hits = 0.0, 0
-    for part, truth in zip(torch.split(images, 256), torch.split(targets, 256), strict=True):
+    rank, world = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
+    blocks = list(zip(torch.split(images, block), torch.split(targets, block), strict=True))
+    figures = torch.zeros(2, len(blocks), dtype=torch.float64)
+    for number in range(rank, len(blocks), world):
+        part, truth = blocks[number]
         logits = model(prepare(part.float() / 255, mean, std, size))
         logits = logits if columns is None else logits[:, columns]
-        loss += float(cross_entropy(logits, truth, reduction="sum"))
-        hits += int((logits.argmax(1) == truth).sum())
-    return loss / len(images), hits / len(images)
+        figures[0, number] = float(cross_entropy(logits, truth, reduction="sum"))
+        figures[1, number] = int((logits.argmax(1) == truth).sum())
+    losses, hits = (parallel.summed(figures, fabric) if fabric else figures).tolist()
+    return sum(losses) / len(images), sum(hits) / len(images)
 
 
-def _begin(config: TrainConfig, facts: dict[str, Any], last: Path, resume: bool, fabric: Fabric) -> tuple[Any, int]:
+def _saved(config: TrainConfig, last: Path, resume: bool) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The checkpoint to go on with, after a look at whether it is of this run; None where there is none."""
     if not last.exists():
-        return None, 0
+        return None
     if not resume:
         raise ConfigError(f"{last.parent} already holds a run: continue it with --resume or choose another --out")
     tensors, meta = load(last)
     if _so_far(from_dict(meta["config"]), meta["epoch"]) != _so_far(config, meta["epoch"]):
         raise ConfigError(f"the run in {last.parent} was started with another recipe; choose another --out")
+    return tensors, meta
+
+
+def _begin(
+    config: TrainConfig, facts: dict[str, Any], saved: tuple[dict[str, Tensor], dict[str, Any]], fabric: Fabric
+) -> State:
+    """The state that `_save_state` wrote."""
+    tensors, meta = saved
     number = 0
     for number, stage in enumerate(config.stages):  # noqa: B007 - the stage that the last finished epoch was in
         if meta["epoch"] <= sum(s.epochs for s in config.stages[: number + 1]):
@@ -298,7 +348,8 @@ def _begin(config: TrainConfig, facts: dict[str, Any], last: Path, resume: bool,
             _, index, name = key.split(".")
             values.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
-    return State(model, average, optimizer, meta["epoch"], meta["steps"], meta["best"]), meta["epoch"]
+    network = parallel.network(model, fabric)
+    return State(model, average, optimizer, network, meta["epoch"], meta["steps"], meta["best"])
 
 
 def _so_far(config: TrainConfig, epoch: int) -> TrainConfig:
