@@ -146,10 +146,14 @@ class Ensemble:
         return mean
 
 
-def model(name: str | Path | None = None) -> OnnxClassifier | Ensemble:
+def model(name: str | Path | None = None, threads: int | None = None) -> OnnxClassifier | Ensemble:
     """A shipped model by its name, or any model file by its path; None is the default one.
 
     Names joined by +, as in `rep+baseline`, are an Ensemble; paths cannot be joined.
+
+    Args:
+        name: of the model.
+        threads: for one call; None for all cores that the process may use.
 
     Raises:
         ModelError: no such model.
@@ -157,18 +161,18 @@ def model(name: str | Path | None = None) -> OnnxClassifier | Ensemble:
     """
     wanted = DEFAULT if name is None else name
     if isinstance(wanted, str) and "+" in wanted and not wanted.endswith(".onnx"):
-        return Ensemble([_single(each) for each in wanted.split("+")])
-    return _single(wanted)
+        return Ensemble([_single(each, threads) for each in wanted.split("+")])
+    return _single(wanted, threads)
 
 
-def _single(wanted: str | Path) -> OnnxClassifier:
+def _single(wanted: str | Path, threads: int | None) -> OnnxClassifier:
     if isinstance(wanted, Path) or wanted.endswith(".onnx"):
-        return OnnxClassifier(wanted)
+        return OnnxClassifier(wanted, threads)
     shipped = {path.stem: path for path in sorted(ASSETS.glob("*.onnx")) if not _is_detector(path)}
     if wanted not in shipped:
         names = ", ".join(shipped) or "none"
         raise ModelError(f"no model named {wanted!r}; shipped: {names}; or give the path of an .onnx file")
-    return OnnxClassifier(shipped[wanted])
+    return OnnxClassifier(shipped[wanted], threads)
 
 
 def _is_detector(path: Path) -> bool:

@@ -98,7 +98,8 @@ def video(
 
     videos = run.expand(files)
     copies = run.places(videos, outputs.save) if outputs.save else [None] * len(videos)
-    pipeline = _calibrated(mien.load(model=model, detector=detector, min_face=min_face), calibration)
+    # The steps of a video run side by side: more threads for each would only stand in each other's way.
+    pipeline = _calibrated(mien.load(model=model, detector=detector, min_face=min_face, threads=1), calibration)
     seen: list[Seen] = []
     try:
         with ExitStack() as stack:

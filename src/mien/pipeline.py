@@ -219,16 +219,20 @@ class Stream:
         return self._found
 
 
-def load(model: str | Path | None = None, detector: str = "yunet", min_face: float | None = None) -> Pipeline:
+def load(
+    model: str | Path | None = None, detector: str = "yunet", min_face: float | None = None, threads: int | None = None
+) -> Pipeline:
     """A ready pipeline: `load()("photo.jpg").faces`.
 
     Args:
-        model: a shipped model's name, the path of an .onnx file, or None for the default.
+        model: a shipped model's name, names joined by + (their mean), the path of an .onnx file; None: the default.
         detector: "yunet", "haar" or "mtcnn".
         min_face: side in pixels of the smallest face that is wanted; see `mien.detect.detector`.
+        threads: for one call of a network; None for all cores that the process may use. For `run.video`, whose steps
+            run side by side, 1 is faster.
 
     Raises:
         ConfigError: no such detector, or a smallest face that is not possible.
         ModelError: no such model, or a damaged one.
     """
-    return Pipeline(detector, model, min_face=min_face)
+    return Pipeline(detect.detector(detector, min_face, threads), classify.model(model, threads))
