@@ -1,7 +1,7 @@
 """What a billion faces would take, from what was measured; prints the table of docs/scale.md.
 
-Reads results/growth.json (faces a second of the classifier, small pictures), folder.json (photographs) and batch.json
-(what `mien batch` adds). Assumptions are options, and are printed with the table.
+Reads results/growth.json (faces a second of the classifier) and folder.json (photographs).
+Assumptions are options, and are kept with the table.
 
 Usage: python benchmarks/scale.py [--count 1e9] [--crop-bytes 1600] [--photo-bytes 150000] [--row-bytes 60]
        [--price 0.04] [--out FILE]
@@ -34,14 +34,11 @@ def main() -> None:
 
 
 def plan(options: argparse.Namespace) -> dict[str, Any]:
-    growth, folder, batch = (
-        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("growth", "folder", "batch")
-    )
-    cores = growth["environment"]["cores"]
+    growth, folder = (json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in ("growth", "folder"))
+    cores = int(growth["environment"]["cores"])
     photo = next(row for row in folder["sizes"] if row["side"] == 1280)["pictures_per_second"]
     rates = {  # faces a second of one core
         "crops, the network alone": max(row["per_second"] for row in growth["faces"]) / cores,
-        "crops, through mien batch": batch["pictures_per_second"]["batch"] / batch["workers"],
         "photographs of 1280 pixels, mien predict": photo["predict"]["median"] / cores,
     }
     rows = []
@@ -58,10 +55,6 @@ def plan(options: argparse.Namespace) -> dict[str, Any]:
     assumed = {"count": options.count, "crop_bytes": options.crop_bytes, "photo_bytes": options.photo_bytes,
                "row_bytes": options.row_bytes, "price": options.price}  # fmt: skip
     return {"rows": rows, "assumed": assumed, "environment": growth["environment"]}
-
-
-def read(name: str) -> Any:
-    return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
 
 
 def table(values: dict[str, Any]) -> str:
