@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import mien
-from mien import cli_batch, cli_calibrate, cli_live, cli_train, detect
+from mien import cli_batch, cli_calibrate, cli_live, cli_train
 from mien.serve.limits import Limits
 from mien.types import ConfigError, Error, Failure, Result
 
@@ -136,6 +136,7 @@ def serve(
     allow_origin
         Another web page that may use it, such as https://example.org; may be repeated.
     """
+    from mien import detect
     from mien.serve import app as serving
     from mien.serve import server
 
