@@ -98,7 +98,7 @@ def test_stages_that_have_not_begun_may_change_when_a_run_goes_on(tmp_path: Path
 
 def test_what_only_matters_at_export_may_change_after_the_last_epoch(tmp_path: Path) -> None:
     faces = stripes()
-    config = replace(REP, ferplus=1.0, blend=0.5, stages=(Stage(),))
+    config = replace(REP, ferplus=1.0, blend=0.5, stages=(Stage(epochs=1),))
     faces = replace(faces, votes=np.ones((len(faces), 10), np.int16))
     before, _ = loop.load(loop.fit(config, faces, tmp_path))
     after, meta = loop.load(loop.fit(replace(config, blend=0.0, mirror=True), faces, tmp_path, resume=True))
@@ -178,7 +178,7 @@ def test_a_fold_is_left_out_of_training(tmp_path: Path) -> None:
     faces = stripes(64)
     train = faces.split("Training")
     left = int((train.keys() % 3 != 1).sum())
-    _, meta = loop.load(loop.fit(replace(REP, folds=3, fold=1, stages=(Stage(),)), faces, tmp_path))
+    _, meta = loop.load(loop.fit(replace(REP, folds=3, fold=1, stages=(Stage(epochs=1),)), faces, tmp_path))
     assert 0 < left < len(train)
     assert meta["train"] == left
 
@@ -194,7 +194,7 @@ def seven(count: int = 84) -> data.Faces:
 
 
 def test_extra_classes_are_learned_but_neither_validated_nor_exported(tmp_path: Path) -> None:
-    config = replace(REP, extra_classes=True, stages=(Stage(),))
+    config = replace(REP, extra_classes=True, stages=(Stage(epochs=1),))
     best = loop.fit(config, seven(), tmp_path)
     tensors, meta = loop.load(best)
     assert tensors["head.3.weight"].shape[0] == 7
@@ -238,7 +238,7 @@ def test_one_cycle_turns_the_momentum_against_the_learning_rate(tmp_path: Path) 
 def test_the_blend_of_the_ferplus_head_is_one_layer_with_the_sum_of_the_logits(tmp_path: Path) -> None:
     faces = stripes()
     votes = np.random.default_rng(0).integers(0, 5, (len(faces), 10)).astype(np.int16)
-    config = replace(REP, ferplus=1.0, blend=0.5, stages=(Stage(lr=0.1),))
+    config = replace(REP, ferplus=1.0, blend=0.5, stages=(Stage(epochs=1, lr=0.1),))
     best = loop.fit(config, replace(faces, votes=votes), tmp_path)
     tensors, meta = loop.load(best)
     both = models.build("rep", 5, auxiliary=8)
