@@ -95,7 +95,8 @@ class OnnxClassifier:
 class Ensemble:
     """Several models as one: the mean of their probabilities for each crop and its mirror image.
 
-    More often right than its best member, at the price of all of them, twice. Safe to call from several threads.
+    Costs the time of all of them, twice; whether it is more often right than its best member has to be measured. Safe
+    to call from several threads.
     """
 
     def __init__(self, members: Sequence[OnnxClassifier]) -> None:
