@@ -168,7 +168,8 @@ def _compute(
             fn_constructor_args=(job,),
             batch_size=1,
             num_cpus=1,
-            compute=ray.data.ActorPoolStrategy(size=count),
+            # A part waits for whoever is free next, not behind a long one; without this they also run in any order.
+            compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1),
         )
         try:
             for number, _ in enumerate(answers.iter_rows(), start=1):
