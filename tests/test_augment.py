@@ -30,6 +30,20 @@ def test_strength_zero_is_the_identity() -> None:
     torch.testing.assert_close(augment(pictures(), STILL), pictures(), rtol=0, atol=1e-4)
 
 
+def test_the_factor_scales_every_strength_but_the_mirroring() -> None:
+    full = TrainConfig(gamma=0.4, degrade=0.5, erasing=0.4)
+    half = replace(
+        full, rotation=6, zoom=0.05, shift=0.04, brightness=0.1, contrast=0.1, gamma=0.2, degrade=0.25, erasing=0.2
+    )
+    views = []
+    for config, factor in ((full, 0.5), (half, 1.0)):
+        images = pictures()
+        torch.manual_seed(1)
+        views.append(augment(images, config, factor))
+    torch.testing.assert_close(*views, rtol=0, atol=1e-4)
+    torch.testing.assert_close(augment(pictures(), replace(full, flip=False), 0.0), pictures(), rtol=0, atol=1e-3)
+
+
 def test_flip_mirrors_about_the_middle() -> None:
     images = pictures()
     flips = augment(images, replace(STILL, flip=True))

@@ -94,11 +94,15 @@ def video(
     calibration
         File of `mien calibrate`, for a video of the person who made it; without it nothing is shifted.
     """
+    import cv2
+
     from mien import run
 
     videos = run.expand(files)
     copies = run.places(videos, outputs.save) if outputs.save else [None] * len(videos)
     # The steps of a video run side by side: more threads for each would only stand in each other's way.
+    if detector != "haar":  # the one of them that OpenCV's threads make faster
+        cv2.setNumThreads(1)
     pipeline = _calibrated(mien.load(model=model, detector=detector, min_face=min_face, threads=1), calibration)
     seen: list[Seen] = []
     try:

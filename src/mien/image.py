@@ -104,7 +104,7 @@ def crop(image: Image, face: Face, margin: float = 0.0, align: bool = True) -> N
     side = max(x2 - x1, y2 - y1, 1.0) * (1 + margin)
     right = _eye_axis(face, side) if align else np.array([1.0, 0.0])
     # Only the neighbourhood of the face is read: cheaper, and warpAffine refuses sides over 32767 pixels.
-    window, origin = _window(image, centre, side)
+    window, origin = _window(image, centre, side * float(np.abs(right).sum()) / 2)
     # One tap a pixel would alias on a large face, so warp at about the source's resolution and average down.
     pixels = SIZE * min(max(int(np.ceil(side / SIZE)), 1), 32)
     matrix = np.empty((2, 3))
@@ -172,12 +172,11 @@ def _eye_axis(face: Face, side: float) -> NDArray[np.float64]:
     return np.array([1.0, 0.0])
 
 
-def _window(image: Image, centre: NDArray[np.float64], side: float) -> tuple[Image, NDArray[np.float64]]:
-    """The part of the picture that holds the square at any angle, at least one pixel, and its corner (x, y)."""
+def _window(image: Image, centre: NDArray[np.float64], reach: float) -> tuple[Image, NDArray[np.float64]]:
+    """The part of the picture within `reach` pixels of a point, at least one, and its corner (x, y)."""
     limit = np.array([image.shape[1], image.shape[0]])
-    reach = side * 0.7072 + 2
-    low = np.clip(np.floor(centre - reach), 0, limit - 1).astype(int)
-    high = np.clip(np.ceil(centre + reach), low + 1, limit).astype(int)
+    low = np.clip(np.floor(centre - reach - 2), 0, limit - 1).astype(int)
+    high = np.clip(np.ceil(centre + reach + 2), low + 1, limit).astype(int)
     return image[low[1] : high[1], low[0] : high[0]], low.astype(np.float64)
 
 

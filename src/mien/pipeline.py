@@ -167,6 +167,8 @@ class Stream:
         if not (math.isfinite(whole) and whole >= 0):
             raise ConfigError(f"whole is {whole}; give a number of seconds, 0 or more")
         self.pipeline, self.tracker, self.every, self.whole = pipeline, tracker, every, whole
+        detector = pipeline.detector
+        self._scaled = detector if isinstance(detector, ScaledDetector) else None
         self._count = 0
         self._found: Sequence[Face] = ()  # in the last frame that was searched
         self._searched = -math.inf  # time of the last whole search
@@ -209,13 +211,13 @@ class Stream:
         ]
 
     def _search(self, frame: Frame) -> Sequence[Face]:
-        detector, known = self.pipeline.detector, self._found
-        if known and isinstance(detector, ScaledDetector) and 0 <= frame.time - self._searched < self.whole:
+        known = self._found
+        if known and self._scaled and 0 <= frame.time - self._searched < self.whole:
             smallest = min(min(x2 - x1, y2 - y1) for x1, y1, x2, y2 in (face.box for face in known))
-            self._found = detector.find(frame.image, max(_NEAR * smallest, 1.0))
+            self._found = self._scaled.find(frame.image, max(_NEAR * smallest, 1.0))
             if len(self._found) >= len(known):
                 return self._found
-        self._found, self._searched = detector(frame.image), frame.time
+        self._found, self._searched = self.pipeline.detector(frame.image), frame.time
         return self._found
 
 

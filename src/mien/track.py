@@ -168,6 +168,8 @@ def assign(cost: Array) -> list[int]:
     Returns:
         The column of each row, or -1 for the rows left over when R > C.
     """
+    if cost.shape == (1, 1):
+        return [0]
     if cost.shape[0] > cost.shape[1]:
         back = assign(cost.T)
         return [back.index(row) if row in back else -1 for row in range(cost.shape[0])]

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from mien.train.config import TrainConfig
 
 
-def augment(images: Tensor, config: TrainConfig) -> Tensor:
+def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
     """Flip, rotate, zoom, shift, light, degrade and erase, each picture on its own, as `config` says.
 
     Draws from torch's global generator. One affine warp does all geometry; what comes in from outside is the border's
@@ -22,6 +22,7 @@ def augment(images: Tensor, config: TrainConfig) -> Tensor:
     Args:
         images: float (N, 1, H, W) in 0..1.
         config: the strengths.
+        factor: on all of them but the mirroring, 0..1.
 
     Returns:
         float (N, 1, H, W) in 0..1.
@@ -30,7 +31,7 @@ def augment(images: Tensor, config: TrainConfig) -> Tensor:
     device = images.device
 
     def spread(limit: float) -> Tensor:
-        return (torch.rand(n, device=device) * 2 - 1) * limit
+        return (torch.rand(n, device=device) * 2 - 1) * limit * factor
 
     angle = torch.deg2rad(spread(config.rotation))
     scale = 1 + spread(config.zoom)
@@ -52,10 +53,10 @@ def augment(images: Tensor, config: TrainConfig) -> Tensor:
     gain = (1 + spread(config.contrast)).view(n, 1, 1, 1)
     offset = spread(config.brightness).view(n, 1, 1, 1)
     images = ((images - mean) * gain + mean + offset).clamp(0, 1)
-    if config.degrade:
-        images = _degrade(images, config.degrade)
-    if config.erasing:
-        images = _erase(images, config.erasing)
+    if config.degrade * factor:
+        images = _degrade(images, config.degrade * factor)
+    if config.erasing * factor:
+        images = _erase(images, config.erasing * factor)
     return images
 
 

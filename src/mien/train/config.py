@@ -35,6 +35,8 @@ class Stage:
     """Factor on the number of filters."""
     dropout: float = 1.0
     """Factor on the network's dropout rates."""
+    augment: float = 1.0
+    """Factor on the recipe's rotation, zoom, shift, brightness, contrast, gamma, degrade and erasing, 0..1."""
     distill: float = 0.0
     """Share of the target that is the teacher's answer, 0..1; needs `teacher` or `soft_labels`."""
 
@@ -207,6 +209,7 @@ def _check(config: TrainConfig) -> None:
             "cutmix, degrade and erasing: 0..1",
         ),
         (all(0 <= stage.distill <= 1 for stage in config.stages), "distill must lie in 0..1"),
+        (all(0 <= stage.augment <= 1 for stage in config.stages), "augment must lie in 0..1"),
         (
             bool(config.teacher or config.soft_labels) or not any(s.distill for s in config.stages),
             "distill needs a teacher, a model's name, or soft_labels, a file",

@@ -230,7 +230,7 @@ def _epoch(
         mine = parallel.share(len(index), fabric)
         own = index[mine]
         # Each process makes the views of the whole batch, so that all draw the same and mixing crosses the shares.
-        views = augment(taught.images[index].float() / 255, config)
+        views = augment(taught.images[index].float() / 255, config, stage.augment)
         wanted = parallel.joined(taught.wanted(config, stage, views[mine], own), mine, len(index), fabric)
         views, wanted = mix(views, wanted, config)
         batch = prepare(views[mine], mean, std, stage.size)
