@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from mien import files
-from mien.train import data, loop, models
+from mien.train import data, loop, models, store
 from mien.train.lessons import EMOTION_VOTES
 
 BLENDS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0, 5.0)
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "blend.json")
     options = parser.parse_args()
-    tensors, meta = loop.load(options.checkpoint)
+    tensors, meta = store.load(options.checkpoint)
     model: Any = models.build(meta["config"]["network"], len(meta["labels"]), auxiliary=EMOTION_VOTES)
     model.load_state_dict(tensors)
     model.eval()

@@ -11,8 +11,8 @@ import torch
 
 from mien.classify import OnnxClassifier
 from mien.metrics import evaluate
-from mien.train import data, export, loop, models
-from mien.train.config import TrainConfig
+from mien.train import data, export, loop, models, store
+from mien.train.config import Stage, TrainConfig
 from mien.types import EMOTIONS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter and the quantiser warn about their own insides
@@ -27,7 +27,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     with torch.no_grad():
         net(torch.randn(16, 1, 48, 48))  # moves the batch-norm statistics off their start
     meta = {"config": TrainConfig().to_dict(), "labels": list(EMOTIONS), "mean": 0.5, "std": 0.25}
-    loop.save(folder / "best.safetensors", net.state_dict(), {**meta, "train": 1, "valid": 1, "epoch": 1})
+    store.save(folder / "best.safetensors", net.state_dict(), {**meta, "train": 1, "valid": 1, "epoch": 1})
     full = export.export(
         folder / "best.safetensors", folder / "fp32.onnx", "1.2.3", temperature=1.5, uncertain_below=0.4
     )
@@ -104,3 +104,20 @@ def test_shipping_calibrates_on_publictest_and_writes_it_into_both_files(
         list(EMOTIONS),
     )
     assert fitted.nll <= raw.nll
+
+
+@pytest.mark.parametrize("size", [32, 40])
+def test_a_network_of_smaller_pictures_sees_them_as_in_training(tmp_path: Path, size: int) -> None:
+    torch.manual_seed(0)
+    net = models.build("rep", 5).train()
+    with torch.no_grad():
+        net(torch.randn(16, 1, size, size))
+    meta = {"config": TrainConfig(network="rep", stages=(Stage(size=size),)).to_dict(), "labels": list(EMOTIONS)}
+    meta |= {"mean": 0.5, "std": 0.25, "train": 1, "valid": 1, "epoch": 1}
+    store.save(tmp_path / "best.safetensors", net.state_dict(), meta)
+    crops = np.random.default_rng(1).integers(0, 256, (7, 48, 48), dtype=np.uint8)
+    with torch.no_grad():
+        pictures = loop.prepare(torch.from_numpy(crops)[:, None].float() / 255, 0.5, 0.25, size)
+        truth = torch.softmax(net.eval()(pictures), 1).numpy()
+    answers = OnnxClassifier(export.export(tmp_path / "best.safetensors", tmp_path / "small.onnx", "1"))(crops)
+    np.testing.assert_allclose(answers, truth, atol=1e-5)

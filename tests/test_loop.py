@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mien.classify import ASSETS
-from mien.train import data, export, lessons, loop, models
+from mien.train import data, export, lessons, loop, models, store
 from mien.train.config import Stage, TrainConfig
 from mien.types import EMOTIONS, EMOTIONS7, ConfigError, DataError, ModelError
 
@@ -44,7 +44,7 @@ def test_loss_falls_and_the_best_epoch_is_kept(tmp_path: Path) -> None:
     log = loop.read_log(tmp_path / "log.csv")
     assert [row["epoch"] for row in log] == [1, 2, 3, 4, 5]
     assert log[3]["train_loss"] < log[0]["train_loss"]
-    tensors, meta = loop.load(best)
+    tensors, meta = store.load(best)
     assert meta["epoch"] == 5
     assert meta["labels"] == list(EMOTIONS)
     assert "head.1.weight" in tensors
@@ -64,8 +64,8 @@ def test_resume_after_kill_gives_the_weights_of_an_uninterrupted_run(tmp_path: P
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     loop.fit(TINY, stripes(), tmp_path / "cut", resume=True)
-    whole, _ = loop.load(tmp_path / "whole/last.safetensors")
-    cut, _ = loop.load(tmp_path / "cut/last.safetensors")
+    whole, _ = store.load(tmp_path / "whole/last.safetensors")
+    cut, _ = store.load(tmp_path / "cut/last.safetensors")
     assert whole.keys() == cut.keys()
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
     drop = slice(0, -1)  # the last column is the time it took
@@ -90,7 +90,7 @@ def test_stages_that_have_not_begun_may_change_when_a_run_goes_on(tmp_path: Path
     loop.fit(replace(REP, stages=(first,)), stripes(), tmp_path / "cut")
     loop.fit(replace(REP, stages=(first, changed)), stripes(), tmp_path / "cut", resume=True)
     loop.fit(replace(REP, stages=(first, changed)), stripes(), tmp_path / "whole")
-    cut, whole = (loop.load(tmp_path / name / "last.safetensors")[0] for name in ("cut", "whole"))
+    cut, whole = (store.load(tmp_path / name / "last.safetensors")[0] for name in ("cut", "whole"))
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
     with pytest.raises(ConfigError, match="another recipe"):
         loop.fit(replace(REP, stages=(first, planned)), stripes(), tmp_path / "cut", resume=True)
@@ -100,8 +100,8 @@ def test_what_only_matters_at_export_may_change_after_the_last_epoch(tmp_path: P
     faces = stripes()
     config = replace(REP, ferplus=1.0, blend=0.5, stages=(Stage(epochs=1),))
     faces = replace(faces, votes=np.ones((len(faces), 10), np.int16))
-    before, _ = loop.load(loop.fit(config, faces, tmp_path))
-    after, meta = loop.load(loop.fit(replace(config, blend=0.0, mirror=True), faces, tmp_path, resume=True))
+    before, _ = store.load(loop.fit(config, faces, tmp_path))
+    after, meta = store.load(loop.fit(replace(config, blend=0.0, mirror=True), faces, tmp_path, resume=True))
     assert (meta["config"]["blend"], meta["config"]["mirror"], meta["epoch"]) == (0.0, True, 1)
     assert all(torch.equal(before[key], after[key]) for key in before)
 
@@ -114,7 +114,7 @@ def test_too_few_images_are_told(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"no")
     with pytest.raises(ModelError, match=r"x\.safetensors is not a readable mien checkpoint"):
-        loop.load(tmp_path / "x.safetensors")
+        store.load(tmp_path / "x.safetensors")
 
 
 REP = TrainConfig(network="rep", batch=16, precision="32-true", stages=(Stage(epochs=1, size=32, width=0.25, lr=0.01),
@@ -128,7 +128,7 @@ def test_the_ferplus_head_needs_votes_learns_from_them_and_is_not_exported(tmp_p
     faces = stripes()
     votes = np.zeros((len(faces), 10), np.int16)
     votes[np.arange(len(faces)), np.where(faces.targets == 0, 3, 6)] = 10
-    tensors, _ = loop.load(loop.fit(config, replace(faces, votes=votes), tmp_path / "run"))
+    tensors, _ = store.load(loop.fit(config, replace(faces, votes=votes), tmp_path / "run"))
     assert tensors["auxiliary.2.weight"].shape == (8, 256)
     bias = tensors["auxiliary.2.bias"]
     assert min(bias[3], bias[6]) > max(bias[k] for k in (0, 1, 2, 4, 5, 7))
@@ -167,10 +167,10 @@ def test_a_teacher_that_lacks_a_class_is_refused(tmp_path: Path, monkeypatch: py
 
 def test_a_run_that_starts_from_the_shipped_checkpoint_keeps_its_normalisation_and_is_near_it(tmp_path: Path) -> None:
     config = replace(REP, init="rep", stages=(Stage(epochs=1, lr=1e-6),), ema=0.0)
-    _, before = loop.load(ASSETS / "rep.safetensors")
-    tensors, after = loop.load(loop.fit(config, stripes(), tmp_path))
+    _, before = store.load(ASSETS / "rep.safetensors")
+    tensors, after = store.load(loop.fit(config, stripes(), tmp_path))
     assert (after["mean"], after["std"]) == (before["mean"], before["std"])
-    shipped, _ = loop.load(ASSETS / "rep.safetensors")
+    shipped, _ = store.load(ASSETS / "rep.safetensors")
     torch.testing.assert_close(tensors["head.3.weight"], shipped["head.3.weight"].float(), rtol=0, atol=1e-3)
 
 
@@ -178,7 +178,7 @@ def test_a_fold_is_left_out_of_training(tmp_path: Path) -> None:
     faces = stripes(64)
     train = faces.split("Training")
     left = int((train.keys() % 3 != 1).sum())
-    _, meta = loop.load(loop.fit(replace(REP, folds=3, fold=1, stages=(Stage(epochs=1),)), faces, tmp_path))
+    _, meta = store.load(loop.fit(replace(REP, folds=3, fold=1, stages=(Stage(epochs=1),)), faces, tmp_path))
     assert 0 < left < len(train)
     assert meta["train"] == left
 
@@ -196,7 +196,7 @@ def seven(count: int = 84) -> data.Faces:
 def test_extra_classes_are_learned_but_neither_validated_nor_exported(tmp_path: Path) -> None:
     config = replace(REP, extra_classes=True, stages=(Stage(epochs=1),))
     best = loop.fit(config, seven(), tmp_path)
-    tensors, meta = loop.load(best)
+    tensors, meta = store.load(best)
     assert tensors["head.3.weight"].shape[0] == 7
     assert (meta["train"], meta["valid"]) == (56, 20)
     network, used = export.load_network(best)
@@ -240,7 +240,7 @@ def test_the_blend_of_the_ferplus_head_is_one_layer_with_the_sum_of_the_logits(t
     votes = np.random.default_rng(0).integers(0, 5, (len(faces), 10)).astype(np.int16)
     config = replace(REP, ferplus=1.0, blend=0.5, stages=(Stage(epochs=1, lr=0.1),))
     best = loop.fit(config, replace(faces, votes=votes), tmp_path)
-    tensors, meta = loop.load(best)
+    tensors, meta = store.load(best)
     both = models.build("rep", 5, auxiliary=8)
     both.load_state_dict(tensors)
     features = torch.rand(3, 256, 3, 3)

@@ -277,8 +277,8 @@ def _shrink(
 ) -> tuple[Image, tuple[float, float]]:
     """The picture by that scale, or else with its longest side at most `max_side`, and the (x, y) factors back to it.
 
-    It is never enlarged, and with `most` shrunk at least by that factor, to a longer side of whole `step` pixels, and in
-    a tenth of the time: halved as long as it goes, by linear interpolation for the rest.
+    It is never enlarged, and with `most` shrunk at least by that factor, until the longer side is a multiple of `step`,
+    in a tenth of the time: halved as long as it goes, by linear interpolation for the rest.
     """
     height, width = image.shape[:2]
     scale = max_side / max(height, width) if scale is None else scale

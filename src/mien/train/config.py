@@ -30,7 +30,8 @@ class Stage:
     lr_end: float = 0.0
     """Learning rate at the end of the stage (cosine from `lr`)."""
     size: int = 48
-    """Side of the square input in pixels; pictures are reduced by area averaging after augmentation."""
+    """Side of the square input in pixels; pictures are reduced by area averaging after augmentation. The exported
+    model brings its crops to the size of the last stage."""
     width: float = 1.0
     """Factor on the number of filters."""
     dropout: float = 1.0
@@ -221,7 +222,6 @@ def _check(config: TrainConfig) -> None:
         (all(0 < stage.width <= 1 for stage in config.stages), "width must lie in 0..1"),
         (all(0 <= stage.dropout <= 1 for stage in config.stages), "dropout must lie in 0..1"),
         (config.stages[-1].width == 1.0, "the last stage trains the whole network: width 1"),
-        (config.stages[-1].size == 48, "the last stage trains on 48 pixels, the size of the crops"),
     ]
     for good, message in rules:
         if not good:

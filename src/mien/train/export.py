@@ -15,11 +15,12 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from mien import files
 from mien.classify import OnnxClassifier
 from mien.metrics import apply_temperature, fit_temperature, reliable_from
-from mien.train import data, lessons, loop, models
+from mien.train import data, lessons, models, store
 from mien.train.config import from_dict
 
 
@@ -32,20 +33,27 @@ class Deployed(nn.Module):
         std: of the training pixels, 0..1.
         temperature: the logits are divided by it (Guo et al. 2017).
         mirror: answer with the mean over the picture and its mirror image.
+        size: side of the pictures that the network has learned from; crops are brought to it as in training.
     """
 
     def __init__(
-        self, model: nn.Module, mean: float, std: float, temperature: float = 1.0, mirror: bool = False
+        self, model: nn.Module, mean: float, std: float, temperature: float = 1.0, mirror: bool = False, size: int = 48
     ) -> None:
         super().__init__()
         self.mirror = mirror
+        # Area averaging as a matrix, (size, 48): the pooling that does it in training has no ONNX for every size.
+        area = interpolate(torch.eye(48)[:, None], size, mode="area")[:, 0].T.contiguous()
+        self.register_buffer("area", None if size == 48 else area)
         self.model = model
         self.scale, self.offset = 1 / (255 * std), -mean / std
         self.temperature = temperature
 
     def forward(self, crops: Tensor) -> Tensor:
         """uint8 (N, 48, 48) -> float32 (N, C), rows sum to 1."""
-        images = crops.float().unsqueeze(1) * self.scale + self.offset
+        images = crops.float().unsqueeze(1)
+        if self.area is not None:
+            images = self.area @ images @ self.area.T
+        images = images * self.scale + self.offset
         answers = torch.softmax(self.model(images) / self.temperature, 1)
         if self.mirror:
             answers = (answers + torch.softmax(self.model(images.flip(3)) / self.temperature, 1)) / 2
@@ -55,10 +63,12 @@ class Deployed(nn.Module):
 def load_network(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The trained network of a checkpoint as it is used, in evaluation mode, and the checkpoint's facts.
 
+    It takes normalised pictures of the last stage's size, (N, 1, S, S), and gives logits.
+
     The FER+ head is blended into the last layer as far as the recipe says: both read the same features, so that the sum
     of their logits is one layer. Classes that were only there to learn from are dropped.
     """
-    tensors, meta = loop.load(checkpoint)
+    tensors, meta = store.load(checkpoint)
     config = from_dict(meta["config"])
     labels = list(meta["labels"])
     head = [name for name in tensors if name.startswith("head.")][-2:]
@@ -92,8 +102,9 @@ def export(
     model, meta = load_network(checkpoint)
     if isinstance(model, models.Rep):
         model = model.fused(fold)
-    mirror = bool(meta["config"].get("mirror"))
-    deployed = Deployed(model, meta["mean"], meta["std"], temperature, mirror).eval()
+    config = from_dict(meta["config"])
+    size = config.stages[-1].size
+    deployed = Deployed(model, meta["mean"], meta["std"], temperature, config.mirror, size).eval()
     crops = torch.zeros(2, 48, 48, dtype=torch.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     program = torch.onnx.export(
@@ -138,7 +149,7 @@ def ship(checkpoint: Path, folder: Path, faces: data.Faces, version: str) -> tup
     Returns:
         Paths of the fp32 and of the int8 file.
     """
-    _, meta = loop.load(checkpoint)
+    _, meta = store.load(checkpoint)
     name = meta["config"]["name"]
     full, small = folder / f"{name}-fp32.onnx", folder / f"{name}.onnx"
     answers = tuple(meta.get("answers", meta["labels"]))

@@ -6,25 +6,22 @@ import csv
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import cos, pi
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from mien import files
-from mien.classify import ASSETS
-from mien.train import data, lessons, models, parallel
+from mien.train import data, lessons, models, parallel, store
 from mien.train.augment import augment, mix
-from mien.train.config import Stage, TrainConfig, from_dict
+from mien.train.config import Stage, TrainConfig
 from mien.train.lessons import EMOTION_VOTES, Lessons
-from mien.types import EMOTIONS, ConfigError, DataError, ModelError
+from mien.types import EMOTIONS, ConfigError, DataError
 
 Progress = Callable[[dict[str, float]], None]
 """Told after each step: epoch, epochs, step, steps, loss, accuracy, rate (img/s); of several processes by the first."""
@@ -91,7 +88,7 @@ def fit(
         raise DataError(
             f"{len(train)} training and {len(valid)} PublicTest images: too few for batches of {config.batch}"
         )
-    start_from = load(_checkpoint(config.init)) if config.init else None
+    start_from = store.load(store.named(config.init)) if config.init else None
     # Weights that go on learning keep the normalisation that they learned with.
     mean, std = (start_from[1]["mean"], start_from[1]["std"]) if start_from else data.statistics(train)
     facts: dict[str, Any] = {
@@ -106,7 +103,7 @@ def fit(
     taught = lessons.gather(config, train, fabric.device)
     tests = lessons.tensors(valid, fabric.device)
     last, best = out / "last.safetensors", out / "best.safetensors"
-    saved = _saved(config, last, resume)
+    saved = store.earlier(config, last, resume)
     schedule = [(number, stage, epoch) for number, stage in enumerate(config.stages) for epoch in range(stage.epochs)]
     with parallel.group(fabric):
         parallel.same(json.dumps([config.to_dict(), facts]), fabric)
@@ -132,18 +129,15 @@ def fit(
                 row = (epoch + 1, number + 1, lr, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - began)
                 _log(out / "log.csv", dict(zip(LOG, row, strict=True)))
                 if better:
-                    save(best, state.average.state_dict(), {"config": config.to_dict(), **facts, "epoch": epoch + 1})
+                    store.save(
+                        best, state.average.state_dict(), {"config": config.to_dict(), **facts, "epoch": epoch + 1}
+                    )
                 _save_state(last, config, facts, state)
     if fabric.is_global_zero:
-        tensors, meta = load(best)
+        tensors, meta = store.load(best)
         if meta["config"] != config.to_dict():  # what only matters at export may have changed since that epoch
-            save(best, tensors, {**meta, "config": config.to_dict()})
+            store.save(best, tensors, {**meta, "config": config.to_dict()})
     return best
-
-
-def _checkpoint(name: str) -> Path:
-    path = Path(name)
-    return path if path.suffix == ".safetensors" else ASSETS / f"{name}.safetensors"
 
 
 def _precision(config: TrainConfig) -> str:
@@ -317,18 +311,6 @@ def validate(
     return sum(losses) / len(images), sum(hits) / len(images)
 
 
-def _saved(config: TrainConfig, last: Path, resume: bool) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The checkpoint to go on with, after a look at whether it is of this run; None where there is none."""
-    if not last.exists():
-        return None
-    if not resume:
-        raise ConfigError(f"{last.parent} already holds a run: continue it with --resume or choose another --out")
-    tensors, meta = load(last)
-    if _so_far(from_dict(meta["config"]), meta["epoch"]) != _so_far(config, meta["epoch"]):
-        raise ConfigError(f"the run in {last.parent} was started with another recipe; choose another --out")
-    return tensors, meta
-
-
 def _begin(
     config: TrainConfig, facts: dict[str, Any], saved: tuple[dict[str, Tensor], dict[str, Any]], fabric: Fabric
 ) -> State:
@@ -352,51 +334,16 @@ def _begin(
     return State(model, average, optimizer, network, meta["epoch"], meta["steps"], meta["best"])
 
 
-def _so_far(config: TrainConfig, epoch: int) -> TrainConfig:
-    """What has had an effect after `epoch` epochs: stages not begun, a teacher not yet asked, and the export have none.
-
-    Two recipes that agree in it give the same run so far, so that the stages to come may still be changed.
-    """
-    first = [sum(stage.epochs for stage in config.stages[:number]) for number in range(len(config.stages))]
-    stages = tuple(stage for stage, start in zip(config.stages, first, strict=True) if start < epoch)
-    so_far = replace(config, stages=stages, blend=0.0, mirror=False)
-    return so_far if any(stage.distill for stage in stages) else replace(so_far, teacher="", soft_labels="")
-
-
 def _save_state(path: Path, config: TrainConfig, facts: dict[str, Any], state: State) -> None:
     tensors = {f"model.{k}": v for k, v in state.model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
     for index, values in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
-    save(
+    store.save(
         path,
         tensors,
         {"config": config.to_dict(), **facts, "epoch": state.epoch, "steps": state.steps, "best": state.best},
     )
-
-
-def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write a safetensors file with `meta` as JSON in its header, to a temporary file first."""
-    with files.draft(path) as place:
-        save_file(
-            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, place, {"mien": json.dumps(meta)}
-        )
-
-
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file of `save`; nothing is unpickled.
-
-    Raises:
-        ModelError: missing, damaged, or not written by mien.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            meta = json.loads((file.metadata() or {})["mien"])
-            return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(
-            f"{path} is not a readable mien checkpoint ({error}); train again or give another file"
-        ) from error
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

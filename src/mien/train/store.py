@@ -1,0 +1,70 @@
+"""Checkpoints: safetensors files with JSON in the header, whole or not there at all; nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mien import files
+from mien.classify import ASSETS
+from mien.train.config import TrainConfig, from_dict
+from mien.types import ConfigError, ModelError
+
+
+def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write a safetensors file with `meta` as JSON in its header, to a temporary file first."""
+    with files.draft(path) as place:
+        save_file(
+            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, place, {"mien": json.dumps(meta)}
+        )
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file of `save`; nothing is unpickled.
+
+    Raises:
+        ModelError: missing, damaged, or not written by mien.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            meta = json.loads((file.metadata() or {})["mien"])
+            return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(
+            f"{path} is not a readable mien checkpoint ({error}); train again or give another file"
+        ) from error
+
+
+def earlier(config: TrainConfig, last: Path, resume: bool) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The checkpoint to go on with, after a look at whether it is of this run; None where there is none."""
+    if not last.exists():
+        return None
+    if not resume:
+        raise ConfigError(f"{last.parent} already holds a run: continue it with --resume or choose another --out")
+    tensors, meta = load(last)
+    if so_far(from_dict(meta["config"]), meta["epoch"]) != so_far(config, meta["epoch"]):
+        raise ConfigError(f"the run in {last.parent} was started with another recipe; choose another --out")
+    return tensors, meta
+
+
+def so_far(config: TrainConfig, epoch: int) -> TrainConfig:
+    """What has had an effect after `epoch` epochs: stages not begun, a teacher not yet asked, and the export have none.
+
+    Two recipes that agree in it give the same run so far, so that the stages to come may still be changed.
+    """
+    first = [sum(stage.epochs for stage in config.stages[:number]) for number in range(len(config.stages))]
+    stages = tuple(stage for stage, start in zip(config.stages, first, strict=True) if start < epoch)
+    so_far = replace(config, stages=stages, blend=0.0, mirror=False)
+    return so_far if any(stage.distill for stage in stages) else replace(so_far, teacher="", soft_labels="")
+
+
+def named(name: str) -> Path:
+    """The file of a shipped checkpoint, or of one given by its path."""
+    path = Path(name)
+    return path if path.suffix == ".safetensors" else ASSETS / f"{name}.safetensors"
