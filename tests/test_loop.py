@@ -90,8 +90,12 @@ def test_stages_that_have_not_begun_may_change_when_a_run_goes_on(tmp_path: Path
     loop.fit(replace(REP, stages=(first,)), stripes(), tmp_path / "cut")
     loop.fit(replace(REP, stages=(first, changed)), stripes(), tmp_path / "cut", resume=True)
     loop.fit(replace(REP, stages=(first, changed)), stripes(), tmp_path / "whole")
-    cut, whole = (store.load(tmp_path / name / "last.safetensors")[0] for name in ("cut", "whole"))
-    assert all(torch.equal(whole[key], cut[key]) for key in whole)
+    for file in ("last", "best"):
+        (cut, cut_meta), (whole, meta) = (
+            store.load(tmp_path / name / f"{file}.safetensors") for name in ("cut", "whole")
+        )
+        assert all(torch.equal(whole[key], cut[key]) for key in whole)
+        assert (cut_meta["epoch"], cut_meta["config"]) == (meta["epoch"], meta["config"])
     with pytest.raises(ConfigError, match="another recipe"):
         loop.fit(replace(REP, stages=(first, planned)), stripes(), tmp_path / "cut", resume=True)
 

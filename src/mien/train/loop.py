@@ -33,7 +33,8 @@ LOG = ("epoch", "stage", "lr", "train_loss", "train_accuracy", "val_loss", "val_
 class State:
     """What changes during a run; together with the config it is the whole checkpoint.
 
-    `network` is the model as it is called in training (see `parallel.network`).
+    `network` is the model as it is called in training (see `parallel.network`), `best` the accuracy of the best epoch
+    of the stage.
     """
 
     model: nn.Module
@@ -179,7 +180,7 @@ def _enter(
         models.grow(before.average.state_dict(), model)
         average.load_state_dict(model.state_dict())
     optimizer, network = _optimizer(config, stage, model), parallel.network(model, fabric)
-    return State(model, average, optimizer, network, epoch, best=before.best if before else -1.0)
+    return State(model, average, optimizer, network, epoch)
 
 
 def _rate(config: TrainConfig, stage: Stage, step: int, total: int, warm: int) -> float:
