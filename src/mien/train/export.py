@@ -36,6 +36,8 @@ class Deployed(nn.Module):
         size: side of the pictures that the network has learned from; crops are brought to it as in training.
     """
 
+    area: Tensor | None
+
     def __init__(
         self, model: nn.Module, mean: float, std: float, temperature: float = 1.0, mirror: bool = False, size: int = 48
     ) -> None:
