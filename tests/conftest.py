@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,9 @@ import pytest
 from mien.types import EMOTIONS7
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+# Commands that a shell runs in the background start with Ctrl-C ignored, and so would all processes of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def picture(seed: int) -> np.ndarray:
