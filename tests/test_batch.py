@@ -229,7 +229,7 @@ def test_a_second_run_computes_only_the_parts_that_are_missing(tmp_path: Path, p
     before, wanted = parts_of(out), rows(out)
     gone = sorted(before)[1]
     (out / gone).unlink()
-    (out / f".{gone}.0.tmp").write_bytes(b"half of it")  # what a kill leaves
+    (out / f".{gone}.{'0' * 32}.tmp").write_bytes(b"half of it")  # what a kill leaves
     plain.clear()
     summary = batch.run(folder, out, crops=True, size=2)
     assert plain == [gone] and (summary.parts, summary.found, summary.rows) == (4, 3, 7)
@@ -265,6 +265,20 @@ def test_results_of_another_run_are_never_overwritten(tmp_path: Path, plain: lis
     (tmp_path / "theirs" / "a.parquet").write_bytes(b"")
     with pytest.raises(ConfigError, match="something else"):
         batch.run(folder, tmp_path / "theirs", crops=True)
+
+
+def test_files_of_others_stay_in_the_folder_and_leftovers_of_ours_go(tmp_path: Path, plain: list[str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    theirs = ["part-00000-abc.csv", "part-notes.txt", ".part-x.tmp"]
+    name = "part-000007-0123456789ab.parquet"
+    ours = [f".{name}.{'0' * 32}.tmp", f".{name}.tries", f".{name}.tries.tmp"]
+    for each in theirs + ours:
+        (out / each).write_text("x")
+    batch.run(fill(tmp_path / "in", 2), out, crops=True)
+    there = {path.name for path in out.iterdir()}
+    assert set(theirs) <= there
+    assert not set(ours) & there
 
 
 def test_a_damaged_shard_costs_the_pictures_behind_the_damage_and_leaves_an_error_row(

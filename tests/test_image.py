@@ -134,6 +134,28 @@ def test_a_bomb_is_refused_by_its_header(data: bytes) -> None:
         image.decode(data, "bomb")
 
 
+def decoys() -> dict[str, bytes]:
+    """Pictures whose header says 8 x 8 to a reader that is less strict than the decoder, which finds more pixels."""
+    jpeg = encoded(np.full((400, 400), 128, np.uint8), ".jpg")
+    behind = 4 + struct.unpack(">H", jpeg[2:4])[0]  # where the marker's "length" leads to
+    small = b"\xff\xc0\0\x0b\x08\0\x08\0\x08\x01\x01\x11\0" + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0\xff\xd9"
+    found = {}
+    for name, marker in (("TEM", b"\x01"), ("zero", b"\0"), ("restart", b"\xd0")):
+        head = b"\xff\xd8\xff" + marker + jpeg[2:]
+        found[name] = head + b"\0" * (behind - len(head)) + small
+    entry = {kind: struct.pack("<HHII", 257, 4, 1, 8) + struct.pack("<HHII", 256, kind, 1, 8) for kind in (4, 16)}
+    found["tiff, twice"] = b"II*\0\x08\0\0\0\x03\0" + struct.pack("<HHII", 256, 4, 1, 9999) + entry[4] + b"\0" * 4
+    found["tiff, LONG8"] = b"II*\0\x08\0\0\0\x02\0" + entry[16] + b"\0" * 4
+    found["pnm"] = b"P5\n#c\r400 400 255\n8 8 255\n" + b"\0" * 160_000
+    return found
+
+
+@pytest.mark.parametrize("name", decoys())
+def test_a_header_that_decoders_read_differently_is_refused(name: str) -> None:
+    with pytest.raises(SourceError, match=r"not a picture that mien can read|more than the limit"):
+        image.decode(decoys()[name], name, max_pixels=1000)
+
+
 def test_the_limit_is_the_callers_to_set() -> None:
     data = encoded(RAMP, ".png")
     assert image.decode(data, "x", max_pixels=2400).shape == RAMP.shape

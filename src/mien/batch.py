@@ -13,6 +13,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -55,6 +56,12 @@ class Summary:
     parts: int
     found: int
     seconds: float
+
+
+_OWN = re.compile(
+    r"part-\d{6}-[0-9a-f]{12}\.parquet|\.part-\d{6}-[0-9a-f]{12}\.parquet\.(?:[0-9a-f]{32}\.tmp|tries(?:\.tmp)?)"
+)
+"""Names of parts, drafts and journals: nothing else in the folder is ever removed."""
 
 
 def run(
@@ -149,7 +156,7 @@ def _prepare(out: str, settings: dict[str, Any], parts: Iterable[str]) -> set[st
     if wanted - there:
         _remove(system, f"{folder}/{_MANIFEST}")
     for name in there - wanted:
-        if name.startswith("part-") or (name.startswith(".part-") and name.endswith(".tmp")):
+        if _OWN.fullmatch(name):
             _remove(system, f"{folder}/{name}")
     return there & wanted
 

@@ -16,7 +16,7 @@ from mien.types import Face, Image, SourceError
 SIZE = 48
 """Side of a crop in pixels."""
 
-_PNM = re.compile(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s")
+_PNM = re.compile(rb"P[1-6]\s+(?:#[^\r\n]*[\r\n]\s*)*(\d+)\s+(?:#[^\r\n]*[\r\n]\s*)*(\d+)\s")
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -213,6 +213,8 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
         if marker == 0xFF:  # fill byte
             at += 1
             continue
+        if marker <= 0x01 or 0xD0 <= marker <= 0xD9:  # has no length, and no place here: decoders go on elsewhere
+            return
         yield marker, at
         at += 2 + length
 
@@ -242,8 +244,10 @@ def _tiff_size(data: bytes) -> tuple[int, int] | None:
     start = struct.unpack_from(order + "I", data, 4)[0]
     sizes: dict[int, int] = {}
     for i in range(struct.unpack_from(order + "H", data, start)[0]):
-        tag, kind = struct.unpack_from(order + "HH", data, start + 2 + 12 * i)
+        tag, kind, count = struct.unpack_from(order + "HHI", data, start + 2 + 12 * i)
         if tag in (256, 257):
+            if tag in sizes or kind not in (3, 4) or count != 1:  # decoders may take another value than this one
+                return None
             sizes[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, start + 10 + 12 * i)[0]
     return (sizes[256], sizes[257]) if len(sizes) == 2 else None
 
