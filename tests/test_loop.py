@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from mien.classify import ASSETS
+from mien.classify import ASSETS, OnnxClassifier
 from mien.train import data, export, lessons, loop, models, store
 from mien.train.config import Stage, TrainConfig
+from mien.train.trained import Trained
 from mien.types import EMOTIONS, EMOTIONS7, ConfigError, DataError, ModelError
 
 TINY = TrainConfig(
@@ -264,3 +266,59 @@ def test_a_mirrored_model_gives_a_picture_and_its_mirror_image_the_same_answer()
         assert not torch.allclose(plain(crops), plain(crops.flip(2)), atol=1e-4)
         torch.testing.assert_close(both(crops), both(crops.flip(2)))
         torch.testing.assert_close(both(crops), (plain(crops) + plain(crops.flip(2))) / 2)
+
+
+def test_mixed_pictures_have_mixed_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faces = stripes()
+    votes = np.zeros((len(faces), 10), np.int16)
+    votes[np.arange(len(faces)), np.where(faces.targets == 0, 3, 6)] = 10
+    seen = []
+
+    def note(views: torch.Tensor, targets: torch.Tensor, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(targets)
+        return views, targets
+
+    monkeypatch.setattr(loop, "mix", note)
+    config = replace(REP, ferplus=1.0, label_smoothing=0.0, stages=(Stage(epochs=1, size=16, width=0.25),))
+    loop.fit(config, replace(faces, votes=votes), tmp_path)
+    assert all(each.shape == (16, 5 + 8) for each in seen)
+    rows = torch.cat(seen)
+    torch.testing.assert_close(rows[:, [5 + 3, 5 + 6]], rows[:, :2])
+
+
+def test_checkpoints_may_be_rarer_than_epochs_and_the_last_epoch_always_has_one(tmp_path: Path) -> None:
+    kept: list[bool] = []
+    tell = lambda told: kept.append((tmp_path / "last.safetensors").exists())  # noqa: E731
+    best = loop.fit(REP, stripes(), tmp_path, progress=tell, pause=1e9)
+    assert not any(kept)
+    _, last = store.load(tmp_path / "last.safetensors")
+    assert last["epoch"] == REP.epochs
+    assert store.load(best)[1]["epoch"] == 2
+
+
+def test_a_run_may_start_from_a_wider_network_cut_down(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    wide = models.build("wide", 5)
+    assert isinstance(wide, models.Rep)
+    meta = {"config": replace(REP, network="wide").to_dict(), "labels": list(EMOTIONS), "mean": 0.5, "std": 0.25}
+    store.save(tmp_path / "wide.safetensors", wide.state_dict(), meta)
+    config = replace(REP, init=str(tmp_path / "wide.safetensors"), ema=0.0, stages=(Stage(epochs=1, size=16, lr=1e-9),))
+    tensors, _ = store.load(loop.fit(config, stripes(), tmp_path / "run"))
+    cut = models.build("rep", 5)
+    assert isinstance(cut, models.Rep)
+    models.narrow(wide, cut)
+    torch.testing.assert_close(tensors["features.3.conv.weight"], cut.state_dict()["features.3.conv.weight"])
+    with pytest.raises(ConfigError, match="cannot start a baseline"):
+        loop.fit(replace(config, network="baseline", stages=(Stage(epochs=1),)), stripes(), tmp_path / "none")
+
+
+def test_a_checkpoint_answers_as_its_exported_file_does_with_the_classes_it_learned_from(tmp_path: Path) -> None:
+    config = replace(REP, extra_classes=True, stages=(Stage(epochs=1, size=32, lr=0.01),))
+    faces = seven()
+    best = loop.fit(config, faces, tmp_path)
+    teller = Trained(best)
+    assert teller.labels == EMOTIONS7
+    assert json.loads(teller.metadata["recipe"])["extra_classes"]
+    found = teller(faces.images)[:, [EMOTIONS7.index(label) for label in EMOTIONS]]
+    exported = OnnxClassifier(export.export(best, tmp_path / "x.onnx", "0"))
+    np.testing.assert_allclose(found / found.sum(1, keepdims=True), exported(faces.images), atol=2e-3)

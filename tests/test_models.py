@@ -136,3 +136,38 @@ def test_adopting_another_network_is_refused() -> None:
         models.adopt(models.build("baseline", 5).state_dict(), ["a"] * 5, models.build("rep", 5), ["a"] * 5)
     with pytest.raises(ConfigError, match="another network"):
         models.adopt(models.build("rep", 5, width=0.5).state_dict(), ["a"] * 5, models.build("rep", 5), ["a"] * 5)
+
+
+def test_a_network_cut_down_to_the_channels_that_count_is_the_same_function() -> None:
+    torch.manual_seed(0)
+    small, large = models.build("rep", 5, width=0.25), models.build("rep", 5, width=0.5)
+    assert isinstance(small, models.Rep) and isinstance(large, models.Rep)
+    for layer in small.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for tensor in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
+                nn.init.uniform_(tensor, 0.5, 1.5)
+    for value in large.parameters():
+        nn.init.zeros_(value)
+    before = torch.arange(1)
+    for thin, wide in zip(
+        small.features, large.features, strict=True
+    ):  # the small one's channels, anywhere among dead ones
+        assert isinstance(thin, models.RepBlock) and isinstance(wide, models.RepBlock)
+        if not thin.adds:
+            places = torch.randperm(wide.conv.out_channels)[: thin.conv.out_channels].sort().values
+        with torch.no_grad():
+            wide.conv.weight[places[:, None], before] = thin.conv.weight
+            for name, value in thin.norm.state_dict().items():
+                if value.dim():
+                    wide.norm.state_dict()[name][places] = value
+        before = places
+    with torch.no_grad():
+        large.head[-1].weight[:, before] = small.head[-1].weight
+        large.head[-1].bias.copy_(small.head[-1].bias)
+    found = models.build("rep", 5, width=0.25)
+    assert isinstance(found, models.Rep)
+    models.narrow(large, found)
+    images = torch.randn(4, 1, 32, 32)
+    torch.testing.assert_close(found.eval()(images), small.eval()(images))
+    with pytest.raises(ConfigError, match="fewer filters"):
+        models.narrow(small, large)

@@ -306,14 +306,17 @@ def soft_labels(
     path
         FER2013, RAF-DB, AffectNet or a folder of class folders.
     model
-        Name of a shipped model or an ONNX file; give it again for each further model.
+        Name of a shipped model, an ONNX file or a checkpoint (best.safetensors), which answers on the GPU where there
+        is one; give it again for each further model.
     """
     from mien.classify import model as load_model
     from mien.train import lessons
     from mien.train.datasets import load_any
+    from mien.train.trained import Trained
 
     faces = load_any(path, classes).split("Training")
-    spoken = lessons.write_soft(out, [load_model(name) for name in model], faces)
+    models = [Trained(Path(name)) if name.endswith(".safetensors") else load_model(name) for name in model]
+    spoken = lessons.write_soft(out, models, faces)
     for name, count in spoken.items():
         Console().print(f"model {name} spoke of {count:,} pictures", highlight=False)
     Console().print(f"wrote {out}", highlight=False)

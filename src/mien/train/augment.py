@@ -6,9 +6,8 @@ from math import sqrt
 
 import torch
 from kornia.filters import gaussian_blur2d
-from kornia.geometry.transform import warp_affine
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from mien.train.config import TrainConfig
 
@@ -38,14 +37,13 @@ def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
     mirror = torch.ones(n, device=device)
     if config.flip:
         mirror = torch.where(torch.rand(n, device=device) < 0.5, -1.0, 1.0)
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    cx, cy = (width - 1) / 2, (height - 1) / 2
-    # x' = R S M (x - centre) + centre + shift
-    a, b, c, d = cos * mirror, -sin, sin * mirror, cos
-    tx = cx + spread(config.shift) * width - a * cx - b * cy
-    ty = cy + spread(config.shift) * height - c * cx - d * cy
-    matrix = torch.stack([torch.stack([a, b, tx], 1), torch.stack([c, d, ty], 1)], 1)
-    images = warp_affine(images, matrix, (height, width), padding_mode="border", align_corners=True)
+    # What is seen at x comes from (R S M)^-1 (x - shift), coordinates from -1 to 1.
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    a, b, c, d = cos * mirror, sin * mirror, -sin, cos
+    right, down = 2 * spread(config.shift), 2 * spread(config.shift)
+    matrix = torch.stack([a, b, -a * right - b * down, c, d, -c * right - d * down], 1).view(n, 2, 3)
+    grid = affine_grid(matrix, [n, 1, height, width], align_corners=True)
+    images = grid_sample(images, grid, padding_mode="border", align_corners=True)
 
     if config.gamma:
         images = images.clamp(1e-4, 1) ** torch.exp(spread(config.gamma)).view(n, 1, 1, 1)
@@ -63,19 +61,20 @@ def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
 def _degrade(images: Tensor, share: float) -> Tensor:
     """Blur, noise or low resolution, each on a third of `share` of the pictures, at a random strength."""
     n, size = len(images), images.shape[-1]
-    kind = torch.rand(n, device=images.device) / share * 3  # below 1 blur, below 2 noise, below 3 low resolution
-    strength = torch.rand(n, device=images.device)
+    # Drawn on the CPU, so that a GPU need not be waited for.
+    kind = torch.rand(n) / share * 3  # below 1 blur, below 2 noise, below 3 low resolution
+    strength = torch.rand(n)
     blur, noise, low = (((kind >= k) & (kind < k + 1)).nonzero()[:, 0] for k in range(3))
     images = images.clone()
     if len(blur):
-        sigma = (0.5 + 1.5 * strength[blur])[:, None].expand(-1, 2).contiguous()
+        sigma = (0.5 + 1.5 * strength[blur])[:, None].expand(-1, 2).to(images)
         images[blur] = gaussian_blur2d(images[blur], (9, 9), sigma, "replicate")
     if len(noise):
-        scale = 0.02 + 0.1 * strength[noise].view(-1, 1, 1, 1)
+        scale = (0.02 + 0.1 * strength[noise].view(-1, 1, 1, 1)).to(images)
         images[noise] = (images[noise] + torch.randn_like(images[noise]) * scale).clamp(0, 1)
-    if len(low):
-        small = interpolate(images[low], (16 + int(16 * float(strength[low[0]])),) * 2, mode="area")
-        images[low] = interpolate(small, (size, size), mode="bilinear", align_corners=False)
+    for some in torch.split(low, 8) if len(low) else ():
+        small = interpolate(images[some], (16 + int(16 * float(strength[some[0]])),) * 2, mode="area")
+        images[some] = interpolate(small, (size, size), mode="bilinear", align_corners=False)
     return images
 
 

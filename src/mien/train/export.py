@@ -62,13 +62,13 @@ class Deployed(nn.Module):
         return answers
 
 
-def load_network(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_network(checkpoint: Path, extra: bool = False) -> tuple[nn.Module, dict[str, Any]]:
     """The trained network of a checkpoint as it is used, in evaluation mode, and the checkpoint's facts.
 
     It takes normalised pictures of the last stage's size, (N, 1, S, S), and gives logits.
 
     The FER+ head is blended into the last layer as far as the recipe says: both read the same features, so that the sum
-    of their logits is one layer. Classes that were only there to learn from are dropped.
+    of their logits is one layer. Classes that were only there to learn from are dropped, unless `extra` keeps them.
     """
     tensors, meta = store.load(checkpoint)
     config = from_dict(meta["config"])
@@ -79,7 +79,7 @@ def load_network(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
         rows = [names.index(label) for label in labels]
         for name in head:
             tensors[name] = tensors[name] + config.blend * tensors["auxiliary.2." + name.split(".")[-1]][rows]
-    answers = meta.get("answers", labels)
+    answers = labels if extra else meta.get("answers", labels)
     for name in head:
         tensors[name] = tensors[name][[labels.index(label) for label in answers]]
     model = models.build(config.network, len(answers))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mien import files
-from mien.classify import Ensemble, OnnxClassifier
 from mien.classify import model as shipped
 from mien.train.config import Stage, TrainConfig
 from mien.train.data import Faces
@@ -96,7 +95,35 @@ def tensors(faces: Faces, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(faces.images)[:, None].to(device), torch.from_numpy(faces.targets).to(device)
 
 
-def write_soft(path: Path | str, models: Sequence[OnnxClassifier | Ensemble], faces: Faces) -> dict[str, int]:
+class Speaker(Protocol):
+    """A classifier that says who it is."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Names of the classes, in the order of the columns."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Of its file."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """With `recipe`, JSON."""
+        ...
+
+    def __call__(self, crops: NDArray[np.uint8]) -> Floats:
+        """uint8 (N, 48, 48) -> float32 (N, C)."""
+        ...
+
+
+def write_soft(path: Path | str, models: Sequence[Speaker], faces: Faces) -> dict[str, int]:
     """Ask models for soft labels of pictures and keep them in a compressed file of some hundred kB.
 
     The answer is the mean over the models, of the picture and its mirror image. A model that was trained with `folds`

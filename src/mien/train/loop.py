@@ -48,7 +48,7 @@ class State:
 
 def fit(
     config: TrainConfig, faces: data.Faces, out: Path, resume: bool = False, progress: Progress | None = None,
-    source: str = "FER2013", devices: int = 1,
+    source: str = "FER2013", devices: int = 1, pause: float = 0.0,
 ) -> Path:  # fmt: skip
     """Train, and keep the epoch that is best on PublicTest.
 
@@ -64,6 +64,7 @@ def fit(
         resume: go on with the run in `out`.
         progress: told after each step.
         source: name of the data, for the model file.
+        pause: seconds that pass at least between two checkpoints, where an epoch takes less than it is worth to lose.
         devices: of this machine; with more than one, the script or command that called this is run once for each
             (see `parallel.group`), and only the first process writes. torchrun's group goes before.
 
@@ -106,6 +107,7 @@ def fit(
     last, best = out / "last.safetensors", out / "best.safetensors"
     saved = store.earlier(config, last, resume)
     schedule = [(number, stage, epoch) for number, stage in enumerate(config.stages) for epoch in range(stage.epochs)]
+    torch.backends.cudnn.benchmark = True  # all batches have one size: the fastest kernels are found once
     with parallel.group(fabric):
         parallel.same(json.dumps([config.to_dict(), facts]), fabric)
         # The first process's checkpoint is the one that counts: other machines need not see its folder.
@@ -113,13 +115,15 @@ def fit(
         state: Any = _begin(config, facts, saved, fabric) if saved else None
         if fabric.is_global_zero:
             files.write_text(out / "config.json", json.dumps({"config": config.to_dict(), **facts}, indent=1))
+        held: tuple[dict[str, Tensor], int] | None = None  # the best weights since the last checkpoint
+        written = time.perf_counter()
         for epoch in range(state.epoch if state else 0, config.epochs):
             number, stage, within = schedule[epoch]
             if within == 0:
                 state = _enter(config, stage, state, facts, epoch, fabric)
                 if epoch == 0 and start_from:
                     for model in (state.model, state.average):
-                        models.adopt(start_from[0], start_from[1]["labels"], model, facts["labels"])
+                        models.adopt(*_known(start_from, config), model, facts["labels"])
             began = time.perf_counter()
             lr, loss, accuracy = _epoch(config, stage, within, epoch, state, taught, mean, std, fabric, progress)
             val_loss, val_accuracy = validate(state.average, *tests, mean, std, stage.size, columns, fabric)
@@ -130,10 +134,12 @@ def fit(
                 row = (epoch + 1, number + 1, lr, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - began)
                 _log(out / "log.csv", dict(zip(LOG, row, strict=True)))
                 if better:
-                    store.save(
-                        best, state.average.state_dict(), {"config": config.to_dict(), **facts, "epoch": epoch + 1}
-                    )
-                _save_state(last, config, facts, state)
+                    held = {k: v.clone() for k, v in state.average.state_dict().items()}, epoch + 1
+                if state.epoch == config.epochs or time.perf_counter() - written >= pause:
+                    if held:
+                        store.save(best, held[0], {"config": config.to_dict(), **facts, "epoch": held[1]})
+                    _save_state(last, config, facts, state)
+                    held, written = None, time.perf_counter()
     if fabric.is_global_zero:
         tensors, meta = store.load(best)
         if meta["config"] != config.to_dict():  # what only matters at export may have changed since that epoch
@@ -157,6 +163,22 @@ def _build(config: TrainConfig, stage: Stage, classes: int, fabric: Fabric) -> t
     pair[1].load_state_dict(pair[0].state_dict())
     model, average = (m.to(fabric.device, memory_format=torch.channels_last) for m in pair)  # type: ignore[call-overload]
     return model, average.eval()
+
+
+def _known(
+    start_from: tuple[dict[str, Tensor], dict[str, Any]], config: TrainConfig
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The weights to start from, brought to our width where they are of a wider network, and their classes."""
+    tensors, meta = start_from
+    network, labels = meta["config"]["network"], list(meta["labels"])
+    if network == config.network:
+        return tensors, labels
+    large, small = (models.build(name, len(labels)) for name in (network, config.network))
+    if not isinstance(large, models.Rep) or not isinstance(small, models.Rep):
+        raise ConfigError(f"weights of a {network} network cannot start a {config.network} network")
+    large.load_state_dict({name: value for name, value in tensors.items() if not name.startswith("auxiliary.")})
+    models.narrow(large, small)
+    return small.state_dict(), labels
 
 
 def _optimizer(config: TrainConfig, stage: Stage, model: nn.Module) -> torch.optim.Optimizer:
@@ -197,10 +219,15 @@ def _set_momentum(group: dict[str, Any], momentum: float) -> None:
         group["betas"] = (momentum, group["betas"][1])
 
 
-def _batches(count: int, batch: int) -> Iterator[Tensor]:
-    order = torch.randperm(count)
-    for start in range(0, count - batch + 1, batch):
-        yield order[start : start + batch]
+def _batches(config: TrainConfig, stage: Stage, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Which pictures, and how they look this time: one batch after the other.
+
+    A GPU makes the views of many batches at once: for one batch, starting its kernels takes longer than they do.
+    """
+    order = torch.randperm(len(images))[: len(images) // config.batch * config.batch].to(images.device)
+    for index in torch.split(order, config.batch * (16 if images.is_cuda else 1)):
+        views = augment(images[index].float() / 255, config, stage.augment)
+        yield from zip(torch.split(index, config.batch), torch.split(views, config.batch), strict=True)
 
 
 def _epoch(
@@ -215,8 +242,10 @@ def _epoch(
     warm, total = int(config.warmup * steps), stage.epochs * steps
     if config.schedule == "one-cycle":
         warm = max(warm, int(0.3 * total))
-    sums, seen, lr, began = torch.zeros(3, dtype=torch.float64), 0, stage.lr, time.perf_counter()
-    for step, index in enumerate(_batches(count, config.batch)):
+    sums = torch.zeros(3, dtype=torch.float64, device=taught.images.device if taught.images.is_cuda else "cpu")
+    seen, lr, began = 0, stage.lr, time.perf_counter()
+    # Each process makes the views of the whole batch, so that all draw the same and mixing crosses the shares.
+    for step, (index, views) in enumerate(_batches(config, stage, taught.images)):
         lr = _rate(config, stage, within * steps + step, total, warm)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
@@ -224,21 +253,20 @@ def _epoch(
                 _set_momentum(group, 0.95 - 0.1 * lr / stage.lr)
         mine = parallel.share(len(index), fabric)
         own = index[mine]
-        # Each process makes the views of the whole batch, so that all draw the same and mixing crosses the shares.
-        views = augment(taught.images[index].float() / 255, config, stage.augment)
         wanted = parallel.joined(taught.wanted(config, stage, views[mine], own), mine, len(index), fabric)
-        views, wanted = mix(views, wanted, config)
+        votes = wanted[:, :0] if taught.votes is None else taught.votes[index]
+        views, targets = mix(views, torch.cat([wanted, votes], 1), config)
         batch = prepare(views[mine], mean, std, stage.size)
         with parallel.own_random(fabric, config.seed, epoch, step), fabric.autocast():
-            logits, loss = _forward(config, taught, state.network, batch, wanted[mine], own)
+            logits, loss = _forward(config, state.network, batch, targets[mine])
         state.optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss * parallel.weight(mine, len(index), fabric))
         state.optimizer.step()
         state.steps += 1
         parallel.agree(state.model, fabric)
         _average(state, config.ema)
-        hits = int((logits.detach().argmax(1) == taught.targets[own]).sum())
-        sums += torch.tensor([float(loss.detach()) * len(own), hits, len(own)], dtype=torch.float64)
+        hits = (logits.detach().argmax(1) == taught.targets[own]).sum()
+        sums += torch.stack([loss.detach() * len(own), hits, torch.full_like(hits, len(own))]).to(sums.device)
         seen += len(index)
         if progress and fabric.is_global_zero:
             told = {"epoch": epoch + 1, "epochs": config.epochs, "step": step + 1, "steps": steps}
@@ -248,15 +276,13 @@ def _epoch(
     return lr, losses / count, right / count
 
 
-def _forward(
-    config: TrainConfig, taught: Lessons, network: nn.Module, batch: Tensor, wanted: Tensor, index: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Logits and loss of one batch; the FER+ head shares the features."""
+def _forward(config: TrainConfig, network: nn.Module, batch: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and loss of one batch; the FER+ head shares the features, its targets follow those of the classes."""
     logits, votes = network(batch)
-    loss = cross_entropy(logits, wanted)
-    if taught.votes is not None:
-        # Rows without votes are all 0 and add nothing. A mixed picture still gets the votes of its first half.
-        loss = loss + config.ferplus * cross_entropy(votes, taught.votes[index])
+    classes = logits.shape[1]
+    loss = cross_entropy(logits, targets[:, :classes])
+    if votes is not None:  # rows without votes are all 0 and add nothing
+        loss = loss + config.ferplus * cross_entropy(votes, targets[:, classes:])
     return logits, loss
 
 
@@ -271,10 +297,11 @@ def prepare(images: Tensor, mean: float, std: float, size: int = 48) -> Tensor:
 def _average(state: State, decay: float) -> None:
     """Exponential moving average of weights and batch-norm statistics, faster at the start of a stage."""
     decay = min(decay, (1 + state.steps) / (10 + state.steps)) if decay else 0.0
-    for mean, value in zip(state.average.state_dict().values(), state.model.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
-        else:
+    means, values = list(state.average.state_dict().values()), list(state.model.state_dict().values())
+    floats = [place for place, mean in enumerate(means) if mean.is_floating_point()]
+    torch._foreach_lerp_([means[place] for place in floats], [values[place] for place in floats], 1 - decay)
+    for mean, value in zip(means, values, strict=True):
+        if not mean.is_floating_point():
             mean.copy_(value)
 
 
