@@ -246,33 +246,41 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 class Middle:
-    """A detector that finds one face, remembers which frame it saw, and misses those it is told to."""
+    """A detector that finds one face as wide as the frame, so that its crop shows the number, or misses it."""
 
     name = "yunet"
 
-    def __init__(self, missing: Callable[[int], bool] = lambda _: False, count: int = 1) -> None:
-        self.last, self._missing, self._count = 0, missing, count
+    def __init__(
+        self,
+        missing: Callable[[int], bool] = lambda _: False,
+        count: int = 1,
+        box: tuple[float, float, float, float] = (0, -32, 160, 128),
+    ) -> None:
+        self._missing, self._faces = missing, [Face(box)] * count
 
     def __call__(self, image: np.ndarray) -> list[Face]:
-        self.last = number(image)
-        return [] if self._missing(self.last) else [Face((20, 20, 60, 60))] * self._count
+        return [] if self._missing(number(image)) else self._faces
 
 
 STEP = 0.3  # s between the frames of a made recording, so that no more than 255 numbers are needed
 
 
 class Person(Fixed):
-    """Says of each frame what a person who does as the prompts say would look like, seen by a model with a bias."""
+    """Says of each crop what a person who does as the prompts say would look like, seen by a model with a bias.
 
-    def __init__(self, detector: Middle, bias: np.ndarray) -> None:
-        self._detector, self._bias = detector, bias
+    It reads the frame's number off the crop: a video is searched some frames ahead of those that are classified.
+    """
+
+    def __init__(self, bias: np.ndarray) -> None:
+        self._bias = bias
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
-        now = self._detector.last * STEP
-        asked = next((p.emotion for p in prompts(LABELS, 2.0) if p.start <= now < p.end), "neutral")
-        row = np.full((1, 5), 0.15)
-        row[0, LABELS.index(asked)] = 0.4
-        return np.tile(biased(row, self._bias), (len(pictures), 1)).astype(np.float32)
+        rows = np.full((len(pictures), 5), 0.15)
+        for row, picture in zip(rows, pictures, strict=True):
+            now = number(picture[..., None]) * STEP
+            asked = next((p.emotion for p in prompts(LABELS, 2.0) if p.start <= now < p.end), "neutral")
+            row[LABELS.index(asked)] = 0.4
+        return biased(rows, self._bias).astype(np.float32)
 
 
 class Given:
@@ -305,8 +313,7 @@ class Screen:
 
 
 def pipeline(bias: np.ndarray = 1.2 * BIAS, detector: Middle | None = None) -> Pipeline:
-    found = detector or Middle()
-    return Pipeline(found, Person(found, bias))
+    return Pipeline(detector or Middle(), Person(bias))
 
 
 WHOLE = int(prompts(LABELS, 2.0)[-1].end / STEP) + 2
@@ -337,7 +344,7 @@ def test_only_frames_of_a_prompt_count() -> None:
 
 def test_the_window_shows_the_prompt_and_not_the_answer() -> None:
     screen = Screen()
-    Guide(Given(WHOLE), pipeline(), 2.0, screen).run()
+    Guide(Given(WHOLE), pipeline(detector=Middle(box=(20, 20, 60, 60))), 2.0, screen).run()
     lines = [" | ".join(lines) for _, lines in screen.shown]
     assert lines[0] == "1 of 10 | look neutral | starts in 5 s | q  quit"
     assert "3 of 10 | look sad | hold it for 2 s | q  quit" in lines
@@ -405,8 +412,9 @@ def test_the_command_writes_what_helps_and_live_and_video_use_it(
     for words in ([], ["--calibration", goal]):
         assert run("video", film_path, "--jsonl", table, "--smooth", "0", *words) == 0
         rows.append([json.loads(line)["faces"][0]["probabilities"] for line in table.read_text().splitlines()])
-    odds = [each[0]["surprise"] / each[0]["neutral"] for each in rows]
-    assert odds[1] / odds[0] == pytest.approx(np.exp(held.shifts["surprise"] - held.shifts["neutral"]), rel=1e-3)
+    odds = np.array([[face["surprise"] / face["neutral"] for face in each] for each in rows])
+    wanted = np.exp(held.shifts["surprise"] - held.shifts["neutral"])
+    assert odds[1] / odds[0] == pytest.approx(np.full(WHOLE, wanted), rel=1e-3)
 
     Calibration(held.shifts, "b" * 64).write(goal)
     capsys.readouterr()

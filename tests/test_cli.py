@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 import mien
-from mien import ConfigError, Face, Pipeline, cli
+from mien import ConfigError, Face, Pipeline, cli, cli_train
 
 PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
 
@@ -139,6 +141,48 @@ def test_resume_needs_json_lines(tmp_path: Path) -> None:
     for more in ([], ["--jsonl", str(tmp_path / "a"), "--csv", str(tmp_path / "b")]):
         with pytest.raises(ConfigError, match="--jsonl"):
             cli.app(["predict", str(PORTRAIT), "--resume", *more], result_action="return_value")
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(mien, "load", lambda **_: Pipeline(Bright(), Bright(labels=("[dim]", "[/b]"))))
+    Path("[red]x[").mkdir()
+    Path("[red]x[/foo].jpg").write_bytes(b"no picture")
+    cv2.imwrite("[red]x[/[bold]a.png", np.full((20, 20, 3), 9, np.uint8))
+    words = ["predict", "[red]x[/foo].jpg", "[red]x[/[bold]a.png", "--save", "[red]x[/out]"]
+    assert cli.app(words, result_action="return_value") == 1
+    told = capsys.readouterr()
+    assert all(text in told.out for text in ("[bold]a.png", "[dim]", "[/b]", "annotated pictures are in [red]x[/out]"))
+    assert "not read: [red]x[/foo].jpg: " in told.err
+
+
+def test_a_missing_extra_is_named_in_brackets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError(name="torch")
+
+    monkeypatch.setattr(cli, "app", lacking)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert capsys.readouterr().err == "error: this command needs torch: pip install 'mien[train]'\n"
+
+
+def test_before_and_after_are_shown_with_their_names_whatever_these_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mien.train import evaluate
+
+    def views(*_: object, **__: object) -> Any:
+        raise ConfigError("the model knows [bold]calm[/foo]")
+
+    monkeypatch.setattr(evaluate, "evaluate_views", views)
+    monkeypatch.setattr(mien.classify, "model", lambda name: name)
+    table = cli_train._before_after("[b]", Path("[red]x[/foo]/mine.onnx"), Path(), None, None)
+    screen = Console(width=120, file=StringIO())
+    screen.print(table)
+    shown = screen.file.getvalue()
+    assert all(text in shown for text in ("[b]", "[red]x[/foo]/mine.onnx", "the model knows [bold]calm[/foo]"))
 
 
 def test_predicting_imports_neither_torch_nor_matplotlib() -> None:

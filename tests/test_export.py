@@ -106,13 +106,13 @@ def test_shipping_calibrates_on_publictest_and_writes_it_into_both_files(
     assert fitted.nll <= raw.nll
 
 
-@pytest.mark.parametrize("size", [32, 40])
-def test_a_network_of_smaller_pictures_sees_them_as_in_training(tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize(("network", "size"), [("rep", 32), ("rep", 40), ("baseline", 32), ("baseline", 40)])
+def test_a_network_of_smaller_pictures_sees_them_as_in_training(tmp_path: Path, network: str, size: int) -> None:
     torch.manual_seed(0)
-    net = models.build("rep", 5).train()
+    net = models.build(network, 5).train()
     with torch.no_grad():
         net(torch.randn(16, 1, size, size))
-    meta = {"config": TrainConfig(network="rep", stages=(Stage(size=size),)).to_dict(), "labels": list(EMOTIONS)}
+    meta = {"config": TrainConfig(network=network, stages=(Stage(size=size),)).to_dict(), "labels": list(EMOTIONS)}
     meta |= {"mean": 0.5, "std": 0.25, "train": 1, "valid": 1, "epoch": 1}
     store.save(tmp_path / "best.safetensors", net.state_dict(), meta)
     crops = np.random.default_rng(1).integers(0, 256, (7, 48, 48), dtype=np.uint8)

@@ -87,6 +87,34 @@ def test_a_second_run_in_the_same_folder_needs_resume_and_the_same_recipe(tmp_pa
         )
 
 
+def test_a_run_goes_on_with_the_data_it_was_started_with(tmp_path: Path) -> None:
+    config = replace(REP, stages=(Stage(epochs=1),))
+    faces = stripes()
+    loop.fit(config, faces, tmp_path)
+    fewer = faces.take(np.arange(len(faces)) != 0)
+    darker = replace(faces, images=faces.images // 2)
+    for other, words in (
+        (fewer, r"other data \(Training images: 48, now 47; mean .*\); resume it"),
+        (darker, r"mean of the pixels: 0\.\d+, now 0\.\d+; standard"),
+        (replace(faces, labels=EMOTIONS[::-1]), "classes: angry happy sad surprise neutral, now neutral"),
+        (faces.take(np.arange(len(faces)) != len(faces) - 1), r"\(PublicTest images: 16, now 15\)"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            loop.fit(config, other, tmp_path, resume=True)
+    with pytest.raises(ConfigError, match="with another recipe and other data"):
+        loop.fit(replace(config, seed=9), fewer, tmp_path, resume=True)
+    loop.fit(config, faces, tmp_path, resume=True, source="another name")
+
+
+def test_a_run_without_a_best_epoch_and_without_an_epoch_left_is_refused(tmp_path: Path) -> None:
+    first = Stage(epochs=1, lr=0.01)
+    best = loop.fit(replace(REP, stages=(first,)), stripes(), tmp_path)
+    best.unlink()
+    with pytest.raises(ConfigError, match=r"no epoch left and no best.*add a stage"):
+        loop.fit(replace(REP, stages=(first,)), stripes(), tmp_path, resume=True)
+    assert loop.fit(replace(REP, stages=(first, first)), stripes(), tmp_path, resume=True).exists()
+
+
 def test_stages_that_have_not_begun_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
     first, planned, changed = Stage(epochs=1, lr=0.01), Stage(epochs=1, lr=0.01), Stage(epochs=1, lr=0.02)
     loop.fit(replace(REP, stages=(first,)), stripes(), tmp_path / "cut")

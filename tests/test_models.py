@@ -56,7 +56,17 @@ def test_last_pool_is_plain_max_pooling_at_48_pixels() -> None:
     torch.testing.assert_close(models.LastMaxPool(2)(maps), nn.functional.max_pool2d(maps, 2))
 
 
-@pytest.mark.parametrize("size", [24, 32, 40])
+@pytest.mark.parametrize("side", range(2, 13))
+def test_last_pool_is_adaptive_max_pooling_at_all_sizes(side: int) -> None:
+    maps = torch.randint(3, (2, 8, side, side)).float().requires_grad_()  # with ties, for the gradient
+    pools = (models.LastMaxPool(2)(maps), nn.functional.adaptive_max_pool2d(maps, 3))
+    assert torch.equal(*pools)
+    weights = torch.randn(2, 8, 3, 3)
+    slopes = [torch.autograd.grad((pooled * weights).sum(), maps)[0] for pooled in pools]
+    torch.testing.assert_close(*slopes)
+
+
+@pytest.mark.parametrize("size", [16, 24, 32, 40, 96])
 def test_smaller_pictures_still_fit_the_dense_layers(size: int) -> None:
     assert models.build("baseline", 7, width=0.25)(torch.randn(2, 1, size, size)).shape == (2, 7)
 

@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import which
+from time import sleep
+from typing import Any
 
 import cv2
 import numpy as np
@@ -77,6 +79,36 @@ def test_every_frame_has_a_row_at_its_own_time(film: Film, tmp_path: Path) -> No
     assert (seen.name, seen.frames, seen.failures) == (str(path), len(times), ())
     assert seen.people.summary()[0].frames == len(times) // 2
     assert told == [(k, len(times)) for k in range(1, len(times) + 1)]
+
+
+@dataclass
+class Slow:
+    """A detector and a classifier that says of each crop what its frame shows; each may dawdle."""
+
+    searching: float = 0.0
+    looking: float = 0.0
+    name: str = "slow"
+    labels: tuple[str, ...] = ("happy", "sad")
+    uncertain_below: float = 0.5
+
+    def __call__(self, pictures: np.ndarray) -> Any:
+        if pictures.shape[1:] != (48, 48):
+            sleep(self.searching)
+            return [Face((0, -32, 160, 128))]
+        sleep(self.looking)
+        share = np.float32([number(each[..., None]) / 255 for each in pictures])
+        return np.stack([share, 1 - share], axis=1)
+
+
+def test_a_table_does_not_depend_on_which_step_is_the_slow_one(film: Film, tmp_path: Path) -> None:
+    path, tables = film(tmp_path / "a.mp4", [k / 30 for k in range(60)]), []
+    for slow in (Slow(), Slow(searching=0.002), Slow(looking=0.05)):
+        with ExitStack() as stack:
+            made = run.tables(stack, slow.labels, None, tmp_path / "a.csv", None)
+            run.video(path, Pipeline(slow, slow), made, half_life=0)
+        tables.append(rows(tmp_path / "a.csv"))
+    assert [float(row["happy"]) for row in tables[0]] == pytest.approx([k / 255 for k in range(60)], abs=1e-4)
+    assert tables[0] == tables[1] == tables[2]
 
 
 def test_faces_go_to_the_classifier_in_blocks_and_failures_keep_their_place() -> None:

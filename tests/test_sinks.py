@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +306,7 @@ def test_video_spares_the_one_being_read_and_an_older_one(tmp_path: Path) -> Non
 
 WRITER = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from conftest import numbered
@@ -377,6 +379,42 @@ def test_a_picture_that_cannot_be_encoded_leaves_nothing(tmp_path: Path) -> None
     with pytest.raises(SourceError):
         sink.write(seen())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("side", "name"), [(65_500, "a.jpg"), (65_501, "a.png")])
+def test_a_picture_too_long_for_jpeg_becomes_a_png(tmp_path: Path, side: int, name: str) -> None:
+    with Images(tmp_path, lambda _: np.full((2, side, 3), 90, np.uint8)) as sink:
+        sink.write(seen())
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert np.asarray(cv2.imread(str(tmp_path / name))).shape == (2, side, 3)
+
+
+def test_a_picture_too_large_for_any_file_is_told(tmp_path: Path) -> None:
+    sink = Images(tmp_path, lambda _: np.zeros((1, 1_000_001, 3), np.uint8))
+    with pytest.raises(SourceError, match=r"a\.png: a picture of 1000001x1 pixels is too large"):
+        sink.write(seen())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("letter", ["a", "ä", "顔", "𠀀"])
+def test_long_names_are_cut_between_letters_and_stay_apart(tmp_path: Path, letter: str) -> None:
+    name = f"{(letter * 255).encode()[:250].decode(errors='ignore')}/{letter * 60}.png"
+    frame = Frame(np.zeros((8, 10, 3), np.uint8), 123456, 0.0, name)
+    faces = (replace(seen().faces[0], probabilities={letter * 90: 1.0}),)
+    with Images(tmp_path, plain) as images, Crops(tmp_path) as crops:
+        for sink in (images, crops):
+            for _ in range(12):
+                sink.write(Result(frame, faces, np.zeros((1, 48, 48), np.uint8)))
+    assert len(list(tmp_path.iterdir())) == 24
+    assert all(path.name.startswith(letter * 20) for path in tmp_path.iterdir())
+
+
+def test_a_folder_that_vanishes_is_told(tmp_path: Path) -> None:
+    sink = Images(tmp_path / "a", plain)
+    (tmp_path / "a").rmdir()
+    (tmp_path / "a").write_text("")
+    with pytest.raises(SourceError, match="choose another place"):
+        sink.write(seen())
 
 
 def test_all_are_sinks(tmp_path: Path) -> None:

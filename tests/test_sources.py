@@ -196,6 +196,27 @@ def test_times_rise_where_the_container_has_none(tmp_path: Path, film: Film) -> 
     assert all(a.time < b.time for a, b in pairwise(seen))
 
 
+def test_times_go_on_where_recordings_were_joined(tmp_path: Path, film: Film) -> None:
+    path = tmp_path / "joined.ts"
+    with path.open("wb") as joined:
+        for start in (2.0, 0.5, 0.0):
+            part = film(tmp_path / f"{start}.ts", [start + k / 30 for k in range(60)])
+            joined.write(part.read_bytes())
+    seen, failed = read(path)
+    assert not failed
+    assert [number(frame.image) for frame in seen] == [*range(60)] * 3
+    # it takes two frames to be sure that a recording begins, of which the first comes half a step early
+    times = [(k - (k in (60, 120)) / 2) / 30 for k in range(180)]
+    assert [frame.time for frame in seen] == pytest.approx(times, abs=2e-5)
+
+
+def test_one_wrong_time_does_not_shift_those_after_it() -> None:
+    clock = sources._Clock(10.0)
+    stamps = [7 + k / 10 for k in range(40)]
+    stamps[25] = 0.0  # as OpenCV gives where a packet has none
+    assert [clock.time(stamp) for stamp in stamps] == pytest.approx([(k - (k == 25) / 2) / 10 for k in range(40)])
+
+
 def test_video_of_opencv_needs_no_pyav(tmp_path: Path) -> None:
     path = str(tmp_path / "100%d: me [1].mp4")
     writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"mp4v"), 12.5, (160, 96))

@@ -93,15 +93,15 @@ def predict(
             run.give(item, made)
             bar.advance(task)
     if table.row_count >= _SHOWN and (json or csv):
-        table.caption = f"probabilities in %; the rest is in {json or csv}"
+        table.caption = f"probabilities in %; the rest is in {escape(str(json or csv))}"
     if table.row_count:
         out.print(table)
     if done:
         out.print(f"{len(done)} pictures were done before", highlight=False)
     for failure in failures:
-        err.print(f"[red]not read:[/red] {failure.name}: {failure.reason}", highlight=False)
+        err.print(f"[red]not read:[/red] {escape(f'{failure.name}: {failure.reason}')}", highlight=False)
     if save:
-        out.print(f"annotated pictures are in {save}", highlight=False)
+        out.print(f"annotated pictures are in {save}", highlight=False, markup=False)
     return 1 if failures else 0
 
 
@@ -145,7 +145,7 @@ def serve(
         # Pictures are searched side by side: more threads for each would only stand in each other's way.
         pipeline = mien.Pipeline(detect.detector(detector, threads=1), model)
         made = serving.create_app(pipeline, token=token, hosts=hosts, origins=allow_origin or [], limits=limits)
-        out.print(f"mien serves at {server.url(listening)} (Ctrl-C ends it)", highlight=False)
+        out.print(f"mien serves at {server.url(listening)} (Ctrl-C ends it)", highlight=False, markup=False)
         server.run(made, listening, limits)
     return 0
 
@@ -168,7 +168,7 @@ def web(*, port: int = 8000) -> int:
         raise ConfigError("this copy of mien is without the web page's runtime; run `make web` in a checkout first")
     with server.bind("127.0.0.1", port, None) as listening:
         made = serving.create_app()
-        out.print(f"the page is at {server.url(listening)} (Ctrl-C ends it)", highlight=False)
+        out.print(f"the page is at {server.url(listening)} (Ctrl-C ends it)", highlight=False, markup=False)
         webbrowser.open(server.url(listening))
         server.run(made, listening, Limits())
     return 0
@@ -212,20 +212,20 @@ def _faces_table(labels: Any) -> Table:
         table.add_column("box")
     table.add_column("emotion")
     for name in labels:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     for column in table.columns[1:]:
         column.no_wrap, column.min_width = True, len(str(column.header))
     return table
 
 
 def _faces_rows(table: Table, result: Result, labels: Any) -> None:
-    name = Path(result.frame.name).name
+    name = escape(Path(result.frame.name).name)
     wide = len(table.columns) > 3 + len(labels)
     if not result.faces:
         table.add_row(name, "-", *[""] * wide, "no face found", *[""] * len(labels))
     for number, face in enumerate(result.faces, start=1):
         box = [" ".join(f"{v:.0f}" for v in face.box)] if wide else []
-        emotion = f"{face.emotion}?" if face.uncertain else face.emotion
+        emotion = escape(f"{face.emotion}?" if face.uncertain else face.emotion)
         table.add_row(name, str(number), *box, emotion, *(f"{100 * face.probabilities[k]:.0f}" for k in labels))
 
 
@@ -240,6 +240,7 @@ def main() -> None:
         train = ("torch", "kornia", "captum", "lightning_fabric", "yaml", "onnx", "safetensors")
         serve = ("fastapi", "starlette", "pydantic", "uvicorn", "python_multipart", "websockets", "prometheus_client")
         extra = "train" if error.name in train else "serve" if error.name in serve else "report"
-        err.print(f"[red]error:[/red] this command needs {error.name}: pip install 'mien[{extra}]'", markup=True)
+        advice = escape(f"this command needs {error.name}: pip install 'mien[{extra}]'")
+        err.print(f"[red]error:[/red] {advice}", highlight=False)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)

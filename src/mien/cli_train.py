@@ -106,7 +106,7 @@ def train(
         return 0
     report.curves_png(loop.read_log(folder / "log.csv"), folder / "curves.png")
     made = export.ship(best, folder, faces, mien.__version__)
-    Console().print(f"best checkpoint, log, curves and ONNX files are in {folder}", highlight=False)
+    _say(f"best checkpoint, log, curves and ONNX files are in {folder}")
     if not recipe:
         Console().print(_before_after(config.init, made[1], data, kind, wanted))
     return 0
@@ -140,7 +140,8 @@ def evaluate(
     reports = {view: found.report() for view, found in answers.items()}
     out.print(_views_table(reports, f"{classifier.name} on {measured.split}"))
     for view, found in reports.items():
-        out.print(f"{view}: {found.name}" if found.name != view else view, "sha256", found.index, soft_wrap=True)
+        named = escape(f"{view}: {found.name}" if found.name != view else view)
+        out.print(named, "sha256", found.index, soft_wrap=True)
         if plots:
             report.confusion_png(found, plots / f"confusion-{view}.png")
     figures: dict[str, Any] = {"model": classifier.name, "sha256": classifier.sha256, "split": measured.split}
@@ -203,7 +204,7 @@ def report(
         robustness=evaluate_robustness(classifier, faces).to_dict() if measured.robustness else None,
     )
     report_page.write_html(page, out)
-    Console().print(f"wrote {out}", highlight=False)
+    _say(f"wrote {out}")
     return 0
 
 
@@ -229,10 +230,10 @@ def explain(
     pipeline = mien.load(model=model, detector=detector)
     result = pipeline(picture)
     if not result.faces:
-        err.print(f"{picture}: no face found, nothing to explain", highlight=False)
+        err.print(f"{picture}: no face found, nothing to explain", highlight=False, markup=False)
         return 1
     report.explanation_png(result, [explain_crop(pipeline.classifier, crop) for crop in result.crops], out)
-    Console().print(f"wrote {out}", highlight=False)
+    _say(f"wrote {out}")
     return 0
 
 
@@ -249,7 +250,7 @@ def info(path: Path, *, classes: int = 5) -> int:
     table.add_row("all", *(str(sum(counts.values())) for counts in found.counts.values()))
     out.print(table)
     for name, text in found.remarks().items():
-        out.print(f"{name}: {text}", highlight=False)
+        _say(f"{name}: {text}")
     return 0
 
 
@@ -318,8 +319,8 @@ def soft_labels(
     models = [Trained(Path(name)) if name.endswith(".safetensors") else load_model(name) for name in model]
     spoken = lessons.write_soft(out, models, faces)
     for name, count in spoken.items():
-        Console().print(f"model {name} spoke of {count:,} pictures", highlight=False)
-    Console().print(f"wrote {out}", highlight=False)
+        _say(f"model {name} spoke of {count:,} pictures")
+    _say(f"wrote {out}")
     return 0
 
 
@@ -341,7 +342,7 @@ def montage(
         places = np.flatnonzero(faces.targets == k)
         groups[label] = faces.images[rng.permutation(places)[:12]]
     report.montage(groups, out)
-    Console().print(f"wrote {out}", highlight=False)
+    _say(f"wrote {out}")
     return 0
 
 
@@ -381,9 +382,9 @@ def _before_after(before: str, after: Path, path: Path, kind: str | None, votes:
             report = next(iter(evaluate_views(load_model(name), path, votes, kind=kind).values()))
             low, high = (100 * v for v in report.interval)
             accuracy = f"{100 * report.accuracy:.1f} ({low:.0f}-{high:.0f})"
-            table.add_row(name, ", ".join(report.labels), str(report.n), accuracy)
+            table.add_row(escape(name), escape(", ".join(report.labels)), str(report.n), accuracy)
         except ConfigError as error:
-            table.add_row(name, str(error), "-", "-")
+            table.add_row(escape(name), escape(str(error)), "-", "-")
     return table
 
 
@@ -439,6 +440,10 @@ def _audit_tables(found: Any, title: str) -> list[Table]:
         votes.add_row(escape(seen), *(f"{row[seen]:,}" for row in found.votes.table.values()))
     votes.add_row("differs", *(f"{share:.1%}" for share in found.votes.share.values()))
     return [findings, splits, votes]
+
+
+def _say(message: str) -> None:
+    out.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def _write_json(path: Path, values: Any) -> None:

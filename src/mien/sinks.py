@@ -422,15 +422,16 @@ class _Folder:
         path = self.folder / name
         part = path.with_name(name + ".part")
         try:
-            part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
+            part.write_bytes(_encoded(path, image))
             os.replace(part, path)
         except (OSError, cv2.error) as error:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
             raise _unwritable(path, error) from error
 
 
 class Images(_Folder):
-    """Drawn pictures as `<stem>.jpg`, named apart when stems collide.
+    """Drawn pictures as `<stem>.jpg`, or `.png` where a side is too long for JPEG; named apart when stems collide.
 
     Args:
         folder: made when it does not exist. In the folder of the pictures themselves the names end in `_mien`.
@@ -446,7 +447,9 @@ class Images(_Folder):
 
     def write(self, result: Result) -> None:
         """Draw and save one picture."""
-        self._save(self._stem(result.frame.name, result.frame.index) + ".jpg", self._draw(result))
+        image = self._draw(result)
+        suffix = ".jpg" if max(image.shape[:2]) <= _JPEG_SIDE else ".png"
+        self._save(self._stem(result.frame.name, result.frame.index) + suffix, image)
 
 
 class Crops(_Folder):
@@ -460,12 +463,26 @@ class Crops(_Folder):
         """Save the crops of one picture; without faces nothing is written."""
         stem = self._stem(result.frame.name, result.frame.index)
         for k, (face, crop) in enumerate(zip(result.faces, result.crops, strict=False)):
-            self._save(f"{stem}_{k}_{_clean(face.emotion) or 'face'}.png", crop)
+            self._save(f"{stem}_{k}_{_clean(face.emotion, 30) or 'face'}.png", crop)
 
 
-def _clean(name: str) -> str:
-    """Characters that every file system takes, and few enough of them."""
-    return re.sub(r"[^\w.+ -]", "_", name).strip(". ")[:60]
+_JPEG_SIDE = 65_500  # px, the most that a JPEG encoder takes
+
+
+def _encoded(path: Path, image: Image) -> bytes:
+    """The content of a picture file of the kind that its name ends in."""
+    done, data = cv2.imencode(path.suffix, image)
+    if not done:
+        size = "x".join(str(side) for side in image.shape[1::-1])
+        raise SourceError(
+            f"{path}: a picture of {size} pixels is too large for a file; make it smaller or leave it out"
+        )
+    return data.tobytes()
+
+
+def _clean(name: str, most: int = 90) -> str:
+    """Characters that every file system takes, and few enough bytes: a name is made of two such parts and a number."""
+    return re.sub(r"[^\w.+ -]", "_", name).strip(". ").encode()[:most].decode(errors="ignore")
 
 
 def _unwritable(path: Path, error: Exception) -> SourceError:

@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 _AHEAD = 16  # pictures that threads read before they are asked for
 _BYTES = 64_000_000  # or fewer, when their pixels come to this: of 12 megapixels one a thread
+_BREAK = 1.0  # s, or four frames: a step back that is larger is no mere disorder of the frames
 _TRIES = 250  # packets, about ten seconds, that may be damaged before a video counts as ended
 
 Item = str | Path | NDArray[Any]
@@ -73,7 +74,8 @@ class Video:
     frames are missing: after a damaged stretch, for a picture that cannot be read, and at the end of a file that is cut
     short. `time` is the frame's own in the container, variable rate or not, with the first frame's as 0. (OpenCV's
     times were compared with PyAV's on MP4, MOV, MKV, WebM and TS files with B-frames, edit lists, late starts and
-    variable rates: equal to the last digit. Only AVI, which stores no times, needs the correction made here.)
+    variable rates: equal to the last digit. Only AVI, which stores no times, and files joined from several recordings,
+    whose times begin anew, need the corrections made here.)
 
     It may be iterated again, and gives all frames once more.
 
@@ -125,7 +127,7 @@ class Video:
         raise SourceError(f"{self.name}: not a video that can be read; use an intact mp4, mov, mkv, webm or avi file")
 
     def _read(self) -> Iterator[Frame | Failure]:
-        capture, index, start, time, bad = self._open(), 0, 0.0, 0.0, 0
+        capture, clock, index, time, bad = self._open(), _Clock(self.fps), 0, 0.0, 0
         tries = 1 if self._is_url else _TRIES
         try:
             while bad < tries:
@@ -133,11 +135,7 @@ class Video:
                 if not there:
                     bad += 1  # the end, or a packet that cannot be decoded: then the next may be whole again
                     continue
-                now = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                start = start if index else now
-                now -= start
-                if index and now <= time:  # wrong; half a step on leaves room for the next one, which may be right
-                    now = time + 0.5 / self.fps
+                now = clock.time(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
                 if bad:
                     reason = f"{self.name}: damaged after {time:.2f} s; frames are missing there"
                     yield Failure(self.name, reason, index)
@@ -157,6 +155,31 @@ class Video:
         if count < 0.8 * total and Path(self.name).suffix.lower() in (".mp4", ".mov", ".m4v", ".3gp", ".avi"):
             return f"damaged; only {count} of {total} frames can be read, up to {time:.2f} s"
         return "" if count else "no frame can be read"
+
+
+class _Clock:
+    """Turns a container's time stamps into times that start at 0 and rise."""
+
+    def __init__(self, fps: float) -> None:
+        self._step = 1 / fps
+        self._start: float | None = None
+        self._time = 0.0
+        self._behind = False
+
+    def time(self, stamp: float) -> float:
+        """Of the next frame, in seconds."""
+        if self._start is None:
+            self._start = stamp
+            return 0.0
+        now = stamp - self._start
+        behind = now < self._time - max(_BREAK, 4 * self._step)
+        if behind and self._behind:  # two in a row: another recording begins, as where files were joined
+            now = self._time + 1.5 * self._step
+            self._start = stamp - now
+        elif now <= self._time:  # wrong; half a step on leaves room for the next one, which may be right
+            now = self._time + 0.5 * self._step
+        self._time, self._behind = now, behind
+        return now
 
 
 def _sequence(source: str | Path) -> list[Path]:

@@ -73,8 +73,8 @@ def fit(
 
     Raises:
         DataError: no training or validation image.
-        ConfigError: `out` holds another run and `resume` is off, or the run there differs in what it has done; too
-            few devices, or too small a batch for them.
+        ConfigError: `out` holds another run and `resume` is off, or the run there is of other data, differs in what it
+            has done or has no epoch left; too few devices, or too small a batch for them.
         Error: another process of the group died.
     """
     fabric = parallel.fabric(devices, _precision(config))
@@ -105,7 +105,7 @@ def fit(
     taught = lessons.gather(config, train, fabric.device)
     tests = lessons.tensors(valid, fabric.device)
     last, best = out / "last.safetensors", out / "best.safetensors"
-    saved = store.earlier(config, last, resume)
+    saved = store.earlier(config, facts, last, resume)
     schedule = [(number, stage, epoch) for number, stage in enumerate(config.stages) for epoch in range(stage.epochs)]
     torch.backends.cudnn.benchmark = True  # all batches have one size: the fastest kernels are found once
     with parallel.group(fabric):

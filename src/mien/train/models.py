@@ -14,17 +14,17 @@ from mien.types import ConfigError
 
 
 class LastMaxPool(nn.MaxPool2d):
-    """2x2 max-pooling; on inputs smaller than 48 px it still gives 3x3, so that the dense layers fit.
+    """2x2 max-pooling; on inputs of other sizes than 48 px it still gives 3x3, so that the dense layers fit.
 
-    From 6x6 (48 px) it is plain max-pooling; from 4x4 (32 px) the 2x2 windows overlap; 3x3 (24 px) stays.
+    From 6x6 (48 px) it is plain max-pooling; from 4x4 (32 px) the 2x2 windows overlap; 3x3 (24 px) stays. In general it
+    is adaptive max-pooling, written with its three evenly spaced windows a side, which have an ONNX for every size.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, 3, 3)."""
-        if input.shape[-1] == 6:
-            pooled: Tensor = super().forward(input)
-            return pooled
-        return nn.functional.adaptive_max_pool2d(input, 3)
+        """(N, C, S, S), S of at least 2 -> (N, C, 3, 3)."""
+        side = input.shape[-1]
+        step, edge = (side + 1) // 3, int(side % 3 == 2)
+        return nn.functional.max_pool2d(input, side + 2 * edge - 2 * step, step, edge)
 
 
 class Baseline(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,16 +42,64 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
-def earlier(config: TrainConfig, last: Path, resume: bool) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The checkpoint to go on with, after a look at whether it is of this run; None where there is none."""
+def earlier(
+    config: TrainConfig, facts: Mapping[str, Any], last: Path, resume: bool
+) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The checkpoint to go on with, after a look at whether it is of this run; None where there is none.
+
+    Args:
+        config: the recipe.
+        facts: what the run knows of its data.
+        last: the checkpoint; `best.safetensors` lies beside it.
+        resume: whether there may be one.
+
+    Raises:
+        ConfigError: there may be none, it is of another recipe or of other data, or nothing is left to train.
+        ModelError: it is damaged.
+    """
     if not last.exists():
         return None
     if not resume:
         raise ConfigError(f"{last.parent} already holds a run: continue it with --resume or choose another --out")
     tensors, meta = load(last)
-    if so_far(from_dict(meta["config"]), meta["epoch"]) != so_far(config, meta["epoch"]):
-        raise ConfigError(f"the run in {last.parent} was started with another recipe; choose another --out")
+    recipes = [so_far(each, meta["epoch"]) for each in (from_dict(meta["config"]), config)]
+    changed = ["another recipe"] if recipes[0] != recipes[1] else []
+    if other := _other(meta, facts):
+        changed.append(f"other data ({'; '.join(other)})")
+    if changed:
+        raise ConfigError(
+            f"the run in {last.parent} was started with {' and '.join(changed)}; resume it with what it was started "
+            "with, or choose another --out"
+        )
+    if meta["epoch"] >= config.epochs and not last.with_name("best.safetensors").exists():
+        raise ConfigError(
+            f"the run in {last.parent} has no epoch left and no best.safetensors; add a stage to the recipe, or choose "
+            "another --out"
+        )
     return tensors, meta
+
+
+_DATA = {
+    "labels": "classes",
+    "answers": "classes to choose from",
+    "train": "Training images",
+    "valid": "PublicTest images",
+    "mean": "mean of the pixels",
+    "std": "standard deviation of the pixels",
+}
+
+
+def _other(saved: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """What a checkpoint knows of its data that is not so of those at hand, in words."""
+    return [
+        f"{name}: {_text(saved[key])}, now {_text(facts[key])}"
+        for key, name in _DATA.items()
+        if key in saved and _text(saved[key]) != _text(facts[key])
+    ]
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else " ".join(value) if isinstance(value, list) else str(value)
 
 
 def so_far(config: TrainConfig, epoch: int) -> TrainConfig:
