@@ -325,6 +325,24 @@ def test_sources_that_are_none_are_refused_with_a_reason(tmp_path: Path) -> None
         shards.parts("nowhere://a/b")
 
 
+def test_a_source_of_no_pictures_is_refused_before_anything_is_written(tmp_path: Path, plain: list[str]) -> None:
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "none.parquet")
+    with pytest.raises(SourceError, match="holds no pictures"):
+        batch.run(tmp_path / "none.parquet", tmp_path / "out", crops=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_workers_could_not_load_is_refused_before_they_start(tmp_path: Path, plain: list[str]) -> None:
+    folder = fill(tmp_path / "in", 1)
+    bare = tmp_path / "rep"
+    bare.write_bytes((ASSETS / "rep.onnx").read_bytes())
+    for wrong, why in (("rep+baseline", "one model"), (bare, r"ends in \.onnx")):
+        with pytest.raises(ConfigError, match=why):
+            batch.run(folder, tmp_path / "out", model=wrong, crops=True)
+    bare.rename(tmp_path / "own.onnx")
+    assert batch.run(folder, tmp_path / "out", model=tmp_path / "own.onnx", crops=True).faces == 1
+
+
 def test_without_ray_the_error_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setattr(batch.importlib.util, "find_spec", lambda name: None if name == "ray" else name)
