@@ -140,7 +140,7 @@ def _model(model: str | Path | None) -> tuple[str, classify.OnnxClassifier]:
 
 
 def _place(place: str | Path) -> str:
-    return str(place) if "://" in str(place) else str(Path(place).resolve())
+    return str(place) if "://" in str(place) else Path(place).resolve().as_posix()
 
 
 def _check_apart(source: str, out: str) -> None:
