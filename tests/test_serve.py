@@ -8,6 +8,7 @@ import json
 import struct
 import tempfile
 import threading
+import weakref
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -427,6 +428,37 @@ def test_a_full_queue_is_503_and_what_was_taken_is_answered() -> None:
             assert [answer.status_code for answer in await asyncio.gather(*taken)] == [200, 200]
             assert (await made.post("/v1/predict", files=files(PICTURE, PICTURE))).status_code == 200
 
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("query", ["", "?crops=true"])
+def test_pictures_that_wait_for_the_classifier_hold_no_pixels(monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+    class Waiting(Brightness):
+        gate = threading.Event()
+
+        def __call__(self, crops: np.ndarray) -> np.ndarray:
+            assert self.gate.wait(10)
+            return super().__call__(crops)
+
+    decoded: list[weakref.ref[np.ndarray]] = []
+
+    def decode(*given: Any) -> np.ndarray:
+        pixels = original(*given)
+        decoded.append(weakref.ref(pixels))
+        return pixels
+
+    async def scenario() -> None:
+        classifier = Waiting()
+        async with concurrent(Pipeline(Boxes([LEFT]), classifier), max_wait=0.0) as (made, _):
+            asked = [asyncio.create_task(made.post(f"/v1/predict{query}", files=files(PICTURE))) for _ in range(3)]
+            await until(lambda: len(decoded) == 3 and all(pixels() is None for pixels in decoded))
+            classifier.gate.set()
+            for answer in await asyncio.gather(*asked):
+                (result,) = answer.json()["results"]
+                assert (result["width"], result["height"], len(result["faces"])) == (120, 60, 1)
+
+    original = image.decode
+    monkeypatch.setattr(image, "decode", decode)
     asyncio.run(scenario())
 
 

@@ -23,7 +23,7 @@ from mien.types import Face, Frame, Result, SourceError
 
 T = TypeVar("T")
 _Found = tuple[Frame, list[Face], NDArray[np.uint8]]
-"""All faces of a picture, and the crops of as many as may be classified."""
+"""A picture's frame without its pixels, all its faces, and the crops of as many as may be classified."""
 _SMALL_FILE, _SMALL = 16 * 1024, 128 * 128
 """Bytes and pixels of a crop that is decoded at once: handing it to a thread would take longer."""
 
@@ -45,7 +45,7 @@ class Seen:
     """What was found in a picture.
 
     Attributes:
-        result: with its faces, the largest first.
+        result: with its faces, the largest first; its frame has the size of the picture, and no pixels (all are 0).
         left_out: how many more faces there were than the limit.
     """
 
@@ -162,7 +162,8 @@ class Engine:
 
     def _find(self, picture: Picture, index: int, time: float, cropped: bool, most: int) -> _Found:
         pixels = image.decode(picture.data, picture.name, most)
-        frame = Frame(pixels, index, time, picture.name)
+        # What waits for the classifier holds no pixels: a picture takes hundreds of times the memory of its crops.
+        frame = Frame(np.broadcast_to(np.uint8(0), pixels.shape), index, time, picture.name)
         try:
             if cropped:
                 height, width = pixels.shape[:2]
