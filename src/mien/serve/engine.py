@@ -163,7 +163,7 @@ class Engine:
     def _find(self, picture: Picture, index: int, time: float, cropped: bool, most: int) -> _Found:
         pixels = image.decode(picture.data, picture.name, most)
         # What waits for the classifier holds no pixels: a picture takes hundreds of times the memory of its crops.
-        frame = Frame(np.broadcast_to(np.uint8(0), pixels.shape), index, time, picture.name)
+        frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, picture.name)
         try:
             if cropped:
                 height, width = pixels.shape[:2]
