@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 import mien
 from mien import Pipeline, draw, image
-from mien.serve import schemas
+from mien.serve import engine, schemas
 from mien.serve.app import create_app
 from mien.serve.limits import Limits, RateLimit
 from test_pipeline import PORTRAIT, Boxes, Brightness
@@ -603,6 +603,12 @@ def test_ready_is_told_after_the_warm_up_alone() -> None:
     with made:
         assert made.get("/ready").json() == {"status": "ready"}
         assert classifier.calls == [1]
+
+
+def test_a_server_s_networks_do_not_spin_between_calls() -> None:
+    classifier: Any = engine.load("rep").classifier
+    options = classifier._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 def test_warm_up_reaches_every_thread() -> None:
