@@ -11,7 +11,8 @@ import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -323,6 +324,57 @@ def test_sources_that_are_none_are_refused_with_a_reason(tmp_path: Path) -> None
         shards.parts(str(fill(tmp_path, 1)))
     with pytest.raises(SourceError, match="nowhere"):
         shards.parts("nowhere://a/b")
+
+
+def test_a_source_of_no_pictures_is_refused_before_anything_is_written(tmp_path: Path, plain: list[str]) -> None:
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "none.parquet")
+    with pytest.raises(SourceError, match="holds no pictures"):
+        batch.run(tmp_path / "none.parquet", tmp_path / "out", crops=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_workers_could_not_load_is_refused_before_they_start(tmp_path: Path, plain: list[str]) -> None:
+    folder = fill(tmp_path / "in", 1)
+    bare = tmp_path / "rep"
+    bare.write_bytes((ASSETS / "rep.onnx").read_bytes())
+    for wrong, why in (("rep+baseline", "one model"), (bare, r"ends in \.onnx")):
+        with pytest.raises(ConfigError, match=why):
+            batch.run(folder, tmp_path / "out", model=wrong, crops=True)
+    bare.rename(tmp_path / "own.onnx")
+    assert batch.run(folder, tmp_path / "out", model=tmp_path / "own.onnx", crops=True).faces == 1
+
+
+def test_of_a_tar_hidden_files_are_passed_over_and_links_are_error_rows(tmp_path: Path, plain: list[str]) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        add(tar, "./000.png", encoded(0))
+        add(tar, "./._000.png", b"what macOS adds")
+        add(tar, ".trash/old.png", encoded(9))
+        for name, kind in (("hard.png", tarfile.LNKTYPE), ("soft.png", tarfile.SYMTYPE), ("hard.txt", tarfile.LNKTYPE)):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "./000.png"
+            tar.addfile(link)
+        add(tar, "001.png", encoded(1))
+    summary = batch.run(tmp_path / "a.tar", tmp_path / "out", crops=True)
+    found = rows(tmp_path / "out")
+    assert [(Path(row["name"]).name, row["index"]) for row in found] == [
+        ("000.png", 0), ("hard.png", 1), ("soft.png", 2), ("001.png", 3),
+    ]  # fmt: skip
+    assert ["a link to ./000.png" in (row["error"] or "") for row in found] == [False, True, True, False]
+    assert summary.errors == 2
+
+
+def test_a_list_may_come_from_windows_and_names_hold_other_separators(tmp_path: Path) -> None:
+    names = ["a.png", "b\u2028c.png", "d\x0ce.png", " f.png"]
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*names, "", ""]).encode())
+    [part] = shards.parts(str(tmp_path / "list.txt"))
+    assert [name for name, *_ in part["files"]] == names
+
+
+def test_paths_of_windows_get_the_slashes_that_pyarrow_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (batch, shards):
+        windows = SimpleNamespace(resolve=lambda: PureWindowsPath(r"C:\pictures\in"))
+        monkeypatch.setattr(module, "Path", lambda place, windows=windows: windows)
+    assert batch._place("in") == shards.resolve("in")[1] == "C:/pictures/in"
 
 
 def test_without_ray_the_error_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,36 @@ def test_a_changed_source_is_read_again(kaggle: Path) -> None:
     assert len(data.load(kaggle)) == before + 1
 
 
+def test_a_source_has_one_cache_by_whatever_path_it_is_given(
+    kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "data"
+    link.symlink_to(kaggle)
+    monkeypatch.chdir(kaggle)
+    for path in (kaggle, Path(), link):
+        data.load(path)
+    assert [cache.name.rpartition("-")[0] for cache in tmp_path.rglob(".mien-*")] == [".mien-fer"]
+
+
+@pytest.mark.parametrize("place", ["", "train", "test/happy"])
+def test_a_cache_inside_of_its_source_is_no_part_of_it(
+    kaggle: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIEN_CACHE", str(kaggle / place))
+    first = data.load(kaggle)
+    monkeypatch.setattr(data, "_read", None)
+    np.testing.assert_array_equal(data.load(kaggle).images, first.images)
+
+
+def test_a_link_to_nothing_matters_only_among_the_pictures(kaggle: Path) -> None:
+    (kaggle / "notes").symlink_to("nowhere")
+    assert len(data.load(kaggle)) == 50
+    (kaggle / "train/happy/Training_999.jpg").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"Training_999.*copy complete"):
+        data.load(kaggle)
+
+
 def test_training_images_identical_to_a_test_image_are_removed(kaggle: Path) -> None:
     shutil.copy(next((kaggle / "test/sad").iterdir()), kaggle / "train/happy/Training_999.jpg")
     assert len(data.load(kaggle, drop_leaks=False)) == 51

@@ -8,6 +8,7 @@ import json
 import struct
 import tempfile
 import threading
+import weakref
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -25,7 +26,7 @@ from hypothesis import strategies as st
 
 import mien
 from mien import Pipeline, draw, image
-from mien.serve import schemas
+from mien.serve import engine, schemas
 from mien.serve.app import create_app
 from mien.serve.limits import Limits, RateLimit
 from test_pipeline import PORTRAIT, Boxes, Brightness
@@ -430,6 +431,37 @@ def test_a_full_queue_is_503_and_what_was_taken_is_answered() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("query", ["", "?crops=true"])
+def test_pictures_that_wait_for_the_classifier_hold_no_pixels(monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+    class Waiting(Brightness):
+        gate = threading.Event()
+
+        def __call__(self, crops: np.ndarray) -> np.ndarray:
+            assert self.gate.wait(10)
+            return super().__call__(crops)
+
+    decoded: list[weakref.ref[np.ndarray]] = []
+
+    def decode(*given: Any) -> np.ndarray:
+        pixels = original(*given)
+        decoded.append(weakref.ref(pixels))
+        return pixels
+
+    async def scenario() -> None:
+        classifier = Waiting()
+        async with concurrent(Pipeline(Boxes([LEFT]), classifier), max_wait=0.0) as (made, _):
+            asked = [asyncio.create_task(made.post(f"/v1/predict{query}", files=files(PICTURE))) for _ in range(3)]
+            await until(lambda: len(decoded) == 3 and all(pixels() is None for pixels in decoded))
+            classifier.gate.set()
+            for answer in await asyncio.gather(*asked):
+                (result,) = answer.json()["results"]
+                assert (result["width"], result["height"], len(result["faces"])) == (120, 60, 1)
+
+    original = image.decode
+    monkeypatch.setattr(image, "decode", decode)
+    asyncio.run(scenario())
+
+
 def test_work_that_takes_too_long_is_503() -> None:
     async def scenario() -> None:
         detector = Gated()
@@ -571,6 +603,12 @@ def test_ready_is_told_after_the_warm_up_alone() -> None:
     with made:
         assert made.get("/ready").json() == {"status": "ready"}
         assert classifier.calls == [1]
+
+
+def test_a_server_s_networks_do_not_spin_between_calls() -> None:
+    classifier: Any = engine.load("rep").classifier
+    options = classifier._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 def test_warm_up_reaches_every_thread() -> None:

@@ -96,16 +96,15 @@ def run(
     Raises:
         ConfigError: Ray is missing, or a setting that is not possible or not that of the folder's earlier run.
         ModelError: no such model, or a damaged one.
-        SourceError: the source cannot be listed, or the results not be written.
+        SourceError: the source cannot be listed or holds no pictures, or the results cannot be written.
     """
     start = monotonic()
     if missing := [name for name in ("ray", "pyarrow", "pandas") if importlib.util.find_spec(name) is None]:
         raise ConfigError(f"batch needs {missing[0]}: pip install 'mien[batch]'")
     if workers is not None and workers < 1:
         raise ConfigError(f"{workers} workers are not possible; give 1 or more")
-    classifier = classify.model(model)
+    name, classifier = _model(model)
     detect.detector(detector, min_face)
-    name = str(Path(model).resolve()) if str(model).endswith(".onnx") and model else str(model or classify.DEFAULT)
     job = Job(_place(out), name, classifier.sha256, None if crops else detector, None if crops else min_face)
     _check_apart(_place(source), job.out)
     settings: dict[str, Any] = {"source": _place(source), "model": classifier.sha256, "detector": job.detector}
@@ -114,6 +113,8 @@ def run(
         f"part-{number:06d}-{digest(json.dumps([settings, part]).encode())[:12]}.parquet": part
         for number, part in enumerate(shards.parts(_place(source), size, column))
     }
+    if not parts:
+        raise SourceError(f"{source}: holds no pictures; check the path")
     try:
         done = _prepare(job.out, settings, parts)
         todo = {name: part for name, part in parts.items() if name not in done}
@@ -126,8 +127,20 @@ def run(
     return summary
 
 
+def _model(model: str | Path | None) -> tuple[str, classify.OnnxClassifier]:
+    """What a `Job` calls the model, and the model."""
+    named = str(model or classify.DEFAULT)
+    is_file = named.endswith(".onnx")
+    if isinstance(model, Path) and not is_file:
+        raise ConfigError(f"{model}: a model file for batch has a name that ends in .onnx; rename it")
+    classifier = classify.model(model)
+    if not isinstance(classifier, classify.OnnxClassifier):
+        raise ConfigError(f"{model}: batch works with one model; give one of these names")
+    return str(Path(named).resolve()) if is_file else named, classifier
+
+
 def _place(place: str | Path) -> str:
-    return str(place) if "://" in str(place) else str(Path(place).resolve())
+    return str(place) if "://" in str(place) else Path(place).resolve().as_posix()
 
 
 def _check_apart(source: str, out: str) -> None:

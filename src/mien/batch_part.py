@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -13,7 +13,7 @@ from uuid import uuid4
 import cv2
 import numpy as np
 
-from mien import classify, detect, image, shards
+from mien import classify, detect, image, shards, sinks
 from mien.pipeline import Pipeline
 from mien.types import Face, Failure, Frame, Image, ModelError, Result, SourceError
 
@@ -109,7 +109,7 @@ def write_part(job: Job, pipeline: Pipeline, name: str, part: shards.Part) -> No
             counts["pictures"] += 1
             counts["faces"] += 0 if isinstance(item, Failure) else len(item.faces)
             counts["errors"] += isinstance(item, Failure)
-            rows += _rows(picture, item, job.detector is not None)
+            rows += _rows(picture, item, pipeline.classifier.labels, job.detector is not None)
             if len(rows) >= _FLUSH:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows = []
@@ -210,27 +210,16 @@ def _schema(labels: Iterable[str]) -> Any:
     return pa.schema([(name, kinds.get(name, pa.float32())) for name in columns])
 
 
-def _rows(picture: shards.Picture, item: Result | Failure, searched: bool) -> list[dict[str, Any]]:
-    """A picture as rows, one a face and at least one; what is not known is left out."""
+def _rows(
+    picture: shards.Picture, item: Result | Failure, labels: Sequence[str], searched: bool
+) -> list[dict[str, Any]]:
+    """`mien.sinks.rows`, and where the picture came from; without a search there is no box."""
     content = "" if isinstance(picture.data, SourceError) else digest(picture.data)
     place = picture.index if picture.origin else picture.name  # in a folder the number changes with the other files
-    common = {"name": picture.name, "origin": picture.origin, "index": picture.index, "content": content or None}
-    common |= {"key": digest(json.dumps([content, picture.origin, place]).encode())}
-    if isinstance(item, Failure):
-        return [_safe(common | {"error": item.reason})]
-    found = []
-    for number, face in enumerate(item.faces):
-        plain = face.to_dict()
-        row = {name: plain[name] for name in ("emotion", "confidence", "uncertain")} | plain["probabilities"]
-        if searched:
-            row |= dict(zip(("x1", "y1", "x2", "y2"), plain["box"], strict=True)) | {"score": plain["score"]}
-        found.append(_safe(common | row | {"face": number}))
-    return found or [_safe(common)]
-
-
-def _safe(row: dict[str, Any]) -> dict[str, Any]:
-    """A name that is no valid UTF-8 is written as `mien.sinks` does."""
-    return {k: v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else v for k, v in row.items()}
+    own: dict[str, Any] = {} if searched else dict.fromkeys(("x1", "y1", "x2", "y2", "score"))
+    own |= {"origin": picture.origin, "content": content or None}
+    own |= {"key": digest(json.dumps([content, picture.origin, place]).encode())}
+    return [sinks.safe(row | own) for row in sinks.rows(item, labels)]
 
 
 def digest(data: bytes) -> str:

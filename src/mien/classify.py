@@ -23,13 +23,14 @@ _ADVICE = "give a file that `mien export` wrote"
 class OnnxClassifier:
     """A model file, loaded and checked. Safe to call from several threads."""
 
-    def __init__(self, path: Path | str, threads: int | None = None) -> None:
+    def __init__(self, path: Path | str, threads: int | None = None, spin: bool = True) -> None:
         """Load a model.
 
         Args:
             path: an ONNX file with input `crops` uint8 (N, 48, 48), output `probabilities` float32 (N, C) and metadata
                 `labels`, a JSON list of C names.
             threads: threads for one call; None for all cores that the process may use.
+            spin: see `mien.runtime.session`.
 
         Raises:
             ModelError: the file is missing, no ONNX, or a model of another kind.
@@ -39,7 +40,7 @@ class OnnxClassifier:
             self._sha256 = hashlib.sha256(self._path.read_bytes()).hexdigest()
         except OSError as error:
             raise ModelError(f"{path}: cannot read the model ({error.strerror}); check the path") from error
-        self._session = runtime.session(self._path, _ADVICE, threads)
+        self._session = runtime.session(self._path, _ADVICE, threads, spin)
         self._metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self._labels = _labels(self._path, self._metadata)
         self._uncertain_below = _threshold(self._path, self._metadata)
@@ -147,7 +148,7 @@ class Ensemble:
         return mean
 
 
-def model(name: str | Path | None = None, threads: int | None = None) -> OnnxClassifier | Ensemble:
+def model(name: str | Path | None = None, threads: int | None = None, spin: bool = True) -> OnnxClassifier | Ensemble:
     """A shipped model by its name, or any model file by its path; None is the default one.
 
     Names joined by +, as in `rep+baseline`, are an Ensemble; paths cannot be joined.
@@ -155,6 +156,7 @@ def model(name: str | Path | None = None, threads: int | None = None) -> OnnxCla
     Args:
         name: of the model.
         threads: for one call; None for all cores that the process may use.
+        spin: see `mien.runtime.session`.
 
     Raises:
         ModelError: no such model.
@@ -162,18 +164,18 @@ def model(name: str | Path | None = None, threads: int | None = None) -> OnnxCla
     """
     wanted = DEFAULT if name is None else name
     if isinstance(wanted, str) and "+" in wanted and not wanted.endswith(".onnx"):
-        return Ensemble([_single(each, threads) for each in wanted.split("+")])
-    return _single(wanted, threads)
+        return Ensemble([_single(each, threads, spin) for each in wanted.split("+")])
+    return _single(wanted, threads, spin)
 
 
-def _single(wanted: str | Path, threads: int | None) -> OnnxClassifier:
+def _single(wanted: str | Path, threads: int | None, spin: bool) -> OnnxClassifier:
     if isinstance(wanted, Path) or wanted.endswith(".onnx"):
-        return OnnxClassifier(wanted, threads)
+        return OnnxClassifier(wanted, threads, spin)
     shipped = {path.stem: path for path in sorted(ASSETS.glob("*.onnx")) if not _is_detector(path)}
     if wanted not in shipped:
         names = ", ".join(shipped) or "none"
         raise ModelError(f"no model named {wanted!r}; shipped: {names}; or give the path of an .onnx file")
-    return OnnxClassifier(shipped[wanted], threads)
+    return OnnxClassifier(shipped[wanted], threads, spin)
 
 
 def _is_detector(path: Path) -> bool:

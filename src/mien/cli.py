@@ -136,14 +136,12 @@ def serve(
     allow_origin
         Another web page that may use it, such as https://example.org; may be repeated.
     """
-    from mien import detect
     from mien.serve import app as serving
-    from mien.serve import server
+    from mien.serve import engine, server
 
     hosts = [host, *(allow_host or [])]
     with server.bind(host, port, token) as listening:
-        # Pictures are searched side by side: more threads for each would only stand in each other's way.
-        pipeline = mien.Pipeline(detect.detector(detector, threads=1), model)
+        pipeline = engine.load(model, detector)
         made = serving.create_app(pipeline, token=token, hosts=hosts, origins=allow_origin or [], limits=limits)
         out.print(f"mien serves at {server.url(listening)} (Ctrl-C ends it)", highlight=False, markup=False)
         server.run(made, listening, limits)

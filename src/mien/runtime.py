@@ -17,7 +17,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def session(path: Path, advice: str, threads: int | None = None) -> onnxruntime.InferenceSession:
+def session(path: Path, advice: str, threads: int | None = None, spin: bool = True) -> onnxruntime.InferenceSession:
     """Open a model file on the CPU.
 
     ONNX Runtime's own choice of threads looks at the machine, not at what the process may use, and binds each to a
@@ -27,6 +27,8 @@ def session(path: Path, advice: str, threads: int | None = None) -> onnxruntime.
         path: of the file.
         advice: what to do when it cannot be opened.
         threads: for one call; None for as many as `cores()`.
+        spin: the threads look out for work for a while after each call. A lone caller gets the next answer sooner, and
+            everyone else on the machine gets less of the processors.
 
     Raises:
         ModelError: no ONNX, or damaged.
@@ -34,6 +36,7 @@ def session(path: Path, advice: str, threads: int | None = None) -> onnxruntime.
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong comes as an exception; nothing is printed
     options.intra_op_num_threads = cores() if threads is None else threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own errors share no public base

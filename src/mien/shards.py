@@ -55,7 +55,7 @@ def resolve(place: str) -> tuple[Any, str]:
     from pyarrow import ArrowException, fs
 
     if "://" not in place:
-        return fs.LocalFileSystem(), str(Path(place).resolve())
+        return fs.LocalFileSystem(), Path(place).resolve().as_posix()
     try:
         try:
             found: tuple[Any, str] = fs.FileSystem.from_uri(place)
@@ -157,15 +157,19 @@ def _listed(system: Any, path: str) -> list[tuple[str, int]]:
     else:
         infos = system.get_file_info(fs.FileSelector(path, recursive=True))
         found = [(posixpath.relpath(each.path, path), each.size or 0) for each in infos if each.type.name == "File"]
-    return sorted(each for each in found if not any(k.startswith(".") for k in each[0].split("/")))
+    return sorted(each for each in found if not _is_hidden(each[0]))
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
 
 
 def _list(source: str, system: Any, path: str, size: int) -> list[Part]:
     try:
-        lines = _bytes(system, path).decode().splitlines()
+        lines = _bytes(system, path).decode("utf-8-sig").split("\n")  # no splitlines: names may hold other separators
     except UnicodeDecodeError:
         raise SourceError(f"{source}: not a text list, Parquet file or tar; for one picture use mien predict") from None
-    names = [line.strip() for line in lines if line.strip()]
+    names = [line.removesuffix("\r") for line in lines if line.strip()]
     if not names:
         raise SourceError(f"{source}: an empty list; give one path a line")
     files = [(name, _beside(path, name), 0) for name in names]
@@ -279,15 +283,18 @@ def _cell(system: Any, part: Part, value: Any, name: str, index: int) -> Picture
 
 
 def _members(system: Any, part: Part) -> Iterator[Picture]:
-    """The pictures of a tar, read from its start to its end; other files of a sample are passed over."""
+    """The pictures of a tar, read from its start to its end; hidden and other files of a sample are passed over."""
     index = 0
     with system.open_input_stream(part["path"]) as source, tarfile.open(fileobj=source, mode="r|*") as tar:
         for member in tar:
-            if member.isfile() and PurePosixPath(member.name).suffix.lower() in PICTURES:
-                file = tar.extractfile(member)
-                assert file is not None  # it is a regular file
-                yield Picture(f"{part['origin']}/{member.name}", part["origin"], index, file.read())
-                index += 1
+            link = member.islnk() or member.issym()
+            is_picture = PurePosixPath(member.name).suffix.lower() in PICTURES and (member.isfile() or link)
+            if not is_picture or _is_hidden(member.name):
+                continue
+            name, file = f"{part['origin']}/{member.name}", None if link else tar.extractfile(member)
+            reason = f"{name}: a link to {member.linkname}; pack files, as tar --dereference --hard-dereference does"
+            yield Picture(name, part["origin"], index, SourceError(reason) if file is None else file.read())
+            index += 1
 
 
 def _bytes(system: Any, path: str) -> bytes:

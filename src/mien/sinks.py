@@ -191,12 +191,12 @@ class Csv(_TextFile):
 
     def write(self, result: Result) -> None:
         """Add a picture's faces."""
-        for row in _rows(result, self._labels):
+        for row in rows(result, self._labels):
             self._writer.writerow(row if "uncertain" not in row else row | {"uncertain": int(row["uncertain"])})
 
     def fail(self, failure: Failure) -> None:
         """Add an item that could not be read."""
-        self._writer.writerow({"name": failure.name, "index": failure.index, "error": failure.reason})
+        self._writer.writerows(rows(failure, self._labels))
 
 
 class Parquet(_File):
@@ -238,11 +238,11 @@ class Parquet(_File):
 
     def write(self, result: Result) -> None:
         """Add a picture's faces."""
-        self._add(_rows(result, self._labels))
+        self._add(rows(result, self._labels))
 
     def fail(self, failure: Failure) -> None:
         """Add an item that could not be read."""
-        self._add([{"name": failure.name, "index": failure.index, "error": failure.reason}])
+        self._add(rows(failure, self._labels))
 
     def _add(self, rows: list[dict[str, Any]]) -> None:
         self._check_open()
@@ -260,12 +260,7 @@ class Parquet(_File):
         import pyarrow.parquet as pq
 
         draft = self._part / f".{self._files:06d}"  # a name that readers of folders pass over
-        # a name that is no valid UTF-8 is written as in the text files
-        safe = [
-            {k: v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else v for k, v in row.items()}
-            for row in self._rows
-        ]
-        pq.write_table(pa.Table.from_pylist(safe, self._schema), draft)
+        pq.write_table(pa.Table.from_pylist(list(map(safe, self._rows)), self._schema), draft)
         os.replace(draft, self._part / f"{self._files:06d}.parquet")
         self._files += 1
         self._rows.clear()
@@ -297,11 +292,18 @@ _BOX = ("x1", "y1", "x2", "y2")
 _COLUMNS = ("name", "index", "time", "face", "id", *_BOX, "score", "emotion", "confidence", "uncertain")
 
 
-def _rows(result: Result, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """A result as rows of a table, one a face and at least one; what is not known is left out."""
-    frame = result.frame
+def rows(item: Result | Failure, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """A picture as rows of a table, one a face and at least one; what is not known is left out."""
+    if isinstance(item, Failure):
+        return [{"name": item.name, "index": item.index, "error": item.reason}]
+    frame = item.frame
     common = {"name": frame.name, "index": frame.index, "time": round(float(frame.time), 6)}
-    return [common | _columns(k, face, labels) for k, face in enumerate(result.faces)] or [common]
+    return [common | _columns(k, face, labels) for k, face in enumerate(item.faces)] or [common]
+
+
+def safe(row: dict[str, Any]) -> dict[str, Any]:
+    """A row for Parquet: a name that is no valid UTF-8 is written as in the text files."""
+    return {k: v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else v for k, v in row.items()}
 
 
 def _columns(k: int, face: Face, labels: Sequence[str]) -> dict[str, Any]:

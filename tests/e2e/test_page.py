@@ -327,6 +327,24 @@ def test_the_page_works_in_a_folder_of_any_server_and_then_without_it(browser: A
     page.context.close()
 
 
+@pytest.mark.parametrize(
+    "put",
+    ["async () => { throw new DOMException('', 'QuotaExceededError'); }", "() => new Promise(() => {})"],
+    ids=["full", "slow"],
+)
+def test_the_page_opens_when_the_disk_is_full_or_slow(browser: Any, put: str) -> None:
+    site = Site(STATIC, headers=False)
+    page = opened(browser, site, service_workers="allow")
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    page.context.service_workers[0].evaluate(f"caches.delete('mien').then(() => {{ Cache.prototype.put = {put}; }})")
+    page.goto(site.url)
+    page.wait_for_selector("html[data-ready]")
+    assert page.evaluate("crossOriginIsolated")  # so it was the service worker that answered
+    assert page.troubles == []
+    page.context.close()
+    site.stop()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_problem(browser: Any, site: Site, scheme: str) -> None:
     if not AXE.exists():

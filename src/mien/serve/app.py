@@ -32,7 +32,7 @@ import mien
 from mien.classify import ASSETS, OnnxClassifier
 from mien.pipeline import Pipeline
 from mien.serve import schemas, stream
-from mien.serve.engine import Busy, Engine, Picture
+from mien.serve.engine import Busy, Engine, Picture, load
 from mien.serve.intake import Intake, shown
 from mien.serve.limits import Limits, RateLimit
 from mien.serve.security import Guard, Hardened
@@ -94,7 +94,7 @@ def create_app(
     """
     limits = limits or Limits()
     telemetry = Telemetry()
-    engine = Engine(pipeline or mien.load(), limits, telemetry.faces.observe, telemetry.batch.observe)
+    engine = Engine(pipeline or load(), limits, telemetry.faces.observe, telemetry.batch.observe)
     telemetry.queue.set_function(lambda: engine.inside)
     telemetry.streams.set_function(lambda: engine.streams)
 

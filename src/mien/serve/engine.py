@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien import draw, image
+from mien import classify, detect, draw, image
 from mien.pipeline import Pipeline
 from mien.serve.batcher import Batcher
 from mien.serve.limits import Limits
@@ -23,7 +23,7 @@ from mien.types import Face, Frame, Result, SourceError
 
 T = TypeVar("T")
 _Found = tuple[Frame, list[Face], NDArray[np.uint8]]
-"""All faces of a picture, and the crops of as many as may be classified."""
+"""A picture's frame without its pixels, all its faces, and the crops of as many as may be classified."""
 _SMALL_FILE, _SMALL = 16 * 1024, 128 * 128
 """Bytes and pixels of a crop that is decoded at once: handing it to a thread would take longer."""
 
@@ -45,12 +45,29 @@ class Seen:
     """What was found in a picture.
 
     Attributes:
-        result: with its faces, the largest first.
+        result: with its faces, the largest first; its frame has the size of the picture, and no pixels (all are 0).
         left_out: how many more faces there were than the limit.
     """
 
     result: Result
     left_out: int = 0
+
+
+def load(model: str | None = None, detector: str = "yunet") -> Pipeline:
+    """A pipeline for many at once.
+
+    Pictures are searched side by side, so that more threads for each would only stand in each other's way. Those of the
+    network sleep between two calls: spinning, they took a third to a half of the processors' time.
+
+    Args:
+        model: a shipped model's name, names joined by +, the path of an .onnx file, or None for the default.
+        detector: "yunet", "haar" or "mtcnn".
+
+    Raises:
+        ConfigError: no such detector.
+        ModelError: no such model, or a damaged one.
+    """
+    return Pipeline(detect.detector(detector, threads=1), classify.model(model, spin=False))
 
 
 class Engine:
@@ -162,7 +179,8 @@ class Engine:
 
     def _find(self, picture: Picture, index: int, time: float, cropped: bool, most: int) -> _Found:
         pixels = image.decode(picture.data, picture.name, most)
-        frame = Frame(pixels, index, time, picture.name)
+        # What waits for the classifier holds no pixels: a picture takes hundreds of times the memory of its crops.
+        frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, picture.name)
         try:
             if cropped:
                 height, width = pixels.shape[:2]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from stat import S_ISDIR
 
 import cv2
 import numpy as np
@@ -137,8 +138,9 @@ def ferplus_targets(faces: Faces) -> NDArray[np.int64]:
 
 def cached(path: Path, kind: str, read: Callable[[Path], Faces]) -> Faces:
     """What `read(path)` gives, from the cache where it is there; `kind` tells apart readings of the same source."""
-    folder = Path(os.environ.get("MIEN_CACHE") or path.parent)
-    cache = folder / f".mien-{path.stem}-{_key(path, kind)}.npz"
+    place = path.resolve()
+    folder = Path(os.environ.get("MIEN_CACHE") or place.parent)
+    cache = folder / f".mien-{place.stem}-{_key(place, kind)}.npz"
     if cache.exists():
         try:
             with cache.open("rb") as stream, np.load(stream, allow_pickle=False) as packed:
@@ -153,12 +155,13 @@ def cached(path: Path, kind: str, read: Callable[[Path], Faces]) -> Faces:
 
 
 def _key(path: Path, kind: str) -> str:
-    """Names the content: every byte of a file; names, sizes and times of a folder's files."""
+    """Names the content: every byte of a file; names, sizes and times of a folder's files, caches left out."""
     digest = hashlib.sha256(f"2 {kind}".encode())
     if path.is_dir():
         for file in sorted(path.rglob("*")):
-            stat = file.stat()
-            digest.update(f"{file.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+            found = file.stat() if file.exists() else file.lstat()  # or a link to nothing
+            if not S_ISDIR(found.st_mode) and not file.name.startswith((".mien-", "..mien-")):
+                digest.update(f"{file.relative_to(path)} {found.st_size} {found.st_mtime_ns}\n".encode())
     else:
         with path.open("rb") as stream:
             while block := stream.read(1 << 22):
@@ -211,7 +214,11 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             if file.suffix.lower() in (".jpg", ".jpeg", ".png"):
-                yield file.relative_to(path).as_posix(), file.read_bytes()
+                try:
+                    content = file.read_bytes()
+                except OSError as error:
+                    raise DataError(f"{file} cannot be read ({error.strerror}); is the copy complete?") from error
+                yield file.relative_to(path).as_posix(), content
         return
     try:
         with zipfile.ZipFile(path) as archive:

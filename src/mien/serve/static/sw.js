@@ -36,7 +36,7 @@ self.addEventListener("fetch", (event) => {
   // a server may have other addresses beside the page's: they are none of ours
   const ours =
     PAGE.some((file) => here(file) === url) || ["models/", "vendor/"].some((folder) => url.startsWith(here(folder)));
-  if (event.request.method === "GET" && ours) event.respondWith(answer(event.request, url));
+  if (event.request.method === "GET" && ours) event.respondWith(answer(event, url));
 });
 
 async function fill() {
@@ -46,16 +46,21 @@ async function fill() {
   await cache.addAll([...PAGE, ...BUILT, ...parts].map(here));
 }
 
-async function answer(request, url) {
-  const cache = await caches.open(CACHE);
+async function answer(event, url) {
+  let fresh;
   try {
-    const fresh = await fetch(request);
-    if (fresh.ok && fresh.type === "basic") await cache.put(url, fresh.clone());
-    return isolated(fresh);
+    fresh = await fetch(event.request);
   } catch {
-    const kept = await cache.match(url);
+    const kept = await (await caches.open(CACHE)).match(url);
     return kept ? isolated(kept) : Response.error();
   }
+  // beside the answer: the page neither waits for the disk nor fails when it is full
+  if (fresh.ok && fresh.type === "basic") event.waitUntil(keep(url, fresh.clone()).catch(() => {}));
+  return isolated(fresh);
+}
+
+async function keep(url, response) {
+  await (await caches.open(CACHE)).put(url, response);
 }
 
 /** The two headers that let the runtime use several threads, for servers that cannot send them. */
