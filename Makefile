@@ -5,7 +5,7 @@ MODEL ?= rep
 BIN := .venv/bin
 RUNTIME := web/node_modules/.package-lock.json
 
-.PHONY: demo install check test train bench web
+.PHONY: demo install check test train soft-labels bench web
 .NOTPARALLEL:
 
 demo: .venv/light ## the light install, then faces and emotions of a real picture
@@ -31,10 +31,18 @@ $(RUNTIME): web/package-lock.json
 	cd web && npm ci --no-audit --no-fund --fetch-retries 1 --fetch-timeout 30000
 	touch $@
 
-train: .venv/full ## a shipped model from its recipe: make train MODEL=rep or MODEL=baseline
+train: .venv/full ## a shipped model from its recipe: make train MODEL=rep, wide or baseline; rep begins with wide
+	@if [ $(MODEL) = rep ]; then $(MAKE) train MODEL=wide; fi
 	$(BIN)/mien train --data $(DATA) --votes $(VOTES) --recipe recipes/$(MODEL).yaml --out runs/$(MODEL) --resume
 
-bench: .venv/full ## the figures of the README
+soft-labels: .venv/full ## recipes/soft_labels.npz again: ten networks, each of which leaves out a fifth of the pictures
+	for fold in 0 1 2 3 4; do for run in cutmix:$$((1 + fold)) mixup:$$((11 + fold)); do \
+	$(BIN)/mien train --data $(DATA) --votes $(VOTES) --recipe recipes/teacher-$${run%:*}.yaml --fold $$fold \
+	--seed $${run#*:} --out runs/teacher-$${run%:*}-$$fold --resume || exit 1; done; done
+	$(BIN)/mien data soft-labels $(DATA) --classes 7 --out recipes/soft_labels.npz \
+	$(foreach kind,cutmix mixup,$(foreach fold,0 1 2 3 4,--model runs/teacher-$(kind)-$(fold)/best.safetensors))
+
+bench: .venv/full ## the accuracy figures of the README; benchmarks/ has the others
 	$(BIN)/python benchmarks/evaluate.py --data $(DATA) --votes $(VOTES)
 
 .venv/light: requirements.txt pyproject.toml

@@ -340,6 +340,7 @@ def test_a_run_may_start_from_a_wider_network_cut_down(tmp_path: Path) -> None:
         loop.fit(replace(config, network="baseline", stages=(Stage(epochs=1),)), stripes(), tmp_path / "none")
 
 
+@pytest.mark.filterwarnings("ignore")  # the exporter warns about its own insides
 def test_a_checkpoint_answers_as_its_exported_file_does_with_the_classes_it_learned_from(tmp_path: Path) -> None:
     config = replace(REP, extra_classes=True, stages=(Stage(epochs=1, size=32, lr=0.01),))
     faces = seven()

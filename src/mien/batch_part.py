@@ -123,7 +123,7 @@ def write_part(job: Job, pipeline: Pipeline, name: str, part: shards.Part) -> No
 class _Journal:
     """Finds the picture that kills its worker (a decoder that crashes, memory that runs out) and passes over it.
 
-    A file counts how often the part was begun. From the third time on it holds the number of the picture that comes
+    A file counts how often the part was begun. From the fourth time on it holds the number of the picture that comes
     next, and pictures go one by one. The picture at which two workers died becomes an error.
     """
 

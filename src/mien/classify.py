@@ -17,7 +17,7 @@ from mien.types import ConfigError, Floats, ModelError
 ASSETS = Path(__file__).parent / "assets"
 DEFAULT = "rep"
 _BATCH = 256
-_ADVICE = "give a file that `mien export` wrote"
+_ADVICE = "give a file that `mien train` wrote"
 
 
 class OnnxClassifier:

@@ -57,7 +57,7 @@ def predict(
     detector
         yunet, haar or mtcnn.
     model
-        Name of a shipped model, names joined by + (their mean), or an ONNX file.
+        Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
     save
         Folder for the annotated pictures.
     json
@@ -126,7 +126,7 @@ def serve(
     port
         0 for any free one.
     model
-        Name of a shipped model, names joined by + (their mean), or an ONNX file.
+        Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
     detector
         yunet, haar or mtcnn.
     token

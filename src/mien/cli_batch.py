@@ -49,7 +49,7 @@ def batch(
     min_face
         Side in pixels of the smallest face that is wanted: a large one is faster, a small one slower in large pictures.
     part
-        Pictures in one file of the results, which is also what a kill can lose.
+        Pictures in one file of the results (a tar is always one), which is also what a kill can lose of each worker's.
     column
         The column of a Parquet source that holds pictures or paths.
     """

@@ -56,7 +56,7 @@ def calibrate(
     detector
         yunet, haar or mtcnn.
     model
-        Name of a shipped model, names joined by + (their mean), or an ONNX file.
+        Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
     force
         Write the file even where it does not help.
     """

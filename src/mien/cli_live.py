@@ -81,7 +81,7 @@ def video(
     detector
         yunet, haar or mtcnn.
     model
-        Name of a shipped model, names joined by + (their mean), or an ONNX file.
+        Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
     smooth
         Seconds after which a frame counts half as much; 0 does not smooth.
     min_face
@@ -147,7 +147,7 @@ def live(
     detector
         yunet, haar or mtcnn.
     model
-        Name of a shipped model, names joined by + (their mean), or an ONNX file.
+        Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
     smooth
         Seconds after which a frame counts half as much; 0 does not smooth.
     calibration

@@ -33,11 +33,11 @@ class Measured:
     data: Path
     """FER2013 (the zip, the unpacked folder or the csv), RAF-DB, AffectNet or a folder of class folders."""
     model: str | None = None
-    """Name of a shipped model, or an ONNX file."""
+    """Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file."""
     votes: Path | None = None
     """csv of FER+ votes; without it T3 and T4 are left out."""
     split: str = "PrivateTest"
-    """PrivateTest, or PublicTest while choosing."""
+    """PrivateTest, PublicTest while choosing, or Training."""
     kind: str | None = None
     """fer2013, rafdb, affectnet, ferplus or folder; recognised when not given."""
     robustness: bool = False
@@ -59,6 +59,7 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     seed: int | None = None,
+    fold: int | None = None,
     devices: int = 1,
 ) -> int:
     """Train a network from a recipe, or let the shipped one learn from your own pictures.
@@ -82,6 +83,8 @@ def train(
         Go on with the run in that folder.
     seed
         In place of the recipe's.
+    fold
+        In place of the recipe's: the part of a cross-fitting recipe that this run leaves out.
     devices
         GPUs of this machine to train on together, or processes where there is no GPU. Under torchrun, leave it out.
     """
@@ -90,7 +93,7 @@ def train(
     from mien.train.config import FINETUNE, read_recipe
     from mien.train.datasets import load_any
 
-    changes: dict[str, Any] = {} if seed is None else {"seed": seed}
+    changes: dict[str, Any] = {k: v for k, v in {"seed": seed, "fold": fold}.items() if v is not None}
     config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
     folder = out or Path("runs") / config.name
     wanted = votes if config.ferplus or kind == "ferplus" else None
@@ -101,7 +104,7 @@ def train(
     first = parallel.first(devices)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells how each process joins the group
     with progress(first, _TRAINING) as bar:
-        best = loop.fit(config, faces, folder, resume, _teller(bar), data.stem, devices)
+        best = loop.fit(config, faces, folder, resume, _teller(bar), data.stem, devices, pause=10.0)
     if not first:
         return 0
     report.curves_png(loop.read_log(folder / "log.csv"), folder / "curves.png")
@@ -220,7 +223,7 @@ def explain(
     out
         PNG file to write.
     model
-        Name of a shipped model, names joined by + (their mean), or an ONNX file.
+        Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
     detector
         yunet, haar or mtcnn.
     """

@@ -1,4 +1,4 @@
-"""TrainConfig: one frozen dataclass that is the YAML recipe, the command line and the checkpoint's content."""
+"""TrainConfig: one frozen dataclass that is the YAML recipe and the checkpoint's content."""
 
 from __future__ import annotations
 

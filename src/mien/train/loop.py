@@ -52,10 +52,10 @@ def fit(
 ) -> Path:  # fmt: skip
     """Train, and keep the epoch that is best on PublicTest.
 
-    `out` receives `last.safetensors` (everything that `resume` needs, replaced after each epoch), `best.safetensors`
-    (weights only), `log.csv` and `config.json`. A run that was cut off and resumed gives the same weights as one that
-    ran through, because order, augmentation and dropout are seeded by the epoch. Stages that have not begun may differ
-    from the recipe that the run was started with.
+    `out` receives `last.safetensors` (everything that `resume` needs, replaced after each epoch or `pause`),
+    `best.safetensors` (weights only), `log.csv` and `config.json`. A run that was cut off and resumed gives the same
+    weights as one that ran through, because order, augmentation and dropout are seeded by the epoch. Stages that have
+    not begun may differ from the recipe that the run was started with.
 
     Args:
         config: the recipe.
