@@ -31,8 +31,8 @@ $(RUNTIME): web/package-lock.json
 	cd web && npm ci --no-audit --no-fund --fetch-retries 1 --fetch-timeout 30000
 	touch $@
 
-train: .venv/full ## a shipped model from its recipe: make train MODEL=rep, wide or baseline; rep begins with wide
-	@if [ $(MODEL) = rep ]; then $(MAKE) train MODEL=wide; fi
+train: .venv/full ## a shipped model from its recipe: make train MODEL=rep, swift, wide or baseline
+	@case $(MODEL) in rep|swift) $(MAKE) train MODEL=wide;; esac # they begin as a part of it
 	$(BIN)/mien train --data $(DATA) --votes $(VOTES) --recipe recipes/$(MODEL).yaml --out runs/$(MODEL) --resume
 
 soft-labels: .venv/full ## recipes/soft_labels.npz again: ten networks, each of which leaves out a fifth of the pictures

@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--votes", required=True)
-    parser.add_argument("--model", nargs="*", default=["rep", "wide", "baseline", "wide+baseline"])
+    parser.add_argument("--model", nargs="*", default=["rep", "swift", "wide", "baseline", "wide+baseline"])
     parser.add_argument("--splits", nargs="*", default=["PublicTest", "PrivateTest"])
     options = parser.parse_args()
     results = Path(__file__).parent / "results"

@@ -128,7 +128,7 @@ class TrainConfig:
 
 
 FINETUNE = TrainConfig(
-    name="mine", network="rep", init="rep", batch=32, stages=(Stage(epochs=12, lr=5e-4, size=32),), weight_decay=0.02,
+    name="mine", network="rep", init="rep", batch=32, stages=(Stage(epochs=12, lr=5e-4, size=48),), weight_decay=0.02,
     warmup=1.0, ema=0.98, gamma=0.3, degrade=0.1, erasing=0.1,
 )  # fmt: skip
 """The shipped network goes on learning from one's own pictures, some hundreds or thousands, in minutes on a CPU."""
