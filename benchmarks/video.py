@@ -1,6 +1,6 @@
 """Frames a second of `mien video`, from file to results, with each detector and beside `fer`; what detectors find.
 
-The first table: a video, scaled to 640x480, is decoded, its faces found, classified and tracked, by the code that
+The first table: a video, scaled to `--size`, is decoded, its faces found, classified and tracked, by the code that
 `mien video` runs, without writing anything; `fer`, where its environment is given, decodes the same file and calls
 `detect_emotions` on every frame. They take turns, so that a busy machine hits all; only ratios mean something there.
 
@@ -11,7 +11,7 @@ The third table: time and faces of the three detectors alone on pictures and vid
 Recall is the share of these faces that were found; what is found beyond their number counts as false.
 
 Usage: python benchmarks/video.py --video single_face.mp4 [--media single_face.mp4=1 no_face.mp4=0 multi_face.jpg=5]
-       [--peer-python ENV/bin/python] [--rounds 7] [--frames 96] [--out FILE]
+       [--peer-python ENV/bin/python] [--size 640 480] [--detectors yunet ...] [--rounds 7] [--frames 96] [--out FILE]
 The environment that benchmarks/peers.py makes with --env FOLDER will do.
 """
 
@@ -37,7 +37,6 @@ from mien.report_page import environment
 from mien.types import Face, Frame, Image, Result
 from peer_process import PeerProcess
 
-SIZE = (640, 480)
 FRAMES = 480
 REST = 0.1
 """Seconds between the turns, in which the threads of the one before come to rest."""
@@ -48,12 +47,14 @@ def main() -> None:
     parser.add_argument("--video", type=Path, required=True)
     parser.add_argument("--media", nargs="*", default=[], help="FILE=FACES, faces in the picture or in each frame")
     parser.add_argument("--peer-python", type=Path, help="Python of an environment with fer")
+    parser.add_argument("--size", type=int, nargs=2, default=[640, 480], help="width and height of the first table")
+    parser.add_argument("--detectors", nargs="*", default=list(DETECTORS), help="of the first table")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--frames", type=int, default=96, help="a turn; whole blocks of frames")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "video.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = scaled(options.video, Path(folder) / "video.mp4")
+        path = scaled(options.video, Path(folder) / "video.mp4", tuple(options.size))
         values = speeds(path, options)
     found = [finds(name, *each.rsplit("=", 1)) for each in options.media for name in DETECTORS]
     media = [each.rsplit("=", 1)[0] for each in options.media]
@@ -63,20 +64,20 @@ def main() -> None:
     print(markdown(values))
 
 
-def scaled(path: Path, goal: Path) -> Path:
-    """The video at 640x480, as H.264 where PyAV is installed; a short one again and again, as opening takes time."""
+def scaled(path: Path, goal: Path, size: tuple[int, int]) -> Path:
+    """The video at one size, as H.264 where PyAV is installed; a short one again and again, as opening takes time."""
     writer = video.encoder(goal)
     for frame in islice(looped(path), FRAMES):
-        writer.write(cv2.resize(frame.image, SIZE, interpolation=cv2.INTER_AREA), frame.time)
+        writer.write(cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA), frame.time)
     writer.finish()
     return goal
 
 
 def speeds(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Frames a second of each contestant, turn by turn."""
-    turns: dict[str, Callable[[int], float]] = {name: ours(path, name) for name in DETECTORS}
+    turns: dict[str, Callable[[int], float]] = {name: ours(path, name) for name in options.detectors}
     turns["yunet, whole search of each frame"] = ours(path, "yunet", 0.0)
-    values: dict[str, Any] = {"size": SIZE, "rounds": options.rounds, "frames": options.frames}
+    values: dict[str, Any] = {"size": options.size, "rounds": options.rounds, "frames": options.frames}
     peer = PeerProcess(options.peer_python, "peer_fer_video.py", path) if options.peer_python else None
     if peer:
         turns["fer"] = lambda count: float(peer.ask(str(count))["seconds"])
@@ -193,7 +194,7 @@ def quartiles(values: np.ndarray) -> dict[str, float]:
 def markdown(values: dict[str, Any]) -> str:
     """Tables for a document."""
     ratios = values.get("ratio_to_fer", {})
-    lines = ["| 640x480, one face | frames/s | times fer (quartiles) |", "|---|---|---|"]
+    lines = [f"| {'x'.join(map(str, values['size']))}, one face | frames/s | times fer (quartiles) |", "|---|---|---|"]
     for name, rate in values["rates"].items():
         ratio = ratios.get(name)
         beside = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" if ratio else ""
