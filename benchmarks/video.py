@@ -37,6 +37,7 @@ from mien.report_page import environment
 from mien.types import Face, Frame, Image, Result
 from peer_process import PeerProcess
 
+SIZE = (640, 480)
 FRAMES = 480
 REST = 0.1
 """Seconds between the turns, in which the threads of the one before come to rest."""
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--video", type=Path, required=True)
     parser.add_argument("--media", nargs="*", default=[], help="FILE=FACES, faces in the picture or in each frame")
     parser.add_argument("--peer-python", type=Path, help="Python of an environment with fer")
-    parser.add_argument("--size", type=int, nargs=2, default=[640, 480], help="width and height of the first table")
+    parser.add_argument("--size", type=int, nargs=2, default=list(SIZE), help="width and height of the first table")
     parser.add_argument("--detectors", nargs="*", default=list(DETECTORS), help="of the first table")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--frames", type=int, default=96, help="a turn; whole blocks of frames")
@@ -64,7 +65,7 @@ def main() -> None:
     print(markdown(values))
 
 
-def scaled(path: Path, goal: Path, size: tuple[int, int]) -> Path:
+def scaled(path: Path, goal: Path, size: tuple[int, int] = SIZE) -> Path:
     """The video at one size, as H.264 where PyAV is installed; a short one again and again, as opening takes time."""
     writer = video.encoder(goal)
     for frame in islice(looped(path), FRAMES):

@@ -159,9 +159,8 @@ def test_a_network_cut_down_to_the_channels_that_count_is_the_same_function() ->
     for value in large.parameters():
         nn.init.zeros_(value)
     before = torch.arange(1)
-    for thin, wide in zip(
-        small.features, large.features, strict=True
-    ):  # the small one's channels, anywhere among dead ones
+    # the small one's channels, anywhere among dead ones
+    for thin, wide in zip(small.features, large.features, strict=True):
         assert isinstance(thin, models.RepBlock) and isinstance(wide, models.RepBlock)
         if not thin.adds:
             places = torch.randperm(wide.conv.out_channels)[: thin.conv.out_channels].sort().values

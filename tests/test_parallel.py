@@ -21,7 +21,7 @@ from mien.train.config import from_dict
 from mien.types import ConfigError, Error
 
 RECIPE: dict[str, Any] = {
-    "network": "rep", "batch": 9, "optimizer": "sgd", "ema": 0.0, "mixup": 0.2, "precision": "32-true",
+    "network": "rep", "batch": 9, "optimizer": "sgd", "ema": 0.1, "mixup": 0.2, "precision": "32-true",
     "rotation": 0, "stages": [{"epochs": 3, "lr": 0.02, "dropout": 0.0}],
 }  # fmt: skip
 STEPS = 4

@@ -306,7 +306,6 @@ def test_video_spares_the_one_being_read_and_an_older_one(tmp_path: Path) -> Non
 
 WRITER = """
 import sys
-from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from conftest import numbered
