@@ -2,8 +2,8 @@
 
 The folder holds scaled copies of given pictures and of the first frame of given videos, as JPEG. `read` decodes in the
 main thread, `read, T threads` ahead of it; `one by one` reads, finds, cuts and classifies picture by picture; `predict`
-is `run.pictures`: threads read ahead, and faces go to the classifier in blocks. They take turns, so that a busy machine
-hits all; only ratios mean something there.
+is `run.pictures`: threads read and search ahead, and faces go to the classifier in blocks. They take turns, so that a
+busy machine hits all; only ratios mean something there.
 
 Usage: python benchmarks/folder.py --media single_face.jpg multi_face.jpg single_face.mp4 [--count 120] [--rounds 3]
        [--sides 640 1280 2560] [--threads T] [--out FILE]
@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mien import Pipeline, files, run, sources
+from mien import Pipeline, files, load, run, sources
 from mien.report_page import environment
 from mien.types import Frame, Image
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--media", nargs="+", type=Path, required=True)
     parser.add_argument("--count", type=int, default=120, help="pictures in the folder of one size")
-    parser.add_argument("--sides", nargs="+", type=int, default=[640, 1280, 2560], help="longer side, pixels")
+    parser.add_argument("--sides", nargs="+", type=int, default=[640, 1280, 2560, 4000], help="longer side, pixels")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=run.THREADS)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "folder.json")
@@ -76,12 +76,13 @@ def fill(folder: Path, pictures: list[Image], side: int, count: int) -> int:
 
 def speeds(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Pictures a second of each way, turn by turn."""
-    paths, pipeline = sources.expand([folder]), Pipeline()
+    paths, pipeline, single = sources.expand([folder]), Pipeline(), load(threads=1)
+    cv2.setNumThreads(1)
     ways: dict[str, Callable[[], Iterable[Any]]] = {
         "read": lambda: sources.frames(paths),
         f"read, {options.threads} threads": lambda: sources.frames(paths, options.threads),
         "one by one": lambda: map(pipeline.process, sources.frames(paths)),  # type: ignore[arg-type]
-        "predict": lambda: run.pictures(paths, pipeline, options.threads),
+        "predict": lambda: run.pictures(paths, single, options.threads),  # as `mien predict` does it
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(options.rounds + 1):
@@ -98,12 +99,17 @@ def speeds(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def markdown(values: dict[str, Any]) -> str:
     """A table for a document."""
     names = list(values["sizes"][0]["pictures_per_second"])
-    lines = [f"| pictures/s | {' | '.join(names)} | predict, times one by one |", "|---" * (len(names) + 2) + "|"]
+    lines = [
+        f"| pictures/s | {' | '.join(names)} | predict, times one by one | predict, share of reading |",
+        "|---" * (len(names) + 3) + "|",
+    ]
     for row in values["sizes"]:
         rates = row["pictures_per_second"]
-        ratio = np.median(np.divide(rates["predict"]["all"], rates["one by one"]["all"]))
+        ratio, share = (
+            np.median(np.divide(rates["predict"]["all"], rates[one]["all"])) for one in (names[2], names[1])
+        )
         figures = " | ".join(f"{rates[name]['median']:.1f}" for name in names)
-        lines.append(f"| {row['side']} pixels, {row['kilobytes']:.0f} kB | {figures} | {ratio:.2f} |")
+        lines.append(f"| {row['side']} pixels, {row['kilobytes']:.0f} kB | {figures} | {ratio:.2f} | {share:.2f} |")
     machine = values["environment"]
     return "\n".join([*lines, "", f"{machine['processor']}, {machine['cores']} cores."])
 

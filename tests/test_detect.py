@@ -63,6 +63,17 @@ def test_an_empty_picture_of_any_size_has_no_face(name: str, shape: tuple[int, i
     assert finder(np.full(shape, 127, np.uint8)) == []
 
 
+@pytest.mark.parametrize("size", [(900, 700), (1333, 901), (2561, 1003)])
+def test_a_shrunk_picture_is_the_mean_of_what_it_covers(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    picture = np.asarray(cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    small, (across, down) = detect._shrink(picture, 320, None)
+    width, height = round(small.shape[1] * across), round(small.shape[0] * down)
+    assert size[0] - 8 < width <= size[0] and size[1] - 8 < height <= size[1]
+    goal = cv2.resize(picture[:height, :width], (small.shape[1], small.shape[0]), interpolation=cv2.INTER_AREA)
+    assert np.abs(small - goal.astype(int)).mean() < 1.0
+
+
 @portrait
 @pytest.mark.parametrize("name", NAMES)
 def test_the_portrait_has_a_face_with_the_nose_inside(name: str) -> None:

@@ -205,6 +205,17 @@ def test_a_large_face_does_not_alias() -> None:
     assert image.crop(checks, Face((100, 100, 876, 876))).std() < 20
 
 
+@pytest.mark.parametrize("factor", [3, 5, 8, 17])
+def test_a_picture_enlarged_gives_the_same_crop(factor: int) -> None:
+    small = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (90, 80), dtype=np.uint8), (0, 0), 2)
+    large = np.kron(small, np.ones((factor, factor), np.uint8))[: 90 * factor - 1]  # an odd side, where it is halved
+    x, y = 10.3, 15.6
+    box, eyes = np.array([x, y, x + 60, y + 58]), np.array([[x + 15, y + 20], [x + 40, y + 29]])
+    faces = [Face(tuple(scale * box), 1.0, tuple(map(tuple, scale * eyes))) for scale in (1, factor)]
+    off = image.crop(large, faces[1]).astype(int) - image.crop(small, faces[0])
+    assert np.abs(off).mean() < 1.5 and abs(off.mean()) < 0.3
+
+
 def test_margin_widens_the_square() -> None:
     white = np.zeros((200, 200, 3), np.uint8)
     white[76:124, 76:124] = 255

@@ -181,7 +181,7 @@ class Always:
 
 
 def test_a_stage_that_distils_takes_the_teachers_answer_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lessons, "shipped", lambda name: Always())
+    monkeypatch.setattr(lessons, "shipped", lambda name, spin: Always())
     config = replace(REP, teacher="x", stages=(Stage(distill=1.0), Stage(distill=0.5)), label_smoothing=0.0)
     taught = lessons.gather(config, stripes().split("Training"), torch.device("cpu"))
     views, index = torch.rand(2, 1, 48, 48), torch.tensor([0, 1])
@@ -191,10 +191,31 @@ def test_a_stage_that_distils_takes_the_teachers_answer_by_name(monkeypatch: pyt
     torch.testing.assert_close(half, torch.tensor([[0.5, 0.05, 0.05, 0.05, 0.35], [0.0, 0.55, 0.05, 0.05, 0.35]]))
 
 
+def test_teachers_take_turns_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoke: list[str] = []
+
+    class Named(Always):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __call__(self, crops: np.ndarray) -> np.ndarray:
+            spoke.append(self.name)
+            return super().__call__(crops)
+
+    monkeypatch.setattr(lessons, "shipped", lambda name, spin: Named(name))
+    config = replace(REP, teacher="a+b", stages=(Stage(epochs=2, lr=0.01, size=24, distill=1.0),))
+    faces = stripes()
+    loop.fit(config, faces, tmp_path)
+    steps = 2 * (len(faces.split("Training")) // config.batch)
+    assert spoke == ["a", "b"] * (steps // 2) and steps >= 4
+    spoke.clear()
+    lessons.gather(replace(config, teacher="folder+x/net.onnx"), faces, torch.device("cpu"))  # no name: a path
+
+
 def test_a_teacher_that_lacks_a_class_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher = Always()
     teacher.labels = ("neutral", "surprise", "sad", "happy", "fear")
-    monkeypatch.setattr(lessons, "shipped", lambda name: teacher)
+    monkeypatch.setattr(lessons, "shipped", lambda name, spin: teacher)
     with pytest.raises(ConfigError, match="does not know angry"):
         loop.fit(replace(REP, teacher="x"), stripes(), tmp_path)
 

@@ -72,13 +72,19 @@ def predict(
     min_face
         Side in pixels of the smallest face that is wanted: a large one is faster, a small one slower in large pictures.
     """
+    import cv2
+
     from mien import run
     from mien.sources import expand
 
     if resume and (csv or not json):
         raise ConfigError("--resume goes on with JSON lines: give --jsonl FILE, and leave out --csv")
     paths = expand(sources)
-    pipeline = mien.load(model=model, detector=detector, min_face=min_face)
+    threads = None
+    if len(paths) > 1:  # they are looked at side by side, and more threads for each would stand in each other's way
+        threads = 1
+        cv2.setNumThreads(-1 if detector == "haar" else 1)
+    pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads)
     table = _faces_table(pipeline.classifier.labels)
     with ExitStack() as stack:
         made, done = _picture_sinks(stack, pipeline.classifier.labels, save, json, csv, crops, resume)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien import runtime
+from mien.image import halved
 from mien.types import ConfigError, Detector, Face, Floats, Image, ModelError
 
 ASSETS = Path(__file__).parent / "assets"
@@ -277,8 +278,9 @@ def _shrink(
 ) -> tuple[Image, tuple[float, float]]:
     """The picture by that scale, or else with its longest side at most `max_side`, and the (x, y) factors back to it.
 
-    It is never enlarged, and with `most` shrunk at least by that factor, until the longer side is a multiple of `step`,
-    in a tenth of the time: halved as long as it goes, by linear interpolation for the rest.
+    It is never enlarged, and with `most` shrunk at least by that factor, until the longer side is a multiple of `step`.
+    It is halved as long as it goes, which takes a fraction of the time, then averaged; with `most` interpolated, which
+    takes less.
     """
     height, width = image.shape[:2]
     scale = max_side / max(height, width) if scale is None else scale
@@ -289,13 +291,12 @@ def _shrink(
     if scale >= 1:
         return np.ascontiguousarray(image), (1.0, 1.0)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    small, kind = image, cv2.INTER_AREA
-    while most is not None and small.shape[0] >= 2 * size[1] and small.shape[1] >= 2 * size[0]:
-        even = small[: small.shape[0] // 2 * 2, : small.shape[1] // 2 * 2]
-        half = cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        small, kind = np.asarray(half, np.uint8), cv2.INTER_LINEAR
-    small = np.asarray(cv2.resize(small, size, interpolation=kind), np.uint8)
-    return small, (width / size[0], height / size[1])
+    small, times = image, 0
+    while small.shape[0] >= 2 * size[1] and small.shape[1] >= 2 * size[0]:
+        small, times = np.asarray(halved(small), np.uint8), times + 1
+    ratio = ((small.shape[1] << times) / size[0], (small.shape[0] << times) / size[1])
+    kind = cv2.INTER_AREA if most is None else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(small, size, interpolation=kind), np.uint8), ratio
 
 
 def _largest_first(faces: Iterable[Face]) -> list[Face]:

@@ -87,6 +87,12 @@ def gray48(image: Image) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(gray, (SIZE, SIZE), interpolation=how), np.uint8)
 
 
+def halved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture of half the size, uint8 (H, W) or (H, W, C): means of four pixels; of an odd side the last one goes."""
+    even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
+    return np.asarray(cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def crop(image: Image, face: Face, margin: float = 0.0, align: bool = True) -> NDArray[np.uint8]:
     """Cut one face out of a picture as a square; what lies over the border repeats the picture's edge.
 
@@ -105,15 +111,18 @@ def crop(image: Image, face: Face, margin: float = 0.0, align: bool = True) -> N
     right = _eye_axis(face, side) if align else np.array([1.0, 0.0])
     # Only the neighbourhood of the face is read: cheaper, and warpAffine refuses sides over 32767 pixels.
     window, origin = _window(image, centre, side * float(np.abs(right).sum()) / 2)
-    # One tap a pixel would alias on a large face, so warp at about the source's resolution and average down.
-    pixels = SIZE * min(max(int(np.ceil(side / SIZE)), 1), 32)
+    gray, centre = _gray(window), centre - origin
+    # One tap a pixel would alias on a large face, so it is halved, then warped at that resolution and averaged down.
+    while side >= 4 * SIZE and min(gray.shape) >= 2:
+        gray, centre, side = halved(gray), centre / 2, side / 2
+    pixels = SIZE * min(max(int(np.ceil(side / SIZE)), 1), 4)
     matrix = np.empty((2, 3))
     matrix[:, 0] = right * side / pixels
     matrix[:, 1] = np.array([-right[1], right[0]]) * side / pixels
     # Pixel centres lie at +0.5, on both sides of the map.
-    matrix[:, 2] = centre - origin - 0.5 - matrix[:, :2].sum(axis=1) * (pixels - 1) / 2
+    matrix[:, 2] = centre - 0.5 - matrix[:, :2].sum(axis=1) * (pixels - 1) / 2
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    square = cv2.warpAffine(_gray(window), matrix, (pixels, pixels), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    square = cv2.warpAffine(gray, matrix, (pixels, pixels), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return gray48(np.asarray(square, np.uint8))
 
 

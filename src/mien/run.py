@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mien import sinks, sources
+from mien import runtime, sinks, sources
 from mien.draw import Overlay
 from mien.pipeline import WHOLE, Pipeline, Sought, Stream
 from mien.timeline import Timeline
@@ -24,8 +23,8 @@ T = TypeVar("T", Frame, Sought)
 BLOCK = 16
 """Frames whose faces go to the classifier in one call."""
 
-THREADS = min(8, os.cpu_count() or 1)
-"""Threads that read pictures; OpenCV decodes in parallel."""
+THREADS = min(8, runtime.cores())
+"""Threads that read pictures and search them; OpenCV and ONNX Runtime work in parallel."""
 
 _BYTES = 64_000_000  # or fewer frames, when their pixels come to this: of 4K three
 
@@ -114,15 +113,23 @@ def read(source: sources.Video) -> Iterator[Frame | Failure]:
 def pictures(
     source: sources.Source, pipeline: Pipeline, threads: int = THREADS, skip: Container[str] = frozenset()
 ) -> Iterator[Result | Failure]:
-    """Look at many pictures: threads read ahead, and faces go to the classifier in blocks.
+    """Look at many pictures: threads read ahead and search for faces, which go to the classifier in blocks.
 
     Args:
         source: what `sources.frames` takes; what comes out has its order.
-        pipeline: what looks at the pictures.
-        threads: how many read ahead; 0 reads each picture when its turn comes.
+        pipeline: what looks at the pictures. Its networks had better have one thread each (`load(threads=1)`): the
+            threads that search at the same time would only wait for theirs.
+        threads: how many read and search ahead; 0 does so when a picture's turn comes.
         skip: names of pictures to pass over, those of `sinks.Jsonl.done` to go on with a run that was stopped.
     """
-    return results(sources.frames(source, threads, skip), pipeline)
+
+    def search(frame: Frame) -> Sought:
+        return Sought(frame, pipeline.detector(frame.image), True)
+
+    def look(block: Sequence[Sought]) -> list[Result]:
+        return pipeline.process_many([each.frame for each in block], [each.faces for each in block])
+
+    return _blocks(sources.looked_at(source, search, threads, skip), look, BLOCK)
 
 
 def results(

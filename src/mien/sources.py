@@ -63,8 +63,32 @@ def frames(source: Source, threads: int = 0, skip: Container[str] = frozenset())
         A Frame (uint8 BGR, time 0) for each picture, or a Failure for an item that cannot be read: nothing is raised,
         so one broken file never ends a batch. `index` counts frames and failures together, from 0.
     """
+    return looked_at(source, _itself, threads, skip)
+
+
+def looked_at(
+    source: Source, look: Callable[[Frame], T], threads: int = 0, skip: Container[str] = frozenset()
+) -> Iterator[T | Failure]:
+    """The same, with each picture given to a function in the thread that has read it.
+
+    Args:
+        source: as of `frames`.
+        look: what to make of a picture; of several threads, so it must be safe to call from them. What it raises ends
+            all.
+        threads: as of `frames`; `look` counts as reading.
+        skip: as of `frames`.
+
+    Yields:
+        What `look` returned for each picture, or a Failure.
+    """
     jobs = (job for job in _jobs(source) if job[2] not in skip)
-    return _read_ahead(jobs, threads) if threads > 0 else starmap(_read, jobs)
+    if threads > 0:
+        return _read_ahead(jobs, look, threads)
+    return (item if isinstance(item, Failure) else look(item) for item in starmap(_read, jobs))
+
+
+def _itself(frame: Frame) -> Frame:
+    return frame
 
 
 class Video:
@@ -308,21 +332,27 @@ def ahead(items: Iterable[T], size: Callable[[T], int], count: int = 16) -> Gene
             source.close()
 
 
-def _read_ahead(jobs: Iterator[tuple[Any, int, str]], threads: int) -> Iterator[Frame | Failure]:
-    waiting: deque[Future[Frame | Failure]] = deque()
+def _read_ahead(
+    jobs: Iterator[tuple[Any, int, str]], look: Callable[[Frame], T], threads: int
+) -> Iterator[T | Failure]:
+    def read(job: tuple[Any, int, str]) -> tuple[T | Failure, int]:
+        item = _read(*job)
+        return (item, 0) if isinstance(item, Failure) else (look(item), item.image.nbytes)
+
+    waiting: deque[Future[tuple[T | Failure, int]]] = deque()
     room = threads  # until it is known how large the pictures are
     pool = ThreadPoolExecutor(threads, "mien-read")
     try:
         for job in jobs:
             while len(waiting) >= room:
-                item = waiting.popleft().result()
-                if isinstance(item, Frame):
-                    room = max(threads, min(_AHEAD, _BYTES // item.image.nbytes))
+                item, size = waiting.popleft().result()
+                if size:
+                    room = max(threads, min(_AHEAD, _BYTES // size))
                 yield item
                 del item  # else one more picture stays in memory
-            waiting.append(pool.submit(_read, *job))
+            waiting.append(pool.submit(read, job))
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft().result()[0]
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -105,8 +105,8 @@ def test_crops_are_the_same_at_any_angle_size_and_over_the_border(page: Any, mar
         random.integers(0, 256, (24, 30, 3), dtype=np.uint8), (150, 120), interpolation=cv2.INTER_CUBIC
     )
     faces = []
-    for side in (20, 47, 60, 96, 110, 150):
-        x, y = random.uniform(-0.3 * side, [150 - 0.7 * side, 120 - 0.7 * side])
+    for side in (20, 47, 60, 96, 110, 150, 195, 400):
+        x, y = (random.uniform(*sorted((-0.3 * side, limit - 0.7 * side))) for limit in (150, 120))
         eyes = random.uniform([x, y], [x + side, y + side], (2, 2))
         faces.append(Face((x, y, x + side, y + side * 0.8), 1.0, tuple(map(tuple, eyes.tolist()))))
     faces.append(Face((30.0, 20.0, 90.0, 95.0)))
@@ -122,18 +122,20 @@ def test_crops_are_the_same_at_any_angle_size_and_over_the_border(page: Any, mar
 
 
 @pytest.mark.parametrize(
-    ("size", "small"), [((101, 77), (45, 34)), ((120, 60), (45, 22)), ((90, 90), (45, 45)), ((50, 131), (17, 45))]
+    ("size", "small"),
+    [((80, 61), (45, 34)), ((101, 77), (45, 34)), ((120, 60), (45, 22)), ((50, 131), (17, 45)), ((391, 187), (45, 22))],
 )
-def test_pictures_are_shrunk_as_opencv_does(page: Any, size: tuple[int, int], small: tuple[int, int]) -> None:
+def test_pictures_are_shrunk_as_in_python(page: Any, size: tuple[int, int], small: tuple[int, int]) -> None:
     picture = np.random.default_rng(2).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     script = f"""async ([picture, side]) => {{
       {PIXELS}
       const {{ shrunk }} = await import("/detect.js");
-      const {{ data, width, height }} = shrunk(pixels(picture), side);
-      return [Array.from(data), width, height];
+      const {{ data, width, height, factors }} = shrunk(pixels(picture), side);
+      return [Array.from(data), width, height, factors];
     }}"""
-    data, width, height = page.evaluate(script, [rgba(picture), 45])
-    expected = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
+    data, width, height, factors = page.evaluate(script, [rgba(picture), 45])
+    expected, ratio = detect._shrink(picture, 45, None)
+    assert (width, height) == small and factors == pytest.approx(ratio)
     found = np.array(data, np.uint8).reshape(height, width, 4)[:, :, 2::-1]
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).max() <= 1

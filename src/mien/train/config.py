@@ -85,7 +85,8 @@ class TrainConfig:
     blend: float = 0.0
     """Share of the FER+ head's logits that the exported model adds to its own; 0 drops that head."""
     teacher: str = ""
-    """Shipped model, or ONNX file, whose answers to the augmented pictures stages with `distill` learn from."""
+    """Shipped model, or ONNX file, whose answers to the augmented pictures stages with `distill` learn from; names
+    joined by +, as in wide+baseline, take turns, step by step."""
     soft_labels: str = ""
     """File of `mien data soft-labels` that stages with `distill` learn from, in place of a teacher."""
     mirror: bool = False

@@ -33,28 +33,32 @@ class Lessons:
         images: uint8 (N, 1, 48, 48).
         targets: int64 (N,).
         votes: float (N, 8), FER+ votes for its eight emotions as shares, rows of 0 where there are none; or None.
-        teacher: gives the soft targets of stages with `distill`, for each view anew; or None.
-        order: the teacher's column of each of our labels.
+        teachers: give the soft targets of stages with `distill`, for each view anew, and take turns; each with its
+            column of each of our labels.
         soft: float (N, C), soft targets that were computed before; or None.
     """
 
     images: Tensor
     targets: Tensor
     votes: Tensor | None
-    teacher: Classifier | None
-    order: list[int]
+    labels: tuple[str, ...]
+    teachers: tuple[tuple[Classifier, list[int]], ...] = ()
     soft: Tensor | None = None
 
-    def wanted(self, config: TrainConfig, stage: Stage, views: Tensor, index: Tensor) -> Tensor:
-        """Targets (N, C): the label, smoothed, and as far as the stage distils, what the teacher says.
+    def wanted(self, config: TrainConfig, stage: Stage, views: Tensor, index: Tensor, turn: int = 0) -> Tensor:
+        """Targets (N, C): the label, smoothed, and as far as the stage distils, what a teacher says.
+
+        Of several teachers one speaks at a time: over the steps the gradient is that of their mean answer, at the cost
+        of one.
 
         Args:
             config: the recipe.
             stage: of the recipe.
             views: float (N, 1, 48, 48) in 0..1, the pictures as they are shown to the network.
             index: int64 (N,), which pictures they are.
+            turn: number of the step, which decides the teacher.
         """
-        classes = len(self.order)
+        classes = len(self.labels)
         truth = self.targets[index]
         wanted = one_hot(truth, classes) * (1 - config.label_smoothing) + config.label_smoothing / classes
         if not stage.distill:
@@ -62,9 +66,9 @@ class Lessons:
         if self.soft is not None:
             soft = self.soft[index]
         else:
-            assert self.teacher is not None  # the config has one where a stage distils
+            teacher, order = self.teachers[turn % len(self.teachers)]  # the config has one where a stage distils
             crops = (views[:, 0] * 255).round().byte().cpu().numpy()
-            soft = torch.from_numpy(self.teacher(crops)[:, self.order]).to(views.device)
+            soft = torch.from_numpy(teacher(crops)[:, order]).to(views.device)
             soft = soft / soft.sum(1, keepdim=True)
         return stage.distill * soft + (1 - stage.distill) * wanted
 
@@ -76,18 +80,19 @@ def gather(config: TrainConfig, train: Faces, device: torch.device) -> Lessons:
         ConfigError: votes or a class that the recipe needs are not there.
         DataError: the soft labels are damaged or do not cover the pictures.
     """
-    votes, teacher, soft, order = None, None, None, list(range(len(train.labels)))
+    votes, teachers, soft = None, [], None
     if config.ferplus:
         if train.votes is None:
             raise ConfigError("the recipe's ferplus needs the FER+ votes: give --votes ferplus_votes.csv")
         counts = torch.from_numpy(train.votes[:, :EMOTION_VOTES]).float()
         votes = (counts / counts.sum(1, keepdim=True).clamp(min=1)).to(device)
-    if config.teacher:
-        teacher = shipped(config.teacher)
-        order = _columns(f"the teacher {config.teacher}", teacher.labels, train.labels)
+    # A path may hold a +, names do not.
+    for name in [config.teacher] if config.teacher.endswith(".onnx") else filter(None, config.teacher.split("+")):
+        teacher = shipped(name, spin=False)  # its threads would wait busily while the network learns
+        teachers.append((teacher, _columns(f"the teacher {name}", teacher.labels, train.labels)))
     if config.soft_labels:
         soft = torch.from_numpy(read_soft(config.soft_labels, train)).to(device)
-    return Lessons(*tensors(train, device), votes, teacher, order, soft)
+    return Lessons(*tensors(train, device), votes, train.labels, tuple(teachers), soft)
 
 
 def tensors(faces: Faces, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -253,7 +253,8 @@ def _epoch(
                 _set_momentum(group, 0.95 - 0.1 * lr / stage.lr)
         mine = parallel.share(len(index), fabric)
         own = index[mine]
-        wanted = parallel.joined(taught.wanted(config, stage, views[mine], own), mine, len(index), fabric)
+        own_wanted = taught.wanted(config, stage, views[mine], own, state.steps)
+        wanted = parallel.joined(own_wanted, mine, len(index), fabric)
         votes = wanted[:, :0] if taught.votes is None else taught.votes[index]
         views, targets = mix(views, torch.cat([wanted, votes], 1), config)
         batch = prepare(views[mine], mean, std, stage.size)

@@ -21,13 +21,39 @@ export function rint(value) {
  */
 export function crop(image, face, margin = 0) {
   const [x1, y1, x2, y2] = face.box;
-  const centre = [(x1 + x2) / 2, (y1 + y2) / 2];
-  const side = Math.max(x2 - x1, y2 - y1, 1) * (1 + margin);
-  const [right, down] = eyeAxis(face, side);
-  const gray = grayWindow(image, centre, side);
-  // One tap a pixel would alias on a large face, so warp at about the source's resolution and average down.
-  const factor = Math.min(Math.max(Math.ceil(side / SIZE), 1), 32);
-  return average(warp(gray, centre, [right, down], side, SIZE * factor), factor);
+  let centre = [(x1 + x2) / 2, (y1 + y2) / 2];
+  let side = Math.max(x2 - x1, y2 - y1, 1) * (1 + margin);
+  const axis = eyeAxis(face, side);
+  let gray = grayWindow(image, centre, side * (Math.abs(axis[0]) + Math.abs(axis[1])) / 2);
+  centre = [centre[0] - gray.x, centre[1] - gray.y];
+  // One tap a pixel would alias on a large face, so it is halved, then warped at that resolution and averaged down.
+  while (side >= 4 * SIZE && Math.min(gray.width, gray.height) >= 2) {
+    [gray, centre, side] = [halved(gray, 1), centre.map((value) => value / 2), side / 2];
+  }
+  const factor = Math.min(Math.max(Math.ceil(side / SIZE), 1), 4);
+  return average(warp(gray, centre, axis, side, SIZE * factor), factor);
+}
+
+/**
+ * A picture of half the size: means of four pixels, the last row or column of an odd one goes.
+ *
+ * @param {{data: Uint8Array, width: number, height: number}} picture 8-bit.
+ * @param {number} channels values a pixel.
+ */
+export function halved({ data, width, height }, channels) {
+  const [columns, rows] = [width >> 1, height >> 1];
+  const out = new Uint8ClampedArray(columns * rows * channels);
+  for (let row = 0, to = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      let from = (2 * row * width + 2 * column) * channels;
+      for (let channel = 0; channel < channels; channel++, from++) {
+        const below = from + width * channels;
+        // OpenCV has a path of its own for 2 x 2, which rounds halves up
+        out[to++] = (data[from] + data[from + channels] + data[below] + data[below + channels] + 2) >> 2;
+      }
+    }
+  }
+  return { data: out, width: columns, height: rows };
 }
 
 /** Unit vector from the eye on the left to the eye on the right; (1, 0) when there are none to trust. */
@@ -41,11 +67,10 @@ function eyeAxis({ landmarks }, side) {
   return [1, 0];
 }
 
-/** The gray neighbourhood of a face that holds the square at any angle: {data, width, height, x, y}. */
-function grayWindow({ data, width, height }, centre, side) {
-  const reach = side * 0.7072 + 2;
-  const low = (c, limit) => Math.min(Math.max(Math.floor(c - reach), 0), limit - 1);
-  const high = (c, from, limit) => Math.min(Math.max(Math.ceil(c + reach), from + 1), limit);
+/** The gray part of a picture within `reach` pixels of a point, at least one: {data, width, height, x, y}. */
+function grayWindow({ data, width, height }, centre, reach) {
+  const low = (c, limit) => Math.min(Math.max(Math.floor(c - reach - 2), 0), limit - 1);
+  const high = (c, from, limit) => Math.min(Math.max(Math.ceil(c + reach + 2), from + 1), limit);
   const x = low(centre[0], width);
   const y = low(centre[1], height);
   const columns = high(centre[0], x, width) - x;
@@ -62,7 +87,7 @@ function grayWindow({ data, width, height }, centre, side) {
 }
 
 /**
- * A square of `pixels` x `pixels`, turned so that `axis` is level, read between the pixels of the window.
+ * A square of `pixels` x `pixels` around `centre`, turned so that `axis` is level, read between the window's pixels.
  *
  * In the whole numbers of OpenCV's warpAffine, so that the result is the same: places in 1/1024 of a pixel for a row
  * and a column, their sum in 1/32.
@@ -73,8 +98,8 @@ function warp(window, centre, [ax, ay], side, pixels) {
   const half = (pixels - 1) / 2;
   const out = new Uint8Array(pixels * pixels);
   // Pixel centres lie at +0.5, on both sides of the map.
-  const startX = centre[0] - window.x - 0.5 - (ax - ay) * step * half;
-  const startY = centre[1] - window.y - 0.5 - (ay + ax) * step * half;
+  const startX = centre[0] - 0.5 - (ax - ay) * step * half;
+  const startY = centre[1] - 0.5 - (ay + ax) * step * half;
   const columnX = Int32Array.from({ length: pixels }, (_, column) => rint(ax * step * column * 1024));
   const columnY = Int32Array.from({ length: pixels }, (_, column) => rint(ay * step * column * 1024));
   for (let row = 0, to = 0; row < pixels; row++) {

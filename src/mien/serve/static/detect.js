@@ -1,7 +1,7 @@
 // YuNet, as mien.detect.YuNet runs it through OpenCV's FaceDetectorYN.
 // Wu et al., "YuNet: a tiny millisecond-level face detector", 2023.
 
-import { rint } from "./crop.js";
+import { halved, rint } from "./crop.js";
 
 const STRIDES = [8, 16, 32];
 
@@ -21,7 +21,7 @@ export async function detect(run, image, { maxSide = 640, score = 0.7, nms = 0.3
   const height = padded(small.height);
   const width = padded(small.width);
   const found = decode(await run(planes(small, height, width), height, width), height, width, score);
-  const [sx, sy] = [image.width / small.width, image.height / small.height];
+  const [sx, sy] = small.factors;
   const faces = suppressed(found, nms).map(({ x, y, w, h, score, points }) => ({
     box: [x * sx, y * sy, (x + w) * sx, (y + h) * sy],
     score: Math.min(score, 1),
@@ -91,12 +91,18 @@ function suppressed(candidates, threshold) {
   return kept;
 }
 
-/** A picture with its longest side at most `maxSide`: each pixel the mean of the area that it covers (INTER_AREA). */
+/**
+ * A picture with its longest side at most `maxSide`, and the (x, y) factors back to it: halved as long as it goes, then
+ * each pixel is the mean of the area that it covers (INTER_AREA).
+ */
 export function shrunk(image, maxSide) {
   const scale = maxSide / Math.max(image.width, image.height);
-  if (scale >= 1) return image;
+  if (scale >= 1) return { data: image.data, width: image.width, height: image.height, factors: [1, 1] };
   const width = Math.max(rint(image.width * scale), 1);
   const height = Math.max(rint(image.height * scale), 1);
+  let halvings = 0;
+  for (; image.height >= 2 * height && image.width >= 2 * width; halvings++) image = halved(image, 4);
+  const factors = [(image.width / width) * 2 ** halvings, (image.height / height) * 2 ** halvings];
   const columns = cover(image.width, width);
   const rows = cover(image.height, height);
   const data = new Uint8ClampedArray(width * height * 4);
@@ -113,7 +119,7 @@ export function shrunk(image, maxSide) {
       data[to + 3] = 255;
     }
   }
-  return { data, width, height };
+  return { data, width, height, factors };
 }
 
 function addRow(sums, data, start, { first, cells, shares }, weight) {
