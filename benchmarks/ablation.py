@@ -29,10 +29,18 @@ from mien.train.config import Stage, TrainConfig, read_recipe
 WIDTH, SIZE, EPOCHS = 0.5, 24, 8
 STAGE = Stage(epochs=EPOCHS, lr=0.1, size=SIZE, width=WIDTH, dropout=0.0)
 VARIANTS: dict[str, dict[str, Any]] = {
-    "as the recipe, without soft labels": {},
+    "as the recipe, without teacher": {},
     "half of the target soft labels": {
         "soft_labels": "recipes/soft_labels.npz",
         "stages": (replace(STAGE, distill=0.5),),
+    },
+    "answers of wide to the views, 0.8 of the target": {
+        "teacher": "wide",
+        "stages": (replace(STAGE, distill=0.8),),
+    },
+    "the same of wide and baseline in turn": {
+        "teacher": "wide+baseline",
+        "stages": (replace(STAGE, distill=0.8),),
     },
     "no FER+ head": {"ferplus": 0.0},
     "learns the other two classes as well": {"extra_classes": True},
@@ -46,8 +54,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "AdamW": {"optimizer": "adamw", "weight_decay": 0.05, "stages": (replace(STAGE, lr=4e-3),)},
 }
 BINARY = "one binary network a class, no FER+ head"
-FIRST = (*list(VARIANTS)[:6], BINARY)
-"""Come before the others, with all their seeds."""
+GROUPS = (tuple(VARIANTS)[:8], (BINARY, *tuple(VARIANTS)[8:]))
+"""The first come before the others, with all their seeds."""
 
 
 def main() -> None:
@@ -63,7 +71,7 @@ def main() -> None:
     sets = {count: data.load(options.data, count, options.votes) for count in (5, 7)}
     rows: list[dict[str, Any]] = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
     names = (*VARIANTS, BINARY)
-    for group in (FIRST, [name for name in names if name not in FIRST]):
+    for group in GROUPS:
         for seed, variant in product(range(1, options.seeds + 1), group):
             if any((row["variant"], row["seed"]) == (variant, seed) for row in rows):
                 continue
