@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from mien import detect, files, image, runtime
+from mien import files, image, runtime, search
 from mien.report_page import environment
 
 STATIC = Path(__file__).parents[1] / "src/mien/serve/static"
@@ -56,7 +56,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 def camera(path: Path) -> None:
     """Two seconds of a face on a circle, as the file that Chromium plays again and again."""
-    portrait = image.decode((detect.ASSETS / "portrait.jpg").read_bytes(), "portrait")
+    portrait = image.decode((search.ASSETS / "portrait.jpg").read_bytes(), "portrait")
     with path.open("wb") as file:
         file.write(f"YUV4MPEG2 W{SIZE[0]} H{SIZE[1]} F{RATE}:1 Ip A1:1 C420jpeg\n".encode())
         for angle in np.linspace(0, 2 * np.pi, 2 * RATE, endpoint=False):

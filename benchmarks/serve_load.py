@@ -31,10 +31,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mien import detect, files, image
+from mien import detect, files, image, search
 from mien.report_page import environment
 
-ASSETS = detect.ASSETS
+ASSETS = search.ASSETS
 MODES = {"batching": [], "one by one": ["--max-batch", "1"]}
 HEAD = b'--x\r\nContent-Disposition: form-data; name="pictures"; filename="a"\r\n\r\n'
 

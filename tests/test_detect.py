@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 import mien
-from mien import detect
+from mien import detect, mtcnn, search
 from mien.image import decode
 from mien.types import ConfigError, Detector, ModelError, ScaledDetector
 
@@ -42,16 +42,16 @@ def test_without_cascades_haar_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(detect, "ASSETS", tmp_path)
+    monkeypatch.setattr(search, "ASSETS", tmp_path)
     with pytest.raises(ModelError, match="yunet_2023mar"):
         detect.YuNet()
 
 
 def test_damaged_weights_are_a_model_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "mtcnn_pnet.onnx").write_bytes(b"no onnx")
-    monkeypatch.setattr(detect, "ASSETS", tmp_path)
+    monkeypatch.setattr(search, "ASSETS", tmp_path)
     with pytest.raises(ModelError, match="damaged"):
-        detect.Mtcnn()
+        mtcnn.Mtcnn()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,7 +67,7 @@ def test_an_empty_picture_of_any_size_has_no_face(name: str, shape: tuple[int, i
 def test_a_shrunk_picture_is_the_mean_of_what_it_covers(size: tuple[int, int]) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     picture = np.asarray(cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    small, (across, down) = detect._shrink(picture, 320, None)
+    small, (across, down) = search.shrink(picture, 320, None)
     width, height = round(small.shape[1] * across), round(small.shape[0] * down)
     assert size[0] - 8 < width <= size[0] and size[1] - 8 < height <= size[1]
     goal = cv2.resize(picture[:height, :width], (small.shape[1], small.shape[0]), interpolation=cv2.INTER_AREA)
@@ -116,14 +116,15 @@ def test_asked_for_large_faces_alone_it_finds_them_in_a_small_picture(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[tuple[int, int]] = []
-    shrink = detect._shrink
+    shrink = search.shrink
 
     def watched(*args: object) -> object:
         small, ratio = shrink(*args)  # type: ignore[arg-type]
         sizes.append(small.shape[:2])
         return small, ratio
 
-    monkeypatch.setattr(detect, "_shrink", watched)
+    for module in (detect, mtcnn):
+        monkeypatch.setattr(module, "shrink", watched)
     large = cv2.resize(read(PORTRAIT), None, fx=3, fy=3)  # its face is about 500 pixels wide
     face = detect.detector(name, 240)(large)[0]
     assert inside(face.box, 222 * 3, 120 * 3)
@@ -135,9 +136,9 @@ def test_asked_for_large_faces_alone_it_finds_them_in_a_small_picture(
 def test_the_smallest_face_takes_the_place_of_the_largest_side(name: str) -> None:
     assert isinstance(detect.detector(name, 12.5), Detector)
     picture = np.zeros((10, 3000, 3), np.uint8)
-    assert detect._shrink(picture, 640, detect._scale(48, 24))[0].shape == (5, 1500, 3)
-    assert detect._shrink(picture, 640, detect._scale(12, 24))[0].shape == picture.shape  # it is never enlarged
-    assert detect._shrink(picture, 640, None)[0].shape == (2, 640, 3)
+    assert search.shrink(picture, 640, search.scale_for(48, 24))[0].shape == (5, 1500, 3)
+    assert search.shrink(picture, 640, search.scale_for(12, 24))[0].shape == picture.shape  # it is never enlarged
+    assert search.shrink(picture, 640, None)[0].shape == (2, 640, 3)
     for impossible in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="smallest face"):
             detect.detector(name, impossible)
@@ -155,7 +156,7 @@ def test_eight_threads_find_what_one_finds(name: str) -> None:
 
 def opencv_yunet(folder: Path, image: np.ndarray) -> np.ndarray:
     """What OpenCV's own reading of the same weights finds, (N, 15): x, y, width, height, landmarks, score."""
-    model = onnx.load(detect.ASSETS / "face_detection_yunet_2023mar.onnx")
+    model = onnx.load(search.ASSETS / "face_detection_yunet_2023mar.onnx")
     for axis in (2, 3):
         model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 640
     onnx.save(model, folder / "yunet.onnx")

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien import cli, detect
+from mien import cli, search
 from mien.train.explain import STRIDE, WINDOW, explain
 from mien.types import ConfigError
 
@@ -77,7 +77,7 @@ def test_bad_arguments_are_named() -> None:
 
 
 def test_command(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    portrait = str(detect.ASSETS / "portrait.jpg")
+    portrait = str(search.ASSETS / "portrait.jpg")
     assert cli.app(["explain", portrait, "--out", str(tmp_path / "e.png")], result_action="return_value") == 0
     assert cv2.imread(str(tmp_path / "e.png")).shape[1] > 800
     cv2.imwrite(str(tmp_path / "empty.png"), np.full((90, 90, 3), 120, np.uint8))

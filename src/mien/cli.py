@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 import mien
-from mien import cli_batch, cli_calibrate, cli_live, cli_train
+from mien import cli_batch, cli_calibrate, cli_data, cli_live, cli_train
+from mien.cli_common import err, out, progress
 from mien.serve.limits import Limits
 from mien.types import ConfigError, Error, Failure, Result
 
@@ -25,12 +25,11 @@ app.command(data_app)
 _COMMANDS: list[tuple[App, list[Callable[..., int]]]] = [
     (app, [cli_live.video, cli_live.live, cli_calibrate.calibrate, cli_live.doctor]),
     (app, [cli_train.train, cli_train.evaluate, cli_train.report, cli_train.explain, cli_batch.batch]),
-    (data_app, [cli_train.info, cli_train.audit, cli_train.montage, cli_train.soft_labels]),
+    (data_app, [cli_data.info, cli_data.audit, cli_data.montage, cli_data.soft_labels]),
 ]
 for group, commands in _COMMANDS:
     for command in commands:
         group.command(command)
-out, err = Console(), Console(stderr=True)
 
 _SHOWN = 200  # rows of the table on the terminal, when a file holds them all
 
@@ -89,7 +88,7 @@ def predict(
     with ExitStack() as stack:
         made, done = _picture_sinks(stack, pipeline.classifier.labels, save, json, csv, crops, resume)
         failures = [Failure(name, reason) for name, reason in done.items() if reason]
-        bar = stack.enter_context(cli_train.progress(len(paths) > 3))
+        bar = stack.enter_context(progress(len(paths) > 3))
         task = bar.add_task("pictures", total=len(paths), completed=sum(str(path) in done for path in paths))
         for item in run.pictures(paths, pipeline, skip=done):
             if isinstance(item, Failure):

@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 import mien
+from mien.cli_common import out, say, warn
 from mien.types import ConfigError
 
 if TYPE_CHECKING:
     from mien.calibrate import Take, Trial
     from mien.pipeline import Pipeline
-
-out, err = Console(), Console(stderr=True)
 
 
 def calibrate(
@@ -73,13 +71,13 @@ def calibrate(
     except KeyboardInterrupt:
         takes = None
     if takes is None:
-        _tell("stopped; nothing was written")
+        warn("stopped; nothing was written")
         return 130
     labels = pipeline.classifier.labels
     shifts, trial = calibration.fit(takes, labels), calibration.trial(takes, labels)
     out.print(_table(trial, shifts))
     if not (trial.helps or force):
-        _say(f"This would not help enough, so nothing was written; --force writes {to} all the same.")
+        say(f"This would not help enough, so nothing was written; --force writes {to} all the same.")
         return 1
     calibration.Calibration(
         shifts,
@@ -89,7 +87,7 @@ def calibrate(
         camera=camera,
         frames=sum(len(take.probabilities) for take in takes),
     ).write(to)
-    _say(f"wrote {to}; it is used by: mien live --calibration {to}")
+    say(f"wrote {to}; it is used by: mien live --calibration {to}")
     return 0
 
 
@@ -102,14 +100,14 @@ def _record(source: str, pipeline: Pipeline, seconds: float, headless: bool) -> 
     with ExitStack() as stack:
         window = None if headless else stack.enter_context(Window("mien calibrate"))
         feed = stack.enter_context(closing(session.source(source)))
-        guide = Guide(feed, pipeline, seconds, window, _tell)
-        _tell(
+        guide = Guide(feed, pipeline, seconds, window, warn)
+        warn(
             f"{len(guide.prompts)} poses, {guide.prompts[-1].end:.0f} s in all. This adapts mien to how you show "
             "emotions on request; no picture is kept."
         )
         takes = guide.run()
     if guide.crowded:
-        _tell(f"{guide.crowded} frames had more than one face; the largest one counted")
+        warn(f"{guide.crowded} frames had more than one face; the largest one counted")
     return takes, feed.name
 
 
@@ -125,11 +123,3 @@ def _table(trial: Trial, shifts: dict[str, float]) -> Table:
     table.add_row("mean", f"{100 * trial.accuracy_before:.1f}", f"{100 * trial.accuracy_after:.1f}", "")
     table.add_row("cross-entropy", f"{trial.loss_before:.2f}", f"{trial.loss_after:.2f}", "")
     return table
-
-
-def _say(message: str) -> None:
-    out.print(message, highlight=False, markup=False, soft_wrap=True)
-
-
-def _tell(message: str) -> None:
-    err.print(message, highlight=False, markup=False, soft_wrap=True)

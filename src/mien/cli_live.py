@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
 import mien
+from mien.cli_common import err, out, warn
 from mien.types import ConfigError
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from mien.types import Result, Sink
 
 _PEOPLE = 20  # rows of the table at the end
-
-out, err = Console(), Console(stderr=True)
 
 
 @Parameter(name="*")
@@ -112,7 +110,7 @@ def video(
             for name, copy in zip(videos, copies, strict=True):
                 seen.append(run.video(name, pipeline, tables, copy, smooth, every, whole, _teller(bar, name)))
     except KeyboardInterrupt:
-        _tell("stopped; what was done so far is in the files with .part in their names")
+        warn("stopped; what was done so far is in the files with .part in their names")
         return 130
     for each in seen:
         _sum_up(each)
@@ -169,7 +167,7 @@ def live(
         if outputs.save:
             made.append(stack.enter_context(sinks.Video(outputs.save, Overlay(), feed.rate)))
         report = _line if headless and not made else None
-        view = session.Session(feed, pipeline.stream(Tracker(smooth)), made, window, tell=_tell, report=report)
+        view = session.Session(feed, pipeline.stream(Tracker(smooth)), made, window, tell=warn, report=report)
         for number in (signal.SIGINT, signal.SIGTERM):
             old = signal.signal(number, lambda *_: view.stop())
             stack.callback(signal.signal, number, old)
@@ -203,7 +201,7 @@ def _calibrated(pipeline: Pipeline, path: Path | None) -> Pipeline:
 
     made = apply(pipeline, path)
     if isinstance(made.classifier, Calibrated) and made.classifier.warning:
-        _tell(f"{path}: {made.classifier.warning}")
+        warn(f"{path}: {made.classifier.warning}")
     return made
 
 
@@ -233,10 +231,6 @@ def _teller(bar: Progress, name: str) -> Callable[[int, int | None], None]:
         bar.update(task, completed=done, total=None if total is None else max(done, total))
 
     return tell
-
-
-def _tell(message: str) -> None:
-    err.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def _line(result: Result, status: Status) -> None:

@@ -1,8 +1,7 @@
-"""The commands around data and models: train, evaluate, report, explain, data; mien.cli registers them."""
+"""The commands around models: train, evaluate, report, explain; mien.cli registers them."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Column, Table
 
 import mien
-from mien import files
+from mien.cli_common import err, out, progress, say, write_json
 from mien.types import Classifier, ConfigError
 
 if TYPE_CHECKING:
     from mien.train.evaluate import Answers
-
-out, err = Console(), Console(stderr=True)
 
 
 @Parameter(name="*")
@@ -109,7 +106,7 @@ def train(
         return 0
     report.curves_png(loop.read_log(folder / "log.csv"), folder / "curves.png")
     made = export.ship(best, folder, faces, mien.__version__)
-    _say(f"best checkpoint, log, curves and ONNX files are in {folder}")
+    say(f"best checkpoint, log, curves and ONNX files are in {folder}")
     if not recipe:
         Console().print(_before_after(config.init, made[1], data, kind, wanted))
     return 0
@@ -164,7 +161,7 @@ def evaluate(
         if plots:
             report.robustness_png({classifier.name: figures["robustness"]}, plots / "robustness.png")
     if json:
-        _write_json(json, figures)
+        write_json(json, figures)
     return 0
 
 
@@ -207,7 +204,7 @@ def report(
         robustness=evaluate_robustness(classifier, faces).to_dict() if measured.robustness else None,
     )
     report_page.write_html(page, out)
-    _say(f"wrote {out}")
+    say(f"wrote {out}")
     return 0
 
 
@@ -236,125 +233,8 @@ def explain(
         err.print(f"{picture}: no face found, nothing to explain", highlight=False, markup=False)
         return 1
     report.explanation_png(result, [explain_crop(pipeline.classifier, crop) for crop in result.crops], out)
-    _say(f"wrote {out}")
+    say(f"wrote {out}")
     return 0
-
-
-def info(path: Path, *, classes: int = 5) -> int:
-    """Counts a class and split, mean and standard deviation, imbalance."""
-    from mien.train.datasets import load_any
-    from mien.train.facts import facts
-
-    labels = load_any(path, classes, drop_leaks=False).labels
-    found = facts(load_any(path, drop_leaks=False), labels)
-    table = Table("class", *(Column(name, justify="right") for name in found.counts), title=escape(str(path)))
-    for label in labels:
-        table.add_row(escape(label), *(str(counts[label]) for counts in found.counts.values()))
-    table.add_row("all", *(str(sum(counts.values())) for counts in found.counts.values()))
-    out.print(table)
-    for name, text in found.remarks().items():
-        _say(f"{name}: {text}")
-    return 0
-
-
-def audit(
-    path: Path,
-    *,
-    votes: Path | None = None,
-    near: float | None = None,
-    json: Path | None = None,
-    html: Path | None = None,
-) -> int:
-    """Find copies, leaks, conflicting labels, blank and blurred pictures, and labels that FER+ doubts.
-
-    Parameters
-    ----------
-    path
-        FER2013: the zip, the unpacked folder or the csv.
-    votes
-        csv of FER+ votes; without it the labels are not checked.
-    near
-        Correlation of the pixels from which two pictures count as near-duplicates.
-    json
-        File for all figures and the name of every picture found.
-    html
-        File for a page with thumbnails of the worst cases; it needs mien[report].
-    """
-    from mien.train import audit as audits
-
-    found = audits.audit_source(path, votes, audits.NEAR if near is None else near)
-    for table in _audit_tables(found, str(path)):
-        out.print(table)
-    if json:
-        _write_json(json, found.to_dict())
-    if html:
-        from mien.train.audit_page import write_html
-
-        write_html(found, html, str(path))
-    return 0
-
-
-def soft_labels(
-    path: Path,
-    *,
-    model: list[str],
-    classes: int = 5,
-    out: Path = Path("soft_labels.npz"),
-) -> int:
-    """Write what models say of the Training pictures, for recipes with `soft_labels` to learn from.
-
-    A model that was trained with `folds` speaks only of the pictures that it was not trained on.
-
-    Parameters
-    ----------
-    path
-        FER2013, RAF-DB, AffectNet or a folder of class folders.
-    model
-        Name of a shipped model, an ONNX file or a checkpoint (best.safetensors), which answers on the GPU where there
-        is one; give it again for each further model.
-    """
-    from mien.classify import model as load_model
-    from mien.train import lessons
-    from mien.train.datasets import load_any
-    from mien.train.trained import Trained
-
-    faces = load_any(path, classes).split("Training")
-    models = [Trained(Path(name)) if name.endswith(".safetensors") else load_model(name) for name in model]
-    spoken = lessons.write_soft(out, models, faces)
-    for name, count in spoken.items():
-        _say(f"model {name} spoke of {count:,} pictures")
-    _say(f"wrote {out}")
-    return 0
-
-
-def montage(
-    path: Path, *, out: Path = Path("montage.png"), classes: int = 5, split: str = "Training", seed: int = 0
-) -> int:
-    """Draw twelve pictures a class, so that a person can look."""
-    import numpy as np
-
-    from mien import report
-    from mien.train import data as datasets
-
-    if split not in datasets.SPLITS:
-        raise ConfigError(f"split must be one of {', '.join(datasets.SPLITS)}")
-    faces = datasets.load(path, classes=classes, drop_leaks=False).split(split)
-    rng = np.random.default_rng(seed)
-    groups = {}
-    for k, label in enumerate(faces.labels):
-        places = np.flatnonzero(faces.targets == k)
-        groups[label] = faces.images[rng.permutation(places)[:12]]
-    report.montage(groups, out)
-    _say(f"wrote {out}")
-    return 0
-
-
-def progress(show: bool, extra: str = "") -> Progress:
-    """Done, of how many, and the time left."""
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    if extra:
-        columns.append(TextColumn(extra))
-    return Progress(*columns, console=err, disable=not show)
 
 
 _TRAINING = "loss {task.fields[loss]:.3f}  acc {task.fields[accuracy]:.3f}  {task.fields[rate]:.0f} img/s"
@@ -424,30 +304,3 @@ def _comparison_table(compared: Mapping[str, Any], first: str, second: str) -> T
     table.add_row("only the second right", *(f"{each.only_second:,}" for each in found))
     table.add_row("McNemar p", *(f"{each.p:.2g}" for each in found))
     return table
-
-
-def _audit_tables(found: Any, title: str) -> list[Table]:
-    findings = Table("finding", Column("count", justify="right"), "remark", title=escape(title))
-    for what, count, remark in found.findings():
-        findings.add_row(what, f"{count:,}", remark)
-    splits = Table("class", *(Column(split, justify="right") for split in found.balance), title="Splits")
-    for label in found.faces.labels:
-        splits.add_row(escape(label), *(f"{counts[label]:,}" for counts in found.balance.values()))
-    marks = dict.fromkeys(found.blurred_splits, " blurred")
-    splits.add_row("median sharpness", *(f"{v:.2f}{marks.get(k, '')}" for k, v in found.sharpness.items()))
-    if found.votes is None:
-        return [findings, splits]
-    labels = [Column(escape(label), justify="right") for label in found.votes.table]
-    votes = Table("majority", *labels, title="Labels (columns) and what more than half of the FER+ raters saw")
-    for seen in next(iter(found.votes.table.values())):
-        votes.add_row(escape(seen), *(f"{row[seen]:,}" for row in found.votes.table.values()))
-    votes.add_row("differs", *(f"{share:.1%}" for share in found.votes.share.values()))
-    return [findings, splits, votes]
-
-
-def _say(message: str) -> None:
-    out.print(message, highlight=False, markup=False, soft_wrap=True)
-
-
-def _write_json(path: Path, values: Any) -> None:
-    files.write_text(path, json.dumps(values, indent=1) + "\n")

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien import classify, detect, draw, image, pipeline
+from mien import classify, detect, draw, image, pipeline, search
 from mien.track import Tracker
 from mien.types import EMOTIONS, Face
 
@@ -134,7 +134,7 @@ def test_pictures_are_shrunk_as_in_python(page: Any, size: tuple[int, int], smal
       return [Array.from(data), width, height, factors];
     }}"""
     data, width, height, factors = page.evaluate(script, [rgba(picture), 45])
-    expected, ratio = detect._shrink(picture, 45, None)
+    expected, ratio = search.shrink(picture, 45, None)
     assert (width, height) == small and factors == pytest.approx(ratio)
     found = np.array(data, np.uint8).reshape(height, width, 4)[:, :, 2::-1]
     assert found.shape == expected.shape
