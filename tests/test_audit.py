@@ -45,7 +45,7 @@ def made(images: list[np.ndarray], labels: str | list[str] = "happy", splits: li
 
 def test_clean_data_gives_no_findings() -> None:
     found = audit(made([smooth(k) for k in range(30)], splits=[0, 1, 2] * 10))
-    assert [count for _, count, _ in found.findings()] == [0] * 11
+    assert {count for _, count, _ in found.findings()} == {0}
 
 
 def test_identical_images_are_grouped_and_leaks_and_conflicts_told_apart() -> None:
@@ -197,17 +197,55 @@ def test_labels_are_held_against_the_strict_majority_of_ferplus() -> None:
     assert audit(faces).votes is None
 
 
-def test_all_broken_and_wrong_size_files_are_named_at_once(kaggle: Path) -> None:
+BAD = {
+    "test/sad/PublicTest_998.png": "96x96 pixels, not 48x48",
+    "train/happy/Training_997.jpg": "32x64 pixels, not 48x48",
+    "train/happy/Training_999.jpg": "not a readable picture (truncated?)",
+}
+
+
+def spoil(kaggle: Path) -> None:
     cv2.imwrite(str(kaggle / "train/happy/Training_997.jpg"), np.zeros((64, 32), np.uint8))
     cv2.imwrite(str(kaggle / "test/sad/PublicTest_998.png"), np.zeros((96, 96), np.uint8))
     (kaggle / "train/happy/Training_999.jpg").write_bytes(b"\xff\xd8\xff")
-    assert audits.unusable(kaggle) == {
-        "test/sad/PublicTest_998.png": "96x96 pixels, not 48x48",
-        "train/happy/Training_997.jpg": "32x64 pixels, not 48x48",
-        "train/happy/Training_999.jpg": "not a readable picture",
-    }
-    with pytest.raises(DataError, match=r"3 pictures cannot be used(.|\n)*PublicTest_998(.|\n)*Training_999"):
-        audits.audit_source(kaggle)
+
+
+def test_broken_and_wrong_size_files_are_findings_and_the_audit_goes_on(kaggle: Path, tmp_path: Path) -> None:
+    before = audits.audit_source(kaggle)
+    assert before.unusable == {}
+    spoil(kaggle)
+    words = ["data", "audit", str(kaggle), "--json", str(tmp_path / "a.json"), "--html", str(tmp_path / "a.html")]
+    assert cli.app(words, result_action="return_value") == 0
+    found = json.loads((tmp_path / "a.json").read_text("utf-8"))
+    assert found["unusable"] == BAD
+    assert found["counts"]["pictures that are broken or of another size"] == 3
+    assert found["images"] == len(before.faces) and found["balance"] == before.to_dict()["balance"]
+    page = (tmp_path / "a.html").read_text("utf-8")
+    assert all(name in page and reason.partition(" (")[0] in page for name, reason in BAD.items())
+
+
+def test_bad_rows_of_a_csv_are_findings_too(tmp_path: Path) -> None:
+    path = tmp_path / "fer2013.csv"
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{k % 7},{' '.join(map(str, rng.integers(0, 256, 2304)))},{split}"
+        for k in range(7)
+        for split in ("Training", "PublicTest", "PrivateTest")
+    ]
+    path.write_text("\n".join(["emotion,pixels,Usage", "3,1 2 3,Training", f"3,{'999 ' * 2304},Training", *rows]))
+    found = audits.audit_source(path)
+    assert list(found.unusable) == ["line 2", "line 3"] and len(found.faces) == 21
+
+
+def test_any_folder_of_classes_can_be_audited(tmp_path: Path) -> None:
+    for label in ("calm", "tense"):
+        (tmp_path / label).mkdir()
+        for k in range(4):
+            cv2.imwrite(str(tmp_path / label / f"{k}.png"), smooth(k + 10 * (label == "tense") * (k > 0)))
+    (tmp_path / "calm" / "x.png").write_bytes(b"no picture")
+    found = audits.audit_source(tmp_path)
+    assert found.faces.labels == ("calm", "tense")
+    assert len(found.conflicts) == 1 and list(found.unusable) == ["calm/x.png"]
 
 
 def test_other_errors_of_the_loader_stay_as_they_are(kaggle: Path, tmp_path: Path) -> None:

@@ -191,6 +191,18 @@ def test_predicting_imports_neither_torch_nor_matplotlib() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_data_info_and_montage_take_any_class_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for level, label in enumerate(("calm", "tense")):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for k in range(12):
+            cv2.imwrite(str(tmp_path / "set" / label / f"{k}.png"), np.full((48, 48), 100 * level + k, np.uint8))
+    assert cli.app(["data", "info", str(tmp_path / "set")], result_action="return_value") == 0
+    assert "tense" in capsys.readouterr().out
+    words = ["data", "montage", str(tmp_path / "set"), "--out", str(tmp_path / "m.png")]
+    assert cli.app(words, result_action="return_value") == 0
+    assert (tmp_path / "m.png").stat().st_size > 1000
+
+
 def test_data_info_and_montage(kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.app(["data", "info", str(kaggle)], result_action="return_value")
     text = capsys.readouterr().out

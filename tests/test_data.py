@@ -140,13 +140,13 @@ def test_unknown_class_folder_is_named(kaggle: Path) -> None:
 
 def test_image_of_another_size_is_named(kaggle: Path) -> None:
     cv2.imwrite(str(kaggle / "train/happy/Training_999.jpg"), np.zeros((64, 32), np.uint8))
-    with pytest.raises(DataError, match=r"Training_999\.jpg is 32x64"):
+    with pytest.raises(DataError, match=r"Training_999\.jpg: 32x64"):
         data.load(kaggle)
 
 
 def test_truncated_picture_is_named(kaggle: Path) -> None:
     (kaggle / "train/happy/Training_999.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(DataError, match=r"Training_999\.jpg is not a readable picture"):
+    with pytest.raises(DataError, match=r"Training_999\.jpg: not a readable picture"):
         data.load(kaggle)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +171,17 @@ def test_affectnet_class_folders_count_by_its_own_numbers_but_are_never_guessed(
         load_any(tmp_path)
     found = by_name(load_any(tmp_path, kind="affectnet", drop_leaks=False))
     assert all(found[f"val_{n}.jpg"] == (name, "PublicTest", 20 * n) for n, name in AFFECTNET.items())
+
+
+def test_affectnet_class_folders_with_a_validation_set_alone_use_it_as_the_test_set(tmp_path: Path) -> None:
+    for name in AFFECTNET.values():
+        for split, count in (("train", 12), ("val", 2)):
+            for k in range(count):
+                noise(tmp_path / split / name / f"{split}_{name}_{k}.png", zlib.crc32(f"{name} {split} {k}".encode()))
+    faces = load_any(tmp_path, kind="affectnet")
+    tests = {str(name) for name in faces.split("PrivateTest").names}
+    assert len(tests) == 16 and all("/val_" in name for name in tests)
+    assert len(faces.split("PublicTest")) == 8  # a tenth of the training pictures
 
 
 def test_class_folders_take_other_names_sizes_colours_and_upper_case(tmp_path: Path) -> None:
@@ -385,6 +398,16 @@ def test_an_unknown_layout_says_what_is_known_and_what_was_found(tmp_path: Path)
         load_any(tmp_path)
     with pytest.raises(DataError, match="does not exist"):
         load_any(tmp_path / "nowhere")
+
+
+def test_a_file_that_is_no_known_set_is_no_fer2013(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(DataError, match=r"no data set that mien knows.*fer2013 \(zip"):
+        load_any(tmp_path / "notes.txt")
+    with zipfile.ZipFile(tmp_path / "RAF.zip", "w") as archive:
+        archive.writestr("Image/aligned/train_1_aligned.jpg", b"x")
+    with pytest.raises(DataError, match="unpack any other set and give the folder"):
+        load_any(tmp_path / "RAF.zip")
 
 
 def test_settings_that_do_not_fit_are_refused(rafdb: Path, affectnet: Path, kaggle: Path, tmp_path: Path) -> None:

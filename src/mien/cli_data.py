@@ -13,13 +13,26 @@ from mien.cli_common import say, write_json
 from mien.types import ConfigError
 
 
-def info(path: Path, *, classes: int = 5) -> int:
-    """Counts a class and split, mean and standard deviation, imbalance."""
-    from mien.train.datasets import load_any
+def info(path: Path, *, classes: int | None = None, kind: str | None = None, votes: Path | None = None) -> int:
+    """Counts a class and split, mean and standard deviation, imbalance.
+
+    Parameters
+    ----------
+    path
+        FER2013 (the zip, the unpacked folder or the csv), RAF-DB, AffectNet or a folder of class folders.
+    classes
+        5, 7 or 8: only these emotions; when not given 5 of FER2013, and all classes of anything else.
+    kind
+        fer2013, rafdb, affectnet, ferplus or folder; recognised when not given.
+    votes
+        csv of FER+ votes, for the kind ferplus.
+    """
+    from mien.train.datasets import load_any, recognise
     from mien.train.facts import facts
 
-    labels = load_any(path, classes, drop_leaks=False).labels
-    found = facts(load_any(path, drop_leaks=False), labels)
+    classes = classes or (5 if recognise(path, kind) == "fer2013" else None)
+    everything = load_any(path, None, kind, votes, drop_leaks=False)
+    found = facts(everything, labels := load_any(path, classes, kind, votes, drop_leaks=False).labels)
     table = Table("class", *(Column(name, justify="right") for name in found.counts), title=escape(str(path)))
     for label in labels:
         table.add_row(escape(label), *(str(counts[label]) for counts in found.counts.values()))
@@ -33,17 +46,20 @@ def info(path: Path, *, classes: int = 5) -> int:
 def audit(
     path: Path,
     *,
+    kind: str | None = None,
     votes: Path | None = None,
     near: float | None = None,
     json: Path | None = None,
     html: Path | None = None,
 ) -> int:
-    """Find copies, leaks, conflicting labels, blank and blurred pictures, and labels that FER+ doubts.
+    """Find copies, leaks, conflicting labels, broken, blank and blurred pictures, and labels that FER+ doubts.
 
     Parameters
     ----------
     path
-        FER2013: the zip, the unpacked folder or the csv.
+        FER2013 (the zip, the unpacked folder or the csv), RAF-DB, AffectNet or a folder of class folders.
+    kind
+        fer2013, rafdb, affectnet, ferplus or folder; recognised when not given.
     votes
         csv of FER+ votes; without it the labels are not checked.
     near
@@ -55,7 +71,7 @@ def audit(
     """
     from mien.train import audit as audits
 
-    found = audits.audit_source(path, votes, audits.NEAR if near is None else near)
+    found = audits.audit_source(path, votes, audits.NEAR if near is None else near, kind)
     for table in _audit_tables(found, str(path)):
         console.print(table)
     if json:
@@ -101,17 +117,41 @@ def soft_labels(
 
 
 def montage(
-    path: Path, *, out: Path = Path("montage.png"), classes: int = 5, split: str = "Training", seed: int = 0
+    path: Path,
+    *,
+    out: Path = Path("montage.png"),
+    classes: int | None = None,
+    kind: str | None = None,
+    split: str = "Training",
+    seed: int = 0,
 ) -> int:
-    """Draw twelve pictures a class, so that a person can look."""
+    """Draw twelve pictures a class, so that a person can look.
+
+    Parameters
+    ----------
+    path
+        FER2013 (the zip, the unpacked folder or the csv), RAF-DB, AffectNet or a folder of class folders.
+    out
+        The picture to write.
+    classes
+        5, 7 or 8: only these emotions; when not given 5 of FER2013, and all classes of anything else.
+    kind
+        fer2013, rafdb, affectnet or folder; recognised when not given.
+    split
+        Training, PublicTest or PrivateTest.
+    seed
+        Another one draws other pictures.
+    """
     import numpy as np
 
     from mien import report
-    from mien.train import data as datasets
+    from mien.train.data import SPLITS
+    from mien.train.datasets import load_any, recognise
 
-    if split not in datasets.SPLITS:
-        raise ConfigError(f"split must be one of {', '.join(datasets.SPLITS)}")
-    faces = datasets.load(path, classes=classes, drop_leaks=False).split(split)
+    if split not in SPLITS:
+        raise ConfigError(f"split must be one of {', '.join(SPLITS)}")
+    classes = classes or (5 if recognise(path, kind) == "fer2013" else None)
+    faces = load_any(path, classes, kind, drop_leaks=False).split(split)
     rng = np.random.default_rng(seed)
     groups = {}
     for k, label in enumerate(faces.labels):

@@ -6,7 +6,7 @@ Needs no torch. `audit` looks at pictures in memory, `audit_source` reads them f
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mien.train import data
 from mien.train.data import Faces
+from mien.train.datasets import load_any
 from mien.train.near import Pair, near_pairs
 from mien.types import EMOTIONS, DataError
 
@@ -68,6 +69,7 @@ class Audit:
         blurred_splits: splits whose median lies far below the sharpest split's.
         balance: split -> class -> images.
         votes: labels against FER+, or None without votes.
+        unusable: name -> what is wrong, of pictures that are broken or of another size; they are not in `faces`.
     """
 
     faces: Faces
@@ -82,6 +84,7 @@ class Audit:
     blurred_splits: tuple[str, ...]
     balance: Mapping[str, Mapping[str, int]]
     votes: Votes | None
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def conflicts(self) -> tuple[tuple[int, ...], ...]:
@@ -95,6 +98,7 @@ class Audit:
         across = sum(len(set(faces.splits[list(group)].tolist())) > 1 for group in groups)
         near_conflicts = sum(faces.targets[p.first] != faces.targets[p.second] for p in self.near)
         found = [
+            ("pictures that are broken or of another size", len(self.unusable), "left out of all other figures"),
             ("redundant copies", sum(len(g) - 1 for g in groups), f"{len(groups):,} groups of identical images"),
             ("groups within one split", len(groups) - across, ""),
             ("groups across splits", across, ""),
@@ -115,6 +119,7 @@ class Audit:
         """Counts, and the name of every image found: safe for `json.dumps`."""
         return {
             "images": len(self.faces),
+            "unusable": dict(self.unusable),
             "thresholds": {
                 "near": self.near_from, "blank": BLANK, "blurred": BLURRED, "blurred_split": BLURRED_SPLIT
             },
@@ -161,40 +166,24 @@ class Audit:
         ]
 
 
-def audit_source(path: Path | str, votes: Path | str | None = None, near: float = NEAR) -> Audit:
-    """Read all seven classes of a data set, leaks included, and look at them.
+def audit_source(
+    path: Path | str, votes: Path | str | None = None, near: float = NEAR, kind: str | None = None
+) -> Audit:
+    """Read all classes of a data set, leaks included, and look at them; pictures that cannot be used are findings too.
+
+    Args:
+        path: of a data set of any layout that `datasets.load_any` knows.
+        votes: csv of FER+ votes, for FER2013 only.
+        near: as of `audit`.
+        kind: one of `datasets.KINDS`, where the layout is not recognised.
 
     Raises:
-        DataError: as `data.load`; where pictures of a zip or a folder are broken or of another size, the message names
-            all of them and not only the first.
+        DataError: as `load_any`, or no picture at all can be used.
+        ConfigError: no such kind, or votes where there are none.
     """
-    try:
-        faces = data.load(path, classes=7, votes=votes, drop_leaks=False)
-    except DataError as error:
-        bad = unusable(Path(path))
-        if not bad:
-            raise
-        lines = "".join(f"\n  {name}: {reason}" for name, reason in bad.items())
-        raise DataError(f"{path}: {len(bad):,} pictures cannot be used; mend or remove them{lines}") from error
-    return audit(faces, near)
-
-
-def unusable(path: Path) -> dict[str, str]:
-    """Broken pictures, and those that are not 48x48, of a zip or a folder: name -> what is wrong; {} for a csv.
-
-    Raises:
-        DataError: the zip file is not complete.
-    """
-    if path.suffix.lower() == ".csv" or not path.exists():
-        return {}
-    found = {}
-    for name, content in data._files(path):
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE) if content else None
-        if image is None:
-            found[name] = "not a readable picture"
-        elif image.shape != (48, 48):
-            found[name] = f"{image.shape[1]}x{image.shape[0]} pixels, not 48x48"
-    return found
+    unusable: dict[str, str] = {}
+    faces = load_any(path, None, kind, votes, drop_leaks=False, unusable=unusable)
+    return replace(audit(faces, near), unusable=unusable)
 
 
 def audit(faces: Faces, near: float = NEAR) -> Audit:

@@ -79,7 +79,13 @@ class Faces:
         return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
 
 
-def load(path: Path | str, classes: int = 5, votes: Path | str | None = None, drop_leaks: bool = True) -> Faces:
+def load(
+    path: Path | str,
+    classes: int = 5,
+    votes: Path | str | None = None,
+    drop_leaks: bool = True,
+    unusable: dict[str, str] | None = None,
+) -> Faces:
     """Read FER2013 from a Kaggle zip, an unpacked Kaggle folder or the original csv.
 
     The first reading packs the pixels into a cache beside the source (or in the folder named by MIEN_CACHE), keyed by
@@ -90,6 +96,8 @@ def load(path: Path | str, classes: int = 5, votes: Path | str | None = None, dr
         classes: 5 (mien's emotions) or 7 (all).
         votes: csv of FER+ votes keyed by file name.
         drop_leaks: leave out Training images that are pixel-identical to a test image.
+        unusable: filled with the name of each picture that is broken or of another size, and what is wrong with it;
+            without it the first one is an error.
 
     Raises:
         DataError: a missing, truncated or foreign file, an unknown class, an image of another size.
@@ -99,7 +107,7 @@ def load(path: Path | str, classes: int = 5, votes: Path | str | None = None, dr
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path} does not exist; give fer2013.zip, its unpacked folder or fer2013.csv")
-    faces = cached(path, "fer2013", _read)
+    faces = cached(path, "fer2013", _read, unusable)
     if votes is not None:
         faces = replace(faces, votes=_read_votes(Path(votes), faces.names))
     if drop_leaks:
@@ -136,8 +144,15 @@ def ferplus_targets(faces: Faces) -> NDArray[np.int64]:
     return np.where(majority, places[best], -1).astype(np.int64)
 
 
-def cached(path: Path, kind: str, read: Callable[[Path], Faces]) -> Faces:
-    """What `read(path)` gives, from the cache where it is there; `kind` tells apart readings of the same source."""
+Read = Callable[[Path, dict[str, str] | None], Faces]
+"""Reads a source; pictures that cannot be used are an error, or put into the dictionary with what is wrong."""
+
+
+def cached(path: Path, kind: str, read: Read, unusable: dict[str, str] | None = None) -> Faces:
+    """What `read(path, unusable)` gives, from the cache where it is there and whole.
+
+    `kind` tells apart readings of the same source. What lacks pictures is not kept.
+    """
     place = path.resolve()
     folder = Path(os.environ.get("MIEN_CACHE") or place.parent)
     cache = folder / f".mien-{place.stem}-{_key(place, kind)}.npz"
@@ -148,9 +163,10 @@ def cached(path: Path, kind: str, read: Callable[[Path], Faces]) -> Faces:
                 return Faces(packed["images"], packed["targets"], packed["splits"], packed["names"], labels)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             pass  # a damaged cache is only a cache: read the source again
-    faces = read(path)
-    with suppress(OSError):  # a read-only place costs only time
-        _write(cache, faces)
+    faces = read(path, unusable)
+    if not unusable:
+        with suppress(OSError):  # a read-only place costs only time
+            _write(cache, faces)
     return faces
 
 
@@ -177,8 +193,9 @@ def _write(cache: Path, faces: Faces) -> None:
         )  # fmt: skip
 
 
-def _read(path: Path) -> Faces:
-    rows = sorted(_read_csv(path) if path.suffix.lower() == ".csv" else _read_kaggle(path), key=lambda row: row[0])
+def _read(path: Path, unusable: dict[str, str] | None) -> Faces:
+    read = _read_csv if path.suffix.lower() == ".csv" else _read_kaggle
+    rows = sorted(read(path, unusable), key=lambda row: row[0])
     if not rows:
         raise DataError(f"{path} holds no FER2013 images; expected train/<class>/*.jpg and test/<class>/*.jpg")
     names, splits, targets, images = zip(*rows, strict=True)
@@ -192,11 +209,18 @@ def _read(path: Path) -> Faces:
 Row = tuple[str, int, int, NDArray[np.uint8]]
 
 
-def _read_kaggle(path: Path) -> Iterator[Row]:
+def _refuse(unusable: dict[str, str] | None, path: Path, name: str, reason: str) -> None:
+    if unusable is None:
+        raise DataError(f"{path}, {name}: {reason}; mend or remove it (mien data audit finds all such pictures)")
+    unusable[name] = reason
+
+
+def _read_kaggle(path: Path, unusable: dict[str, str] | None) -> Iterator[Row]:
     for name, data in _files(path):
         parts = PurePosixPath(name).parts[-3:]
         if len(parts) < 3 or parts[0] not in ("train", "test"):
-            raise DataError(f"{path}: {name} is not in train/<class>/ or test/<class>/")
+            hint = "of FER2013 only; unpack any other set and give the folder" if path.is_file() else "as in FER2013"
+            raise DataError(f"{path}: {name} is not in train/<class>/ or test/<class>/, {hint}")
         split = parts[2].split("_")[0]
         if split not in SPLITS:
             raise DataError(f"{path}: the file name {name} must begin with {', '.join(SPLITS)} and an underscore")
@@ -204,10 +228,11 @@ def _read_kaggle(path: Path) -> Iterator[Row]:
             raise DataError(f"{path}: unknown class folder {parts[1]!r} ({name}); known: {', '.join(EMOTIONS7)}")
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
         if image is None:
-            raise DataError(f"{path}: {name} is not a readable picture (truncated?); get the file again")
-        if image.shape != (48, 48):
-            raise DataError(f"{path}: {name} is {image.shape[1]}x{image.shape[0]} pixels, FER2013 is 48x48")
-        yield "/".join(parts), SPLITS.index(split), EMOTIONS7.index(parts[1]), image.astype(np.uint8)
+            _refuse(unusable, path, name, "not a readable picture (truncated?)")
+        elif image.shape != (48, 48):
+            _refuse(unusable, path, name, f"{image.shape[1]}x{image.shape[0]} pixels, not 48x48")
+        else:
+            yield "/".join(parts), SPLITS.index(split), EMOTIONS7.index(parts[1]), image.astype(np.uint8)
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -229,7 +254,7 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"{path} is not a complete zip file ({error}); download it again") from error
 
 
-def _read_csv(path: Path) -> Iterator[Row]:
+def _read_csv(path: Path, unusable: dict[str, str] | None) -> Iterator[Row]:
     with path.open(newline="", encoding="utf-8", errors="replace") as stream:
         reader = csv.DictReader(stream, skipinitialspace=True)
         columns = {name.strip().lower(): name for name in reader.fieldnames or []}
@@ -243,11 +268,13 @@ def _read_csv(path: Path) -> Iterator[Row]:
             if usage not in SPLITS or not emotion.isdigit() or int(emotion) >= len(EMOTIONS7):
                 raise DataError(f"{path}, line {number}: emotion {emotion!r} or Usage {usage!r} is not FER2013's")
             if len(pixels) != 48 * 48:
-                raise DataError(f"{path}, line {number}: {len(pixels)} pixels in place of 2304 (truncated?)")
+                _refuse(unusable, path, f"line {number}", f"{len(pixels)} pixels in place of 2304 (truncated?)")
+                continue
             try:
                 image = np.array(pixels, np.uint8).reshape(48, 48)
             except (ValueError, OverflowError):
-                raise DataError(f"{path}, line {number}: pixels must be whole numbers from 0 to 255") from None
+                _refuse(unusable, path, f"line {number}", "pixels must be whole numbers from 0 to 255")
+                continue
             yield f"{usage}_{number:06d}", SPLITS.index(usage), int(emotion), image
 
 

@@ -59,6 +59,7 @@ def load_any(
     kind: str | None = None,
     votes: Path | str | None = None,
     drop_leaks: bool = True,
+    unusable: dict[str, str] | None = None,
 ) -> Faces:
     """Read a data set of any known layout.
 
@@ -69,6 +70,8 @@ def load_any(
             the FER+ votes) and class folders that are numbers have to be named.
         votes: csv of FER+ votes, for FER2013 and FER+ only.
         drop_leaks: leave out Training pictures that are pixel-identical to one of another split.
+        unusable: filled with the name of each picture that cannot be used, and what is wrong with it; without it the
+            first one is an error.
 
     Raises:
         DataError: an unknown layout, or a file that is missing, damaged or out of range; the message names it.
@@ -79,7 +82,7 @@ def load_any(
         raise ConfigError(f"classes must be 5, 7 or 8, got {classes}")
     kind = recognise(path, kind)
     if kind in ("fer2013", "ferplus"):
-        faces = data.load(path, 7, votes, drop_leaks)
+        faces = data.load(path, 7, votes, drop_leaks, unusable)
         if kind == "ferplus":
             faces = ferplus(faces)
     else:
@@ -87,7 +90,7 @@ def load_any(
             raise ConfigError(f"FER+ votes belong to FER2013's pictures, not to {kind}: leave them out")
         if path.is_file():
             raise DataError(f"{path}: {kind} is read from a folder; unpack it first")
-        faces = data.cached(path, kind, partial(_read, kind=kind))
+        faces = data.cached(path, kind, partial(_read, kind), unusable)
         faces = data.without_leaks(faces) if drop_leaks else faces
     if classes is None:
         return faces
@@ -109,8 +112,12 @@ def recognise(path: Path | str, kind: str | None = None) -> str:
         raise ConfigError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if not path.exists():
         raise DataError(f"{path} does not exist; give a data set: {_KNOWN}")
-    if kind is not None or path.is_file():
-        return kind or "fer2013"
+    if kind is not None:
+        return kind
+    if path.is_file():
+        if path.suffix.lower() not in (".zip", ".csv"):
+            raise DataError(f"{path}: no data set that mien knows. Known: {_KNOWN}")
+        return "fer2013"
     root = _inner(path)
     if any(next(root.glob(pattern), None) for pattern in ("train/*/Training_*", "test/*/P*Test_*")):
         return "fer2013"
@@ -151,22 +158,41 @@ def ferplus(faces: Faces) -> Faces:
     return replace(faces, targets=targets, labels=EMOTIONS8).take(targets >= 0)
 
 
-def _read(path: Path, kind: str) -> Faces:
+def _read(kind: str, path: Path, unusable: dict[str, str] | None) -> Faces:
     root = _inner(path)
     listers: dict[str, Callable[[Path], Iterator[Item]]] = {"rafdb": _rafdb, "affectnet": _affectnet, "folder": _folder}
     items = sorted(listers[kind](root), key=lambda item: (str(item.file), item.origin))
     if not items:
         raise DataError(f"{path} holds no pictures of {kind}. Known layouts: {_KNOWN}")
+
+    def cut(item: Item) -> NDArray[np.uint8] | DataError:
+        try:
+            return _crop(item)
+        except DataError as error:
+            return error
+
+    good: list[Item] = []
+    images: list[NDArray[np.uint8]] = []
+    with ThreadPoolExecutor() as pool:
+        for item, crop in zip(items, pool.map(cut, items), strict=True):
+            if not isinstance(crop, DataError):
+                good.append(item)
+                images.append(crop)
+            elif unusable is None:
+                raise crop
+            else:
+                unusable[item.file.relative_to(root).as_posix()] = str(crop)
+    if not good:
+        raise DataError(f"{path}: none of its {len(items)} pictures can be read: is the copy complete?")
+    items = good
     found = {item.label for item in items}
     labels = (*(name for name in EMOTIONS8 if name in found), *sorted(found - set(EMOTIONS8)))
-    images = np.empty((len(items), image.SIZE, image.SIZE), np.uint8)
-    with ThreadPoolExecutor() as pool:
-        for place, crop in enumerate(pool.map(_crop, items)):
-            images[place] = crop
     targets = np.array([labels.index(item.label) for item in items], np.int64)
     splits = np.array([item.split for item in items], np.int8)
     names = np.array([item.file.relative_to(root).as_posix() for item in items])
-    return _carve(Faces(images, targets, splits, names, labels))
+    if kind == "affectnet" and not (splits == 2).any():
+        splits[splits == 1] = 2  # its validation set is used as test set
+    return _carve(Faces(np.stack(images), targets, splits, names, labels))
 
 
 def _crop(item: Item) -> NDArray[np.uint8]:
