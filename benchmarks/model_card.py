@@ -84,7 +84,8 @@ def robustness(results: Path, name: str, sha256: str) -> dict[str, Any] | None:
     found = {"end_to_end": None, "split": values["split"], **values["models"][name]}
     if found["sha256"] != sha256:
         raise SystemExit(f"{path} is about another model file than the shipped one: measure again")
-    return found
+    placed = [row["n"] for key, rows in (found["end_to_end"] or {}).items() if key != "crops" for row in rows]
+    return {**found, "faces": min(placed, default=0)}
 
 
 def peers(results: Path, sha256: str) -> dict[str, Any] | None:

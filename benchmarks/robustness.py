@@ -1,5 +1,7 @@
 """What models lose on corrupted crops, and behind a real detector: results/robustness-<split>.json and .png.
 
+Each model but the first is compared with the first: the difference of the means, with its paired 95 % interval.
+
 All runs are on PublicTest unless told otherwise: robustness is looked at while models are chosen, and PrivateTest is
 touched once a final model.
 
@@ -17,6 +19,7 @@ import numpy as np
 
 from mien import files
 from mien.classify import OnnxClassifier, model
+from mien.metrics import mean_interval
 from mien.pipeline import Pipeline
 from mien.report import robustness_png
 from mien.train.data import SPLITS, Faces, load
@@ -38,18 +41,26 @@ def main() -> None:
     options = parser.parse_args()
 
     faces = load(options.data, drop_leaks=False).split(options.split)
-    values: dict[str, Any] = {"split": options.split, "corruptions": {}, "models": {}}
+    values: dict[str, Any] = {"split": options.split, "corruptions": {}, "models": {}, "differences": {}}
     for name, corruption in CORRUPTIONS.items():
         values["corruptions"][name] = {"amount": corruption.amount, "levels": list(corruption.levels)}
+    chosen = sample(faces, options.sample)
+    shares: list[np.ndarray] = []
     for name in options.model:
         classifier = model(name)
-        found = evaluate_robustness(classifier, sample(faces, options.sample))
-        row = values["models"][Path(name).stem] = {"sha256": classifier.sha256, **found.to_dict()}
-        print(f"{name}: n {found.n}, clean {found.clean:.2%}, under corruption {found.mean:.2%}")
+        found = evaluate_robustness(classifier, chosen)
+        shares.append(found.shares)
+        told = values["models"][Path(name).stem] = {"sha256": classifier.sha256, **found.to_dict()}
+        print(f"{name}: n {found.n}, clean {found.clean:.2%}, under corruption {found.mean:.2%} {found.interval}")
+        if len(shares) > 1:
+            off = shares[0] - shares[-1]
+            row = {"difference": float(off.mean()), "interval": list(mean_interval(off, chosen.groups()))}
+            values["differences"][f"{Path(options.model[0]).stem} minus {Path(name).stem}"] = row
+            print(f"  {options.model[0]} minus {name}: {row}")
         for corruption, accuracies in found.accuracy.items():
             print(f"  {corruption:15}", *(f"{100 * v:6.2f}" for v in accuracies))
         if options.faces:
-            row["end_to_end"] = behind_detectors(classifier, sample(faces, options.faces), options.detectors)
+            told["end_to_end"] = behind_detectors(classifier, sample(faces, options.faces), options.detectors)
     goal = options.out / f"robustness-{options.split}.json"
     files.write_text(goal, json.dumps(values, indent=1) + "\n")
     robustness_png(values["models"], goal.with_suffix(".png"))

@@ -10,7 +10,16 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped]
 from sklearn import metrics as oracle  # type: ignore[import-untyped]
 
-from mien.metrics import apply_temperature, compare, evaluate, fit_temperature, mcnemar, reliable_from, risk_coverage
+from mien.metrics import (
+    apply_temperature,
+    compare,
+    evaluate,
+    fit_temperature,
+    mcnemar,
+    mean_interval,
+    reliable_from,
+    risk_coverage,
+)
 from mien.types import ConfigError, DataError
 
 P = np.array([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.9, 0.1]])
@@ -285,3 +294,16 @@ def test_the_uncertain_threshold_is_the_lowest_that_is_reliable() -> None:
     assert reliable_from(p, truth, 0.9) == pytest.approx(0.7)
     assert reliable_from(p, truth, 0.75) == 0
     assert reliable_from(p, np.array([1, 1, 1, 1]), 0.5) == 1
+
+
+def test_the_interval_of_a_mean_is_that_of_the_paired_comparison_and_keeps_duplicates_together() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.random(400) < 0.8, rng.random(400) < 0.7
+    groups = np.arange(400) // 2
+    off = first.astype(float) - second
+    assert mean_interval(off, groups) == compare(first, second, groups).interval
+    twice = np.repeat(rng.normal(size=200), 2)
+    wide, narrow = (np.ptp(mean_interval(twice, each)) for each in (groups, None))
+    assert wide == pytest.approx(np.sqrt(2) * narrow, rel=0.15)
+    with pytest.raises(DataError, match="at least one"):
+        mean_interval([])

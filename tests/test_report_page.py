@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -99,11 +100,13 @@ def test_every_view_has_four_plots_and_robustness_one_more(html: str, tmp_path: 
     seen = Seen(html)
     assert seen.elements.count("svg") == 8
     assert "Robustness" not in seen.text
-    shaken = {"n": 200, "clean": 0.8, "mean": 0.55, "worst": ["noise", BAD]}
+    shaken = {"n": 200, "clean": 0.8, "mean": 0.55, "interval": [0.53, 0.57], "worst": ["noise", BAD]}
     shaken["accuracy"] = {name: [0.7, 0.6, 0.5, 0.4, 0.3] for name in ("noise", BAD)}
     _, seen = written(made(robustness=shaken), tmp_path / "r.html")
     assert seen.elements.count("svg") == 9
-    assert "55.0 %" in seen.text and "severity" in seen.text
+    for words in ("55.0 %", "53.0 to 57.0 %", "severity"):
+        assert words in seen.text
+    assert "70.060.050.040.030.050.0" in re.sub(r"\s", "", seen.text)  # the row of a corruption, and its mean
 
 
 def test_it_loads_nothing_from_elsewhere(html: str) -> None:
@@ -171,7 +174,9 @@ def test_the_command_writes_the_page_of_a_data_set(
     some = dict(list(robustness.CORRUPTIONS.items())[:2])
     monkeypatch.setattr(robustness, "CORRUPTIONS", some)
     path = tmp_path / "r.html"
-    command = ["report", "--data", str(kaggle), "--out", str(path), "--robustness"]
+    command = ["report", "--data", str(kaggle), "--out", str(path)]
+    assert cli.app([*command, "--no-robustness"], result_action="return_value") == 0
+    assert "Robustness" not in Seen(path.read_text("utf-8")).text
     assert cli.app(command, result_action="return_value") == 0
     text = Seen(path.read_text("utf-8")).text
     for words in ("T1", "T2", "Training without leaks", "Robustness", "Recipe", "surprise", *some):
@@ -190,3 +195,14 @@ def test_evaluate_compares_two_models_and_names_the_pictures(
     assert compared["model"] == figures["model"] and compared["sha256"] == figures["sha256"]
     assert compared["views"]["T1"]["difference"] == 0 and compared["views"]["T1"]["p"] == 1
     assert figures["views"]["T1"]["index"] in text and "McNemar p" in text
+    assert "AURC" in text and "precision, recall, F1" in text
+
+
+def test_evaluate_compares_the_two_models_that_are_named(kaggle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "e.json"
+    command = ["evaluate", "--data", str(kaggle), "--json", str(path), "--compare", "swift", DEFAULT]
+    assert cli.app(command, result_action="return_value") == 0
+    figures = json.loads(path.read_text())
+    assert (figures["model"], figures["comparison"]["model"]) == ("swift", DEFAULT)
+    with pytest.raises(ConfigError, match="no --model"):
+        cli.app([*command, "--model", "wide"], result_action="return_value")

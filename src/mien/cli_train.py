@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -16,10 +16,11 @@ from rich.table import Column, Table
 
 import mien
 from mien.cli_common import err, out, progress, say, write_json
-from mien.types import Classifier, ConfigError
+from mien.types import EMOTIONS7, EMOTIONS8, Classifier, ConfigError
 
 if TYPE_CHECKING:
     from mien.train.evaluate import Answers
+    from mien.train.robustness import Robustness
 
 
 @Parameter(name="*")
@@ -37,8 +38,6 @@ class Measured:
     """PrivateTest, PublicTest while choosing, or Training."""
     kind: str | None = None
     """fer2013, rafdb, affectnet, ferplus or folder; recognised when not given."""
-    robustness: bool = False
-    """Measure on corrupted pictures too; takes 76 times as long."""
 
     def answers(self, model: Classifier) -> dict[str, Answers]:
         """What a model says of each view."""
@@ -97,7 +96,9 @@ def train(
     classes = 7 if config.extra_classes else config.classes
     faces = load_any(data, classes if recipe else None, kind, wanted, config.drop_leaks)
     if not recipe:
-        config = replace(config, batch=max(2, min(config.batch, len(faces.split("Training")) // 4)))
+        known = len(faces.labels) if faces.labels in (EMOTIONS7, EMOTIONS8) else config.classes
+        batch = max(2, min(config.batch, len(faces.split("Training")) // 4))
+        config = replace(config, batch=batch, classes=known)
     first = parallel.first(devices)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells how each process joins the group
     with progress(first, _TRAINING) as bar:
@@ -115,7 +116,8 @@ def train(
 def evaluate(
     *,
     measured: Measured,
-    compare: str | None = None,
+    compare: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    robustness: bool = False,
     json: Path | None = None,
     plots: Path | None = None,
 ) -> int:
@@ -124,7 +126,10 @@ def evaluate(
     Parameters
     ----------
     compare
-        A second model for the same pictures: how much more often the first is right, with interval and McNemar's p.
+        A second model for the same pictures, or two models in place of --model: how much more often the first is right,
+        with interval and McNemar's p.
+    robustness
+        Measure on corrupted pictures too: 16 corruptions in five severities, which takes 81 times as long.
     json
         File for all figures.
     plots
@@ -135,7 +140,11 @@ def evaluate(
     from mien.train.evaluate import compare_answers
     from mien.train.robustness import evaluate_robustness
 
-    classifier = load_model(measured.model)
+    *first, second = compare or [""]
+    if len(first) > 1 or (first and measured.model):
+        raise ConfigError("--compare takes a second model, or two models and no --model")
+    name = first[0] if first else measured.model
+    classifier = load_model(name)
     answers = measured.answers(classifier)
     reports = {view: found.report() for view, found in answers.items()}
     out.print(_views_table(reports, f"{classifier.name} on {measured.split}"))
@@ -146,18 +155,17 @@ def evaluate(
             report.confusion_png(found, plots / f"confusion-{view}.png")
     figures: dict[str, Any] = {"model": classifier.name, "sha256": classifier.sha256, "split": measured.split}
     figures["views"] = {view: found.to_dict() for view, found in reports.items()}
-    if compare:
-        other = load_model(compare)
+    if second:
+        other = load_model(second)
         others = measured.answers(other)
         compared = {view: compare_answers(answers[view], others[view]) for view in answers}
-        out.print(_comparison_table(compared, Path(measured.model or classifier.name).stem, Path(compare).stem))
+        out.print(_comparison_table(compared, Path(name or classifier.name).stem, Path(second).stem))
         figures["comparison"] = {"model": other.name, "sha256": other.sha256}
         figures["comparison"]["views"] = {view: each.to_dict() for view, each in compared.items()}
-    if measured.robustness:
+    if robustness:
         shaken = evaluate_robustness(classifier, next(iter(answers.values())).faces)
         figures["robustness"] = shaken.to_dict()
-        text = f"under corruption {100 * shaken.mean:.2f} % (clean {100 * shaken.clean:.2f} %, n = {shaken.n})"
-        out.print(f"{text}; the worst: {' and '.join(shaken.worst)}", highlight=False)
+        out.print(_robustness_table(shaken))
         if plots:
             report.robustness_png({classifier.name: figures["robustness"]}, plots / "robustness.png")
     if json:
@@ -168,6 +176,7 @@ def evaluate(
 def report(
     *,
     measured: Measured,
+    robustness: bool = True,
     out: Path = Path("report.html"),
 ) -> int:
     """Write what `evaluate` measures as a page to read: plots, the worst mistakes, data, recipe and machine.
@@ -176,6 +185,8 @@ def report(
 
     Parameters
     ----------
+    robustness
+        Measure on corrupted pictures too: 16 corruptions in five severities, which takes a minute or some.
     out
         HTML file to write; it needs mien[report].
     """
@@ -201,7 +212,7 @@ def report(
         counts=found.counts,
         remarks=found.remarks(),
         metadata={"sha256": classifier.sha256, **classifier.metadata},
-        robustness=evaluate_robustness(classifier, faces).to_dict() if measured.robustness else None,
+        robustness=evaluate_robustness(classifier, faces).to_dict() if robustness else None,
     )
     report_page.write_html(page, out)
     say(f"wrote {out}")
@@ -284,9 +295,25 @@ def _views_table(reports: Mapping[str, Any], title: str) -> Table:
         table.add_row(name, *(f"{getattr(each, key):.3f}" for each in found))
     table.add_row("answered (not uncertain) %", *(f"{100 * each.answered:.1f}" for each in found))
     shares = ("-" if each.answered_accuracy is None else f"{100 * each.answered_accuracy:.1f}" for each in found)
-    table.add_row("right among answered %", *shares, end_section=True)
+    table.add_row("right among answered %", *shares)
+    table.add_row("AURC (risk-coverage)", *(f"{each.aurc:.3f}" for each in found), end_section=True)
+    table.add_row("[i]precision, recall, F1 %[/i]")
     for label in found[0].labels:
-        table.add_row(f"recall {escape(label)} %", *(f"{100 * each.per_class[label]['recall']:.0f}" for each in found))
+        rows = (each.per_class[label] for each in found)
+        shares = ("  ".join(f"{100 * row[key]:.0f}" for key in ("precision", "recall", "f1")) for row in rows)
+        table.add_row(escape(label), *shares)
+    return table
+
+
+def _robustness_table(shaken: Robustness) -> Table:
+    low, high = (100 * value for value in shaken.interval)
+    title = (
+        f"accuracy % under corruption: {100 * shaken.mean:.2f} ({low:.1f}-{high:.1f}), clean {100 * shaken.clean:.2f}"
+    )
+    table = Table("severity", *(Column(str(k), justify="right") for k in range(1, 6)), title=title)
+    for name, values in shaken.accuracy.items():
+        table.add_row(name, *(f"{100 * value:.1f}" for value in values))
+    table.caption = f"{shaken.n:,} pictures; the worst: {' and '.join(shaken.worst)}"
     return table
 
 

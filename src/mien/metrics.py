@@ -222,6 +222,28 @@ def compare(
     )
 
 
+def mean_interval(
+    values: ArrayLike, groups: ArrayLike | None = None, bootstraps: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % bootstrap interval of a mean.
+
+    Args:
+        values: float (N,), one for each item; differences of two models give the interval of their paired difference.
+        groups: int (N,), as of `compare`.
+        bootstraps: number of resamples, 1 or more.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: empty, or of another shape.
+        ConfigError: fewer than one bootstrap.
+    """
+    v = np.asarray(values, np.float64)
+    if v.ndim != 1 or not len(v):
+        raise DataError(f"values have shape {v.shape}: give (N,), at least one")
+    sums = _resampled(np.column_stack([v, np.ones(len(v))]), groups, bootstraps, seed)
+    return _spread(sums[:, 0] / sums[:, 1])
+
+
 def risk_coverage(probabilities: ArrayLike, truth: ArrayLike) -> tuple[Doubles, Doubles]:
     """Error among the most confident answers, for every share of them that a threshold can select.
 

@@ -110,7 +110,7 @@ def mistakes(
 def environment() -> dict[str, str]:
     """Versions and machine on which the figures were made."""
     found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
-    for name in ("mien", "onnxruntime", "numpy", "scikit-learn", "matplotlib"):
+    for name in ("mien", "onnxruntime", "numpy", "matplotlib"):
         with suppress(importlib.metadata.PackageNotFoundError):  # another wheel of the same library, or a source tree
             found[name] = importlib.metadata.version(name)
     found["cv2"] = cv2.__version__
