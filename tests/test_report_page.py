@@ -18,6 +18,7 @@ from mien.classify import DEFAULT
 from mien.metrics import evaluate
 from mien.report_page import Page, environment, mistakes, write_html
 from mien.train import robustness
+from mien.types import ConfigError
 
 BAD = "<script>alert('x')</script>&\"$\\frac$"
 LABELS = ("angry", "happy", BAD)

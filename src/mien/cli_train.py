@@ -16,7 +16,7 @@ from rich.table import Column, Table
 
 import mien
 from mien.cli_common import err, out, progress, say, write_json
-from mien.types import EMOTIONS7, EMOTIONS8, Classifier, ConfigError
+from mien.types import EMOTIONS7, Classifier, ConfigError
 
 if TYPE_CHECKING:
     from mien.train.evaluate import Answers
@@ -87,7 +87,7 @@ def train(
     from mien import report
     from mien.train import export, loop, parallel
     from mien.train.config import FINETUNE, read_recipe
-    from mien.train.datasets import load_any
+    from mien.train.datasets import EMOTIONS8, load_any
 
     changes: dict[str, Any] = {k: v for k, v in {"seed": seed, "fold": fold}.items() if v is not None}
     config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
@@ -96,6 +96,7 @@ def train(
     classes = 7 if config.extra_classes else config.classes
     faces = load_any(data, classes if recipe else None, kind, wanted, config.drop_leaks)
     if not recipe:
+        # Of classes of one's own the model file's labels tell more than the recipe.
         known = len(faces.labels) if faces.labels in (EMOTIONS7, EMOTIONS8) else config.classes
         batch = max(2, min(config.batch, len(faces.split("Training")) // 4))
         config = replace(config, batch=batch, classes=known)

@@ -1,8 +1,8 @@
 """Pictures that show almost the same, mirrored ones too, among tens of thousands and without missing a pair.
 
-The libraries for this either hash (imagehash), and a hash of 64 bits that tells faces of 48 pixels apart misses pairs, or
-embed with a pretrained network (imagededup), which brings torchvision and weights. The correlation of all pixels is what
-is meant, and with the sorting below it takes seconds.
+The libraries for this either hash (imagehash), and a hash of 64 bits that tells faces of 48 pixels apart misses pairs,
+or embed with a pretrained network (imagededup), which brings torchvision and weights. The correlation of all pixels is
+what is meant, and with the sorting below it takes seconds.
 """
 
 from __future__ import annotations
