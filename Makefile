@@ -32,7 +32,9 @@ $(RUNTIME): web/package-lock.json
 	touch $@
 
 train: .venv/full ## a shipped model from its recipe: make train MODEL=rep, swift, wide or baseline
-	@case $(MODEL) in rep|swift) $(MAKE) train MODEL=wide;; esac # they begin as a part of it
+	@case $(MODEL) in \
+	  rep) $(MAKE) train MODEL=rep-start;; \
+	  rep-start|swift) $(MAKE) train MODEL=wide;; esac # they begin as a part of it
 	$(BIN)/mien train --data $(DATA) --votes $(VOTES) --recipe recipes/$(MODEL).yaml --out runs/$(MODEL) --resume
 
 soft-labels: .venv/full ## recipes/soft_labels.npz again: ten networks, each of which leaves out a fifth of the pictures
