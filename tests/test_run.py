@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -145,6 +146,33 @@ def test_pictures_come_in_order_in_blocks_and_few_are_in_memory(
     assert found == [(k, str(path)) for k, path in enumerate(paths) if k != 5]
     assert classifier.calls == [16, 16, 7, 16, 16, 7]
     assert max(alive) <= 2 * run.BLOCK + 1  # a block, as many read ahead
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_pictures_are_searched_by_the_threads_that_read_them(threads: int) -> None:
+    names: set[str] = set()
+
+    class Where(Even):
+        def __call__(self, image: np.ndarray) -> list[Face]:
+            names.add(threading.current_thread().name)
+            return super().__call__(image)
+
+    images = [frame.image for frame in frames(20)]
+    found = list(run.pictures(images, Pipeline(Where(always=True), Happy()), threads))
+    assert [(item.frame.index, len(item.faces)) for item in found if isinstance(item, Result)] == [
+        (k, 1) for k in range(20)
+    ]
+    assert all(name.startswith("mien-read") == bool(threads) for name in names)
+
+
+def test_an_error_of_the_detector_ends_the_pictures() -> None:
+    class Broken(Even):
+        def __call__(self, image: np.ndarray) -> list[Face]:
+            raise RuntimeError("no weights")
+
+    images = [frame.image for frame in frames(3)]
+    with pytest.raises(RuntimeError, match="no weights"):
+        list(run.pictures(images, Pipeline(Broken(), Happy()), 2))
 
 
 def test_large_frames_make_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
