@@ -124,6 +124,10 @@ def said(row: dict[str, Any]) -> str:
     return ", ".join(words[key] for key in DEFAULTS if row[key] != DEFAULTS[key]) or "ONNX Runtime's defaults"
 
 
+def is_default(row: dict[str, Any]) -> bool:
+    return all(row[key] == value for key, value in DEFAULTS.items())
+
+
 def markdown(values: dict[str, Any]) -> str:
     """A table for a document."""
     columns = list(dict.fromkeys((row["threads"], row["batch"]) for row in values["rows"]))
