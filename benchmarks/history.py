@@ -6,7 +6,7 @@ between two measurements, their parts cannot be told apart. The machines and wha
 version to the next: what was taken in the same run as its yardstick (`fer`, reading alone, one picture after the
 other) can be compared, milliseconds hardly.
 
-Usage: python benchmarks/history.py [--out FILE]   (in a clone with the whole history)
+Usage: python benchmarks/history.py   (in a clone with the whole history; speed_page.py does it too)
 """
 
 from __future__ import annotations
@@ -102,12 +102,16 @@ FIGURES: tuple[tuple[str, str, Figure], ...] = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=RESULTS / "history.json")
-    options = parser.parse_args()
-    rows = [row for file in dict.fromkeys(file for file, *_ in FIGURES) for row in moved(file)]
-    files.write_text(options.out, json.dumps(rows, indent=1) + "\n")
-    print(markdown(rows))
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    renew()
+    print(markdown(json.loads((RESULTS / "history.json").read_text("utf-8"))))
+
+
+def renew() -> None:
+    """Write results/history.json; without the whole history it stays as it is."""
+    if (RESULTS.parents[1] / ".git").exists() and git("rev-parse", "--is-shallow-repository").strip() == "false":
+        rows = [row for file in dict.fromkeys(file for file, *_ in FIGURES) for row in moved(file)]
+        files.write_text(RESULTS / "history.json", json.dumps(rows, indent=1) + "\n")
 
 
 def moved(file: str) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """docs/speed.md: speed.md.jinja, filled with the tables that the figures of results/ give.
 
-Measure first: frame_profile.py, folder.py, video.py and session_options.py, then history.py, which reads them. A test
-holds the page to the figures.
+Measure first: frame_profile.py, folder.py, video.py and session_options.py. What each step brought is read from the
+repository's history (history.py), where it is there, and kept in results/history.json. A test holds the page to the
+figures.
 
 Usage: python benchmarks/speed_page.py
 """
@@ -26,6 +27,7 @@ PAGE = HERE.parent / "docs" / "speed.md"
 
 
 def main() -> None:
+    history.renew()
     files.write_text(PAGE, page())
     print(f"wrote {PAGE.name}")
 

@@ -31,7 +31,7 @@ def profile() -> dict[str, Any]:
 
 
 def test_the_page_is_the_one_that_the_results_give(script: ModuleType) -> None:
-    """After new figures: python benchmarks/history.py, then python benchmarks/speed_page.py."""
+    """After new figures: python benchmarks/speed_page.py."""
     assert (ROOT / "docs" / "speed.md").read_text("utf-8") == script.page()
 
 
