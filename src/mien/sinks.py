@@ -223,7 +223,9 @@ class Failures(_TextFile):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
-        self._writer = csv.writer(_Lines(self._put), lineterminator="\n") if self.path.suffix == ".csv" else None
+        self._writer = (
+            csv.writer(_Lines(self._put), lineterminator="\n") if self.path.suffix.lower() == ".csv" else None
+        )
         if self._writer:
             self._writer.writerow(("name", "reason"))
 
