@@ -3,18 +3,17 @@
 The peer is `fer` 25.10.3 with its default network; it runs in an environment of its own (made here when it is not
 there), see peer_fer.py. Both get FER2013's uint8 crops of 48x48 and do all that their network needs with them. The
 answer is the most probable of the five classes. Times are taken in turn, so that a busy machine hits both; only their
-ratio means something, and that only on an idle machine. The run writes results/peers.json and prints it as Markdown.
+ratio means something, and that only on an idle machine. What both take on a machine, installed and in memory, is
+measured by footprint.py. The run writes results/peers.json and prints it as Markdown.
 
 Usage: python benchmarks/peers.py --data fer2013.zip --votes ferplus_votes.csv [--model NAME|FILE] [--env FOLDER]
-       [--split PublicTest] [--rounds N] [--no-times] [--out FILE]
+       [--split PublicTest] [--rounds N] [--no-times] [--no-footprint] [--installs FOLDER] [--out FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,16 +23,16 @@ from typing import Any
 import cv2
 import numpy as np
 
+import footprint
 from mien import files
 from mien.classify import ASSETS, DEFAULT, OnnxClassifier, model
 from mien.report_page import environment
 from mien.train.evaluate import answer_views, compare_answers
 from mien.types import EMOTIONS7, Floats
 from peer_fer import timed
+from peer_fer_env import FER, installed
 from peer_process import PeerProcess
 
-FER = "25.10.3"
-NEEDS = ("ai-edge-litert==2.3.0", "numpy==2.4.6", "opencv-python-headless==4.14.0.94")
 PUBLISHED = 74.35
 """Accuracy of `fer` on T1 in per cent, as measured before with its own TensorFlow Lite; held to 0.3 points."""
 REST = 0.1
@@ -72,29 +71,23 @@ def main() -> None:
     parser.add_argument("--env", type=Path, help="folder of the peer's environment; a temporary one when not given")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each; the median is kept")
     parser.add_argument("--no-times", action="store_true", help="accuracy only")
+    parser.add_argument("--no-footprint", action="store_true", help="nothing is installed but the peer's weights")
+    parser.add_argument("--installs", type=Path, help="folder for the environments of footprint.py; a temporary one")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "peers.json")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     ours = model(options.model)
     with tempfile.TemporaryDirectory() as scratch:
-        peer = Peer(installed(options.env or Path(scratch) / "env"), Path(scratch))
+        python = installed(options.env or Path(scratch) / "env")
+        peer = Peer(python, Path(scratch))
         try:
             values = measured(ours, peer, options)
         finally:
             peer.process.close()
+        if not options.no_footprint:
+            values["footprint"] = footprint.footprint(options.installs or Path(scratch), python)
     files.write_text(options.out, json.dumps(values, indent=1) + "\n")
     print(markdown(values))
-
-
-def installed(folder: Path) -> Path:
-    """The environment's Python. `fer` comes without what it asks for: its weights are all that is needed."""
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *NEEDS], check=True)
-    subprocess.run([*pip, "--no-deps", f"fer=={FER}"], check=True)
-    return python
 
 
 def measured(ours: OnnxClassifier, peer: Peer, options: argparse.Namespace) -> dict[str, Any]:
@@ -175,6 +168,8 @@ def markdown(values: dict[str, Any]) -> str:
         machine = values["versions"]["mien"]
         where = f"{machine['processor']}, {machine['cores']} cores"
         lines += ["", f"Ratio: how many times faster mien is (below 1: slower). {where}."]
+    if "footprint" in values:
+        lines += ["", footprint.markdown(values["footprint"])]
     return "\n".join(lines)
 
 

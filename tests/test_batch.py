@@ -253,6 +253,70 @@ def test_a_changed_source_gives_new_parts_in_place_of_those_that_hold_other_pict
     assert [row["name"] for row in rows(out)] == ["000.png", "001.png", "002.png", "002a.png", "003.png"]
 
 
+@pytest.mark.parametrize("make", [as_folder, as_list, as_bytes, as_tars])
+def test_a_file_replaced_by_one_of_the_same_size_is_computed_again(
+    make: Callable[[Path, int], Path], tmp_path: Path, plain: list[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    source, out = make(tmp_path / "in", 7), tmp_path / "out"
+    batch.run(source, out, crops=True, size=3)
+    before, first = parts_of(out), len(plain)
+    batch.run(source, out, crops=True, size=3)
+    assert len(plain) == first and parts_of(out) == before
+    files = [path for path in (tmp_path / "in").rglob("*") if path.suffix in (".png", ".parquet", ".tar")]
+    changed = sorted(files)[-1]
+    later = changed.stat().st_mtime_ns + 1_000_000
+    os.utime(changed, ns=(later, later))
+    batch.run(source, out, crops=True, size=3)
+    own = first if changed.suffix == ".parquet" else 1  # parts of that file; the others stay
+    assert len(plain) == first + own and len(parts_of(out)) == len(before)
+    assert len(parts_of(out).items() & before.items()) == first - own
+
+
+def test_a_replaced_object_of_the_same_size_is_noticed_where_the_store_has_a_stamp(plain: list[str]) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for k in range(2):
+        memory.pipe(f"/stamped/{k:03d}.png", encoded(k))
+    [part] = shards.parts("memory://stamped")
+    assert shards.parts("memory://stamped/") != [] and shards.parts("memory://stamped") == [part]
+    memory.rm("/stamped/001.png")
+    memory.pipe("/stamped/001.png", encoded(1))
+    [later] = shards.parts("memory://stamped")
+    assert later["files"][0] == part["files"][0] and later["files"][1] != part["files"][1]
+    assert [each[:3] for each in later["files"]] == [each[:3] for each in part["files"]]
+
+
+def test_a_slash_at_the_end_of_a_source_changes_nothing(tmp_path: Path, plain: list[str]) -> None:
+    folder, out = fill(tmp_path / "in", 2), tmp_path / "out"
+    for source in (folder.as_uri(), folder.as_uri() + "/"):
+        batch.run(source, out, crops=True)
+    assert len(plain) == 1
+    places = {"s3://b/in/": "s3://b/in", "s3://b/in//?region=x": "s3://b/in?region=x", "file:///": "file:///"}
+    assert {place: batch._place(place) for place in places} == places
+
+
+def test_results_may_not_lie_in_the_source_however_the_two_are_written(tmp_path: Path) -> None:
+    folder = str(tmp_path / "in")
+    for source, out in (
+        ("memory://b/in/", "memory://b/in"),
+        ("memory://b/in", "memory://b/in/"),
+        ("memory://b/in", "memory://b/in/deep/out"),
+        (folder, (tmp_path / "in" / "out").as_uri()),
+        (tmp_path.as_uri() + "/in/", folder + "/out"),
+        ("s3://b/in/?region=us-east-1", "s3://b/in?region=us-east-1"),
+    ):
+        with pytest.raises(ConfigError, match="lies in the source"):
+            batch._check_apart(source, out)
+    for source, out in (
+        ("memory://b/in", "memory://b/in-out"),
+        ("memory://b/in", str(tmp_path)),
+        ("/b/in", "memory://b/in/out"),
+    ):
+        batch._check_apart(source, out)
+
+
 def test_results_of_another_run_are_never_overwritten(tmp_path: Path, plain: list[str]) -> None:
     folder, out = fill(tmp_path / "in", 2), tmp_path / "out"
     batch.run(folder, out, crops=True)

@@ -143,6 +143,60 @@ def test_resume_needs_json_lines(tmp_path: Path) -> None:
             cli.app(["predict", str(PORTRAIT), "--resume", *more], result_action="return_value")
 
 
+def test_failures_are_listed_in_a_file_and_tried_again_only_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mien, "load", lambda **_: Pipeline(Bright(), Bright()))
+    folder, lines, failures = tmp_path / "in", tmp_path / "a.jsonl", tmp_path / "failures.jsonl"
+    folder.mkdir()
+    for k in range(4):
+        cv2.imwrite(str(folder / f"{k}.png"), np.full((20, 20, 3), k, np.uint8))
+    for name in ("1.png", "3.png"):
+        (folder / name).write_bytes(b"no picture")
+    words = ["predict", str(folder), "--jsonl", str(lines), "--failures", str(failures)]
+
+    def listed(path: Path) -> list[str]:
+        return [Path(json.loads(line)["name"]).name for line in path.read_text().splitlines()]
+
+    assert cli.app(words, result_action="return_value") == 1
+    assert listed(failures) == ["1.png", "3.png"]
+    assert "not a picture" in json.loads(failures.read_text().splitlines()[0])["reason"]
+    cv2.imwrite(str(folder / "3.png"), np.full((20, 20, 3), 3, np.uint8))
+    assert cli.app([*words, "--resume"], result_action="return_value") == 1
+    assert listed(failures) == ["1.png", "3.png"] and listed(lines) == ["0.png", "1.png", "2.png", "3.png"]
+    capsys.readouterr()
+    assert cli.app([*words, "--resume", "--retry"], result_action="return_value") == 1
+    told = capsys.readouterr()
+    assert "2 pictures were done before" in told.out and told.err.count("not read") == 1
+    assert listed(failures) == ["1.png"] and listed(lines) == ["0.png", "2.png", "1.png", "3.png"]
+    (folder / "1.png").unlink()
+    cv2.imwrite(str(folder / "1.png"), np.full((20, 20, 3), 1, np.uint8))
+    assert cli.app([*words, "--resume", "--retry"], result_action="return_value") == 0
+    assert failures.read_text() == ""
+    with pytest.raises(ConfigError, match="--resume"):
+        cli.app([*words, "--retry"], result_action="return_value")
+
+
+@pytest.mark.parametrize("more", [[], ["--csv", "rows.csv"], ["--json", "rows.jsonl"]])
+def test_the_terminal_shows_some_rows_and_failures_and_says_how_many_more_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(mien, "load", lambda **_: Pipeline(Bright(), Bright()))
+    monkeypatch.setattr(cli, "_SHOWN", 3)
+    Path("in").mkdir()
+    for k in range(10):
+        cv2.imwrite(f"in/{k}.png", np.full((20, 20, 3), k, np.uint8))
+    for k in range(10, 15):
+        Path(f"in/{k}.png").write_bytes(b"no picture")
+    assert cli.app(["predict", "in", *more], result_action="return_value") == 1
+    told = capsys.readouterr()
+    words = " ".join(told.out.split())
+    assert sum(line.strip().split(".png")[0].isdigit() for line in told.out.splitlines()) == 3
+    assert f"7 more pictures are {'in ' + more[1] if more else 'not shown'}" in words
+    assert told.err.count("not read") == 3 and "2 more could not be read" in " ".join(told.err.split())
+
+
 def test_names_that_look_like_markup_are_shown_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

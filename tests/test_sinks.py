@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from conftest import number, numbered
-from mien.sinks import Crops, Csv, Images, Jsonl, Parquet, Video
+from mien.sinks import Crops, Csv, Failures, Images, Jsonl, Parquet, Video
 from mien.sources import Video as Source
 from mien.types import EMOTIONS, ConfigError, Face, Failure, Frame, Image, Result, Sink, SourceError
 
@@ -51,6 +51,38 @@ def test_jsonl_has_a_line_a_picture(tmp_path: Path) -> None:
 
 def names(path: Path) -> list[str]:
     return [json.loads(line)["name"] for line in path.read_text().splitlines()]
+
+
+def test_jsonl_forgets_failures_that_are_to_be_tried_again_and_keeps_the_other_lines(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with Jsonl(path) as sink:
+        sink.write(seen("a.png"))
+        sink.fail(BAD)
+        sink.write(seen("\udcff.png"))
+    lines = path.read_text().splitlines()
+    with Jsonl(path, resume=True, retry=True) as sink:
+        assert sink.done == {"a.png": "", "\udcff.png": ""}
+        assert path.read_text().splitlines() == lines  # until the end
+        sink.write(seen("bad.png"))
+    assert path.read_text().splitlines() == [lines[0], lines[2], json.dumps(seen("bad.png").to_dict())]
+    assert [each.name for each in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["failures.jsonl", "failures.csv"])
+def test_failures_are_listed_with_their_reasons_in_a_file_that_is_there_when_whole(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "new" / name
+    odd = Failure("\udcff, [x].png", 'a "reason"; do\nthat')
+    with Failures(path) as sink:
+        sink.write(seen())
+        sink.fail(BAD)
+        sink.fail(odd)
+        assert not path.exists()
+    found = rows(path) if path.suffix == ".csv" else [json.loads(line) for line in path.read_text().splitlines()]
+    assert [each["reason"] for each in found] == [BAD.reason, odd.reason]
+    assert found[0]["name"] == "bad.png" and found[1]["name"].replace("\udcff", "\\udcff") == "\\udcff, [x].png"
+    with Failures(path):
+        pass
+    assert path.read_text() == ("name,reason\n" if path.suffix == ".csv" else "")
 
 
 def test_jsonl_goes_on_behind_the_whole_lines_of_a_draft(tmp_path: Path) -> None:

@@ -140,11 +140,17 @@ def _model(model: str | Path | None) -> tuple[str, classify.OnnxClassifier]:
 
 
 def _place(place: str | Path) -> str:
-    return str(place) if "://" in str(place) else Path(place).resolve().as_posix()
+    """A path or URL in one form: without a slash at its end."""
+    if "://" not in str(place):
+        return Path(place).resolve().as_posix()
+    url, mark, query = str(place).partition("?")
+    scheme, _, path = url.partition("://")
+    return f"{scheme}://{path.rstrip('/') or path}{mark}{query}"
 
 
 def _check_apart(source: str, out: str) -> None:
-    if out == source or out.startswith(source.rstrip("/") + "/"):
+    (here, pictures), (there, results) = shards.resolve(source), shards.resolve(out)
+    if here.equals(there) and f"{results.rstrip('/')}/".startswith(f"{pictures.rstrip('/')}/"):
         raise ConfigError(f"{out}: lies in the source, whose next run would read it; give another folder")
 
 

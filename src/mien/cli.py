@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +31,7 @@ for group, commands in _COMMANDS:
     for command in commands:
         group.command(command)
 
-_SHOWN = 200  # rows of the table on the terminal, when a file holds them all
+_SHOWN = 200  # rows of the table on the terminal, and failures: what is shown must not grow with the pictures
 
 
 @app.command
@@ -44,7 +44,9 @@ def predict(
     json: Annotated[Path | None, Parameter(name=["--json", "--jsonl"])] = None,
     csv: Path | None = None,
     crops: Path | None = None,
+    failures: Path | None = None,
     resume: Annotated[bool, Parameter(negative=())] = False,
+    retry: Annotated[bool, Parameter(negative=())] = False,
     min_face: float | None = None,
 ) -> int:
     """Find the faces of pictures and their emotions.
@@ -65,9 +67,13 @@ def predict(
         File for a table, one row a face.
     crops
         Folder for the 48x48 crops that the network saw.
+    failures
+        File for the pictures that could not be read, with the reasons: JSON lines, or a table when it ends in .csv.
     resume
         Pass over the pictures that the JSON lines hold already, of a run that was stopped or a finished one, and add
-        the others. Name the same pictures in the same way.
+        the others. Name the same pictures in the same way. Those that could not be read then are told again, not tried.
+    retry
+        With --resume: try those again.
     min_face
         Side in pixels of the smallest face that is wanted: a large one is faster, a small one slower in large pictures.
     """
@@ -78,36 +84,34 @@ def predict(
 
     if resume and (csv or not json):
         raise ConfigError("--resume goes on with JSON lines: give --jsonl FILE, and leave out --csv")
+    if retry and not resume:
+        raise ConfigError("--retry tries again what an earlier run could not read: give --resume with it")
     paths = expand(sources)
     threads = None
     if len(paths) > 1:  # they are looked at side by side, and more threads for each would stand in each other's way
         threads = 1
         cv2.setNumThreads(-1 if detector == "haar" else 1)
     pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads)
-    table = _faces_table(pipeline.classifier.labels)
+    shown = _Shown(pipeline.classifier.labels)
     with ExitStack() as stack:
-        made, done = _picture_sinks(stack, pipeline.classifier.labels, save, json, csv, crops, resume)
-        failures = [Failure(name, reason) for name, reason in done.items() if reason]
+        made, done = _picture_sinks(
+            stack, pipeline.classifier.labels, save, json, csv, crops, failures, resume, retry
+        )  # fmt: skip
+        for name, reason in done.items():
+            if reason:
+                shown.add(Failure(name, reason))
         bar = stack.enter_context(progress(len(paths) > 3))
         task = bar.add_task("pictures", total=len(paths), completed=sum(str(path) in done for path in paths))
         for item in run.pictures(paths, pipeline, skip=done):
-            if isinstance(item, Failure):
-                failures.append(item)
-            elif not (json or csv) or table.row_count < _SHOWN:
-                _faces_rows(table, item, pipeline.classifier.labels)
+            shown.add(item)
             run.give(item, made)
             bar.advance(task)
-    if table.row_count >= _SHOWN and (json or csv):
-        table.caption = f"probabilities in %; the rest is in {escape(str(json or csv))}"
-    if table.row_count:
-        out.print(table)
+    shown.print(json or csv, failures)
     if done:
         out.print(f"{len(done)} pictures were done before", highlight=False)
-    for failure in failures:
-        err.print(f"[red]not read:[/red] {escape(f'{failure.name}: {failure.reason}')}", highlight=False)
     if save:
         out.print(f"annotated pictures are in {save}", highlight=False, markup=False)
-    return 1 if failures else 0
+    return 1 if shown.failed else 0
 
 
 @app.command
@@ -184,13 +188,15 @@ def _picture_sinks(
     json: Path | None,
     csv: Path | None,
     crops: Path | None,
+    failures: Path | None,
     resume: bool,
+    retry: bool,
 ) -> tuple[list[Any], dict[str, str]]:
     """The sinks of `predict`, and what an earlier run has done already: name -> reason of a failure, or ""."""
     from mien import sinks
     from mien.draw import draw
 
-    lines = stack.enter_context(sinks.Jsonl(json, resume)) if json else None
+    lines = stack.enter_context(sinks.Jsonl(json, resume, retry)) if json else None
     done = lines.done if lines else {}
     made: list[Any] = []
     if save:
@@ -203,10 +209,59 @@ def _picture_sinks(
                 folder.reserve(name)
     if csv:
         made.append(stack.enter_context(sinks.Csv(csv, tuple(labels))))
+    if failures:
+        made.append(stack.enter_context(sinks.Failures(failures)))
+        for name, reason in done.items():
+            if reason:
+                made[-1].fail(Failure(name, reason))
     return [*made, *([lines] if lines else [])], done  # the line comes last: a picture that has one is finished
 
 
-def _faces_table(labels: Any) -> Table:
+class _Shown:
+    """What `predict` tells on the terminal: the first rows and failures, and how many more there are.
+
+    Attributes:
+        failed: number of failures.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.failed = 0
+        self._labels = labels
+        self._table = _faces_table(labels)
+        self._failures: list[Failure] = []
+        self._more = 0  # pictures without a row
+
+    def add(self, item: Result | Failure) -> None:
+        """Take note of a picture."""
+        if isinstance(item, Failure):
+            self.failed += 1
+            if len(self._failures) < _SHOWN:
+                self._failures.append(item)
+        elif self._table.row_count < _SHOWN:
+            _faces_rows(self._table, item, self._labels)
+        else:
+            self._more += 1
+
+    def print(self, held: Path | None, failures: Path | None) -> None:
+        """The table, and the failures on stderr.
+
+        Args:
+            held: the file that holds all pictures, if there is one.
+            failures: the one that holds all failures.
+        """
+        if self._more:
+            rest = f"in {held}" if held else "not shown: --json FILE or --csv FILE holds all"
+            self._table.caption = escape(f"probabilities in %; {self._more} more pictures are {rest}")
+        if self._table.row_count:
+            out.print(self._table)
+        for failure in self._failures:
+            err.print(f"[red]not read:[/red] {escape(f'{failure.name}: {failure.reason}')}", highlight=False)
+        if more := self.failed - len(self._failures):
+            where = f"in {failures}" if failures else "not shown: --failures FILE holds all"
+            err.print(f"{more} more could not be read, {where}", highlight=False, markup=False)
+
+
+def _faces_table(labels: Sequence[str]) -> Table:
     # A long file name folds, and boxes need a wide terminal: the figures stay whole on 80 columns.
     table = Table(box=SIMPLE_HEAD, pad_edge=False, caption="probabilities in %")
     table.add_column("picture", overflow="fold")
@@ -221,7 +276,7 @@ def _faces_table(labels: Any) -> Table:
     return table
 
 
-def _faces_rows(table: Table, result: Result, labels: Any) -> None:
+def _faces_rows(table: Table, result: Result, labels: Sequence[str]) -> None:
     name = escape(Path(result.frame.name).name)
     wide = len(table.columns) > 3 + len(labels)
     if not result.faces:

@@ -36,6 +36,8 @@ def session(path: Path, advice: str, threads: int | None = None, spin: bool = Tr
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong comes as an exception; nothing is printed
     options.intra_op_num_threads = cores() if threads is None else threads
+    # Arena, memory pattern, all optimisations, one operator after the other: ONNX Runtime's defaults, and nothing beats
+    # them clearly (benchmarks/session_options.py). Without all optimisations int8 convolutions run as fp32 ones.
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,7 +1,8 @@
 """Sources of millions of pictures: folder, list, Parquet or tar shards, here or at a URL, cut into parts to compute.
 
 The same source always gives the same parts, so that a part that is there need not be computed again. A part is plain
-JSON and holds no picture: whoever computes it reads them with `pictures`.
+JSON and holds no picture: whoever computes it reads them with `pictures`. With each file it names the size and when the
+file was last changed, or what else tells one version of it from another: a replaced file gives another part.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from mien.sources import PICTURES
 from mien.types import ConfigError, SourceError
 
 Part = dict[str, Any]
+Stamp = int | str | None  # tells versions of a file apart: nanoseconds of its last change, an etag; None if unknown
+File = tuple[str, str, int, Stamp]  # name, path, bytes and stamp
 
 _TABLES, _TARS = (".parquet", ".pq"), (".tar", ".tar.gz", ".tgz")
 _IMAGES = ("image", "bytes", "image_bytes", "img", "jpg", "jpeg", "png", "content")  # usual names of columns
 _PATHS = ("path", "image_path", "file_name", "filename", "file", "name")
+_STAMPS = ("ETag", "etag", "generation", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
 _AHEAD = 16  # files that threads read before they are asked for
 _BLOCK = 64  # rows of a table in memory
 _PIECES = 8  # of a row group: each piece reads the group from its start
@@ -97,7 +101,7 @@ def parts(source: str, size: int = 1000, column: str | None = None) -> list[Part
         if path.lower().endswith(_TABLES):
             return _table(source, system, path, posixpath.basename(path), size, column)
         if path.lower().endswith(_TARS):
-            return [_tar(source, path, posixpath.basename(path), system.get_file_info(path).size)]
+            return [_tar(source, path, posixpath.basename(path), *_version(system, path))]
         return _list(source, system, path, size)
     except OSError as error:
         raise SourceError(f"{source}: cannot be read ({_why(error)}); check address and rights") from error
@@ -134,30 +138,68 @@ def _folder(source: str, system: Any, path: str, size: int, column: str | None) 
     if len(there) > 1:
         raise ConfigError(f"{source}: holds {' and '.join(there)}; give a folder with one kind, or a list of paths")
     if there == ["pictures"]:
-        files = [(name, f"{path.rstrip('/')}/{name}", length) for name, length in kinds["pictures"]]
+        files = [(name, f"{path.rstrip('/')}/{name}", length, stamp) for name, length, stamp in kinds["pictures"]]
         return _cut(source, "", files, size)
     shards = kinds[there[0]]
     if there == ["tar shards"]:
-        return [_tar(source, f"{path.rstrip('/')}/{name}", name, length) for name, length in shards]
+        return [_tar(source, f"{path.rstrip('/')}/{name}", name, length, stamp) for name, length, stamp in shards]
     return [
-        each for name, _ in shards for each in _table(source, system, f"{path.rstrip('/')}/{name}", name, size, column)
+        each for name, *_ in shards for each in _table(source, system, f"{path.rstrip('/')}/{name}", name, size, column)
     ]
 
 
-def _listed(system: Any, path: str) -> list[tuple[str, int]]:
-    """(path below the folder, bytes) of all files but hidden ones, sorted; links to folders are not followed."""
+def _listed(system: Any, path: str) -> list[tuple[str, int, Stamp]]:
+    """(path below the folder, bytes, stamp) of all files but hidden ones, sorted; links to folders are not followed."""
     from pyarrow import fs
 
     if isinstance(system, fs.LocalFileSystem):  # os.walk takes names that are no valid UTF-8
         found = [
-            (file.relative_to(path).as_posix(), file.lstat().st_size)
+            (file.relative_to(path).as_posix(), *_local(file))
             for root, _, names in os.walk(path)
             for file in (Path(root, name) for name in names)
         ]
+    elif (far := _fsspec(system)) is not None:
+        infos = far.find(path, detail=True).values()
+        found = [(posixpath.relpath(each["name"], path), each.get("size") or 0, _stamp(each)) for each in infos]
     else:
         infos = system.get_file_info(fs.FileSelector(path, recursive=True))
-        found = [(posixpath.relpath(each.path, path), each.size or 0) for each in infos if each.type.name == "File"]
-    return sorted(each for each in found if not _is_hidden(each[0]))
+        found = [
+            (posixpath.relpath(each.path, path), each.size or 0, each.mtime_ns)
+            for each in infos
+            if each.type.name == "File"
+        ]
+    return sorted((each for each in found if not _is_hidden(each[0])), key=lambda each: each[0])
+
+
+def _version(system: Any, path: str) -> tuple[int, Stamp]:
+    """Bytes and stamp of one file."""
+    if (far := _fsspec(system)) is not None:
+        facts = far.info(path)
+        return facts.get("size") or 0, _stamp(facts)
+    info = system.get_file_info(path)
+    return info.size or 0, info.mtime_ns
+
+
+def _local(file: Path) -> tuple[int, Stamp]:
+    """The same of a local file, or of what a link leads to; a broken link has those of its own."""
+    try:
+        facts = file.stat()
+    except OSError:
+        facts = file.lstat()
+    return facts.st_size, facts.st_mtime_ns
+
+
+def _fsspec(system: Any) -> Any:
+    """The file system of fsspec behind one of pyarrow, whose own facts about a file are few; or None."""
+    from pyarrow import fs
+
+    handler = system.handler if isinstance(system, fs.PyFileSystem) else None
+    return handler.fs if isinstance(handler, fs.FSSpecHandler) else None
+
+
+def _stamp(facts: dict[str, Any]) -> Stamp:
+    """Of what a file system of fsspec says of a file."""
+    return next((str(facts[key]) for key in _STAMPS if facts.get(key)), None)
 
 
 def _is_hidden(name: str) -> bool:
@@ -172,19 +214,31 @@ def _list(source: str, system: Any, path: str, size: int) -> list[Part]:
     names = [line.removesuffix("\r") for line in lines if line.strip()]
     if not names:
         raise SourceError(f"{source}: an empty list; give one path a line")
-    files = [(name, _beside(path, name), 0) for name in names]
+    files = [(name, place, *_seen(system, place)) for name in names for place in [_beside(path, name)]]
     return _cut(source, posixpath.basename(path), files, size)
 
 
-def _cut(source: str, origin: str, files: list[tuple[str, str, int]], size: int) -> list[Part]:
+def _seen(system: Any, path: str) -> tuple[int, Stamp]:
+    """Bytes and stamp of a listed file here; to ask for those far away, one by one, would take too long."""
+    from pyarrow import fs
+
+    if "://" in path or not isinstance(system, fs.LocalFileSystem):
+        return 0, None
+    try:
+        return _local(Path(path))
+    except OSError:  # it is missing: an error row
+        return 0, None
+
+
+def _cut(source: str, origin: str, files: list[File], size: int) -> list[Part]:
     return [
         {"kind": "files", "source": source, "origin": origin, "first": k, "files": files[k : k + size]}
         for k in range(0, len(files), size)
     ]
 
 
-def _tar(source: str, path: str, origin: str, length: int) -> Part:
-    return {"kind": "tar", "source": source, "path": path, "origin": origin, "bytes": length}
+def _tar(source: str, path: str, origin: str, length: int, stamp: Stamp) -> Part:
+    return {"kind": "tar", "source": source, "path": path, "origin": origin, "bytes": length, "stamp": stamp}
 
 
 def _table(source: str, system: Any, path: str, origin: str, size: int, column: str | None) -> list[Part]:
@@ -199,7 +253,8 @@ def _table(source: str, system: Any, path: str, origin: str, size: int, column: 
     except (OSError, ValueError) as error:
         return [whole | {"first": 0, "last": 0, "column": "", "names": None, "error": _why(error)}]
     wanted, names = _columns(origin, schema, column)
-    whole |= {"column": wanted, "names": names, "bytes": system.get_file_info(path).size}
+    length, stamp = _version(system, path)
+    whole |= {"column": wanted, "names": names, "bytes": length, "stamp": stamp}
     step = max(size, -(-largest // _PIECES))
     return [whole | {"first": k, "last": min(k + step, rows)} for k in range(0, rows, step)]
 

@@ -1,8 +1,8 @@
-"""Where results go: JSON lines, CSV, Parquet, annotated video, drawn pictures, face crops.
+"""Where results go: JSON lines, CSV, Parquet, failures, annotated video, drawn pictures, face crops.
 
 Nothing half-written ever carries its final name: a file is written under a draft's name beside it and renamed when
 whole. A draft can be read after a crash, kill -9 included:
-    Jsonl, Csv: `<name>.part` holds every result (the system has each line before the next one is written);
+    Jsonl, Csv, Failures: `<name>.part` holds every result (the system has each line before the next one is written);
     Parquet: `<name>.part/` is a folder of whole Parquet files, which readers take as one table, up to some seconds ago;
     Video: `<stem>.part.mp4` or `.mkv` plays, see mien.video.
 The next run into the same name replaces what an earlier one left; Jsonl can go on behind it instead.
@@ -118,19 +118,21 @@ class Jsonl(_TextFile):
         done: what the file holds of an earlier run that is gone on with: name -> reason of a failure, or "".
     """
 
-    def __init__(self, path: str | Path, resume: bool = False) -> None:
+    def __init__(self, path: str | Path, resume: bool = False, retry: bool = False) -> None:
         """Start the draft.
 
         Args:
             path: of the file.
             resume: go on behind the lines of a run that was stopped (its draft), or else of the finished file, which
                 stays as it is until `close`. A last line that is not whole is cut off.
+            retry: then take out the lines of failures, so that these items count as not done.
 
         Raises:
             SourceError: the path cannot be written, or what is to be gone on with is no such file.
         """
         self.done: dict[str, str] = {}
         self._mode = "a" if resume else "w"
+        self._retry = retry
         super().__init__(path)
 
     def write(self, result: Result) -> None:
@@ -144,12 +146,17 @@ class Jsonl(_TextFile):
     def _open(self) -> None:
         if self._mode == "a":
             if self.path.exists() and not self._part.exists():
-                copy = self._part.with_name(self._part.name + ".copy")
-                shutil.copyfile(self.path, copy)
-                os.replace(copy, self._part)  # whole or not at all
+                shutil.copyfile(self.path, self._copy)
+                os.replace(self._copy, self._part)  # whole or not at all
             if self._part.exists():
                 os.truncate(self._part, self._read())
+                if self._retry and any(self.done.values()):
+                    self._forget_failures()
         super()._open()
+
+    @property
+    def _copy(self) -> Path:
+        return self._part.with_name(self._part.name + ".copy")
 
     def _read(self) -> int:
         """Note what is done; number of bytes up to the end of the last whole line."""
@@ -167,6 +174,12 @@ class Jsonl(_TextFile):
                     ) from error
                 size += len(line)
         return size
+
+    def _forget_failures(self) -> None:
+        with self._part.open("rb") as file, self._copy.open("wb") as copy:
+            copy.writelines(line for line in file if "error" not in json.loads(line))
+        os.replace(self._copy, self._part)
+        self.done = {name: reason for name, reason in self.done.items() if not reason}
 
     def _line(self, value: dict[str, Any]) -> None:
         self._put(json.dumps(value, ensure_ascii=False) + "\n")
@@ -197,6 +210,34 @@ class Csv(_TextFile):
     def fail(self, failure: Failure) -> None:
         """Add an item that could not be read."""
         self._writer.writerows(rows(failure, self._labels))
+
+
+class Failures(_TextFile):
+    """What could not be read, and why: {"name", "reason"} a line, or a table where the path ends in .csv.
+
+    An empty file, or table, says that there was nothing.
+
+    Raises:
+        SourceError: the path cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        self._writer = (
+            csv.writer(_Lines(self._put), lineterminator="\n") if self.path.suffix.lower() == ".csv" else None
+        )
+        if self._writer:
+            self._writer.writerow(("name", "reason"))
+
+    def write(self, result: Result) -> None:
+        """What could be read is no failure."""
+
+    def fail(self, failure: Failure) -> None:
+        """Add an item that could not be read."""
+        if self._writer:
+            self._writer.writerow((failure.name, failure.reason))
+        else:
+            self._put(json.dumps({"name": failure.name, "reason": failure.reason}, ensure_ascii=False) + "\n")
 
 
 class Parquet(_File):
