@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -69,26 +69,36 @@ def noise(side: int) -> bytes:
     return cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8))[1].tobytes()
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    log = tmp_path_factory.mktemp("serve") / "log.txt"
-    command = [sys.executable, "-m", "mien", "serve", "--port", "0", "--header-seconds", "2", "--read-seconds", "1"]
+@contextmanager
+def serving(log: Path, *flags: str, token: str | None = TOKEN) -> Iterator[Served]:
+    """A server of its own on any free port, ready; killed in the end if it still runs."""
+    command = [sys.executable, "-m", "mien", "serve", "--port", "0", *flags]
+    environment = {key: value for key, value in os.environ.items() if key != "MIEN_TOKEN"}
     with (
         log.open("w") as errors,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | {"MIEN_TOKEN": TOKEN}
+            command, stdout=subprocess.PIPE, stderr=errors, text=True,
+            env=environment | ({"MIEN_TOKEN": token} if token else {}),
         ) as process,
-    ):
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
-        assert found, line + log.read_text()
-        made = Served(process, int(found[1]), log)
-        end = monotonic() + 60
-        while monotonic() < end and b"200 OK" not in made.talk("GET /ready HTTP/1.0\r\nHost: localhost\r\n\r\n")[0]:
-            sleep(0.1)
+    ):  # fmt: skip
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+            assert found, line + log.read_text()
+            made = Served(process, int(found[1]), log)
+            end = monotonic() + 60
+            while monotonic() < end and b"200 OK" not in made.talk("GET /ready HTTP/1.0\r\nHost: localhost\r\n\r\n")[0]:
+                sleep(0.1)
+            yield made
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("serve") / "log.txt", "--header-seconds", "2", "--read-seconds", "1") as made:
         yield made
-        process.kill()
 
 
 def test_a_picture_is_answered_to_who_has_the_token_of_the_environment(served: Served) -> None:

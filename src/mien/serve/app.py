@@ -186,7 +186,7 @@ async def talk(socket: WebSocket) -> None:
     await stream.talk(socket, serving.engine, serving.telemetry)
 
 
-@router.get("/v1/model", dependencies=_TOKEN, responses=schemas.problems(401, 421, 429))
+@router.get("/v1/model", dependencies=_TOKEN, responses=schemas.problems(401, 421, 429, 503))
 async def model(request: Request) -> schemas.ModelInfo:
     """What answers: the network, its classes and the limits of a request."""
     serving: _Serving = request.app.state.serving
@@ -204,7 +204,7 @@ async def model(request: Request) -> schemas.ModelInfo:
     )
 
 
-@router.get("/models/{name}.onnx", response_class=FileResponse, responses={404: {"model": schemas.Problem}})
+@router.get("/models/{name}.onnx", response_class=FileResponse, responses=schemas.problems(404, 421, 503))
 async def model_file(request: Request, name: str) -> FileResponse:
     """A network of mien, for the page, which runs it in the browser."""
     models = request.app.state.serving.models
@@ -213,13 +213,13 @@ async def model_file(request: Request, name: str) -> FileResponse:
     return FileResponse(models[name], media_type="application/octet-stream")
 
 
-@router.get("/health")
+@router.get("/health", responses=schemas.problems(421))
 async def health() -> dict[str, str]:
     """Whether the process lives."""
     return {"status": "ok"}
 
 
-@router.get("/ready", responses=schemas.problems(503))
+@router.get("/ready", responses=schemas.problems(421, 503))
 async def ready(request: Request) -> dict[str, str]:
     """Whether a request would be taken now."""
     engine = request.app.state.serving.engine
@@ -229,7 +229,12 @@ async def ready(request: Request) -> dict[str, str]:
         return {"status": "ready"}
 
 
-@router.get("/metrics", dependencies=_TOKEN, response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/metrics",
+    dependencies=_TOKEN,
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **schemas.problems(401, 421, 503)},
+)
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus: requests, latency, batches, the queue, faces, streams, memory."""
     return Response(request.app.state.serving.telemetry.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -138,6 +138,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     reasons = {
         401: "No or a wrong token.",
         403: "A web page of another origin.",
+        404: "There is no such file.",
         408: "The body came too slowly.",
         413: "Too many bytes or pictures.",
         415: "Neither multipart/form-data nor application/json.",

@@ -7,11 +7,15 @@ import ipaddress
 import logging
 import socket
 from contextlib import suppress
+from typing import Any
 
 import cv2
+import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 from mien.serve.limits import Limits
 from mien.types import ConfigError
@@ -62,7 +66,7 @@ def run(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
     config = uvicorn.Config(
         app,
         http=_Protocol,
-        ws="websockets-sansio",
+        ws=_WebSocket,
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -104,6 +108,16 @@ class _Protocol(H11Protocol):
         elif self._due is None:  # the beginning of another request, or the rest of one that was refused
             self._due = self.loop.call_later(self.header_seconds, self.timeout_keep_alive_handler)
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; where it is the body of a request, that is over, and may have its answer already."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._stuck = self.loop.call_later(self.take_seconds, self.transport.abort)
@@ -126,3 +140,42 @@ class _Protocol(H11Protocol):
         if self._stuck is not None:
             self._stuck.cancel()
         self._stuck = None
+
+
+class _WebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket; it would wait forever after a handshake that cannot be read, and take any number of parts of
+    a message, where empty ones never reach the limit of its size."""
+
+    most_parts = 1024
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated:  # the head of the request came whole, in the first call
+            self.handshake_complete = self.close_sent = True
+            refusal = b"".join(self.conn.data_to_send())  # older versions of websockets say nothing
+            self.transport.write(refusal or b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            self.transport.close()
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) < self.most_parts:
+            super().handle_cont(event)
+        elif not self.close_sent:
+            self._fail(1009, "too many parts")
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self._fail(1007, "not UTF-8")
+                return
+        super().send_receive_event_to_app()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # else it is logged as an error
+
+    def _fail(self, code: int, reason: str) -> None:
+        self.conn.fail(code, reason)
+        self.handle_parser_exception()
