@@ -1,13 +1,14 @@
 """Requests that schemathesis makes up from the server's own description, valid and invalid: no answer may be a 5xx, and
 each must have a status, a type and a shape that the description promises.
 
-Usage: python benchmarks/serve_fuzz.py [--examples 100] [--seed 0]     (examples of each route)
+Usage: python benchmarks/serve_fuzz.py [--examples 100] [--seed 0] [--out FILE]     (examples of each route)
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from mien import files
+from mien.report_page import environment
 from mien.serve.app import create_app
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -52,16 +55,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "serve_fuzz.json")
     options = parser.parse_args()
     app = create_app(hosts=["testserver"], static=Path("/nowhere"))
     total: Counter[int] = Counter()
-    for found in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations():
-        operation = found.ok()
+    routes: dict[str, dict[str, dict[int, int]]] = {}
+    for each in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations():
+        operation = each.ok()
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             statuses = fuzz(operation, mode, options.examples, options.seed)
-            print(f"{operation.label}, {mode.name.lower()}: {dict(sorted(statuses.items()))}")
+            routes.setdefault(operation.label, {})[mode.name.lower()] = dict(sorted(statuses.items()))
+            print(f"{operation.label}, {mode.name.lower()}: {routes[operation.label][mode.name.lower()]}")
             total += statuses
-    print(f"{sum(total.values())} requests, {sum(n for status, n in total.items() if status >= 500)} of them 5xx")
+    found = {
+        "requests": sum(total.values()),
+        "server_errors": sum(number for status, number in total.items() if status >= 500),
+        "statuses": dict(sorted(total.items())),
+        "routes": routes,
+        "examples": options.examples,
+        "seed": options.seed,
+        "schemathesis": schemathesis.__version__,
+        "environment": environment(),
+    }
+    files.write_text(options.out, json.dumps(found, indent=1) + "\n")
+    print(f"{found['requests']} requests, {found['server_errors']} of them 5xx")
 
 
 if __name__ == "__main__":
