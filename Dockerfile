@@ -12,7 +12,8 @@ COPY --from=build /mien /mien
 USER 10001
 ENV PYTHONDONTWRITEBYTECODE=1
 EXPOSE 8000
+# Not /ready: a full queue is not ill.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
-  CMD ["/mien/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/ready', timeout=4)"]
+  CMD ["/mien/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=4)"]
 # Other machines reach it: it asks for the token in MIEN_TOKEN and does not start without one.
 CMD ["/mien/bin/mien", "serve", "--host", "0.0.0.0"]

@@ -611,6 +611,12 @@ def test_a_server_s_networks_do_not_spin_between_calls() -> None:
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
+def test_as_many_pictures_are_searched_at_once_as_the_process_has_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("mien.runtime.cores", lambda: 3)
+    assert engine.Engine(small(), Limits())._threads == 3
+
+
 def test_warm_up_reaches_every_thread() -> None:
     threads = set()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien import classify, detect, draw, image
+from mien import classify, detect, draw, image, runtime
 from mien.pipeline import Pipeline
 from mien.serve.batcher import Batcher
 from mien.serve.limits import Limits
@@ -93,7 +92,7 @@ class Engine:
         self.streams = 0  # open WebSockets
         self.state = "warming up"
         self._seen_faces = seen_faces
-        self._threads = limits.threads or os.cpu_count() or 1
+        self._threads = limits.threads or runtime.cores()
         self._pool = ThreadPoolExecutor(self._threads, "mien-detect")
         self._classify = Batcher(pipeline.classifier, limits.max_batch, limits.max_wait, seen_batch)
 
