@@ -6,12 +6,14 @@ import base64
 import hmac
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import WebSocketDenialResponse
 
-from mien import ConfigError
+from mien import ConfigError, cli
 from mien.serve import security
+from mien.serve import server as server_module
 from mien.serve.server import bind, url
 from test_serve import PICTURE, URL, client, files
 from test_serve import page as page  # a fixture
@@ -166,6 +168,24 @@ def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
     assert compared == [(b"wrong", b"right")]
 
 
+WRONG = ["wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "", "x" * 60_000, "\0", f" {TOKEN} ", '"><script>']
+
+
+def test_a_refused_token_learns_nothing_from_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    answers = set()
+    with client(token=TOKEN) as made:
+        for wrong in WRONG:
+            headers = {"Authorization": b"Bearer x" + wrong.encode()}
+            for path in ("/v1/model", "/metrics", "/v1/nothing"):
+                answer = made.get(path, headers=headers)
+                answers.add((answer.status_code, answer.text, tuple(answer.headers.items())))
+            assert knock(made, STREAM + f"?token=x{quote(wrong)}") == 401
+        assert made.get("/v1/model", headers=BEARER).status_code == 200  # who has the token is not locked out by others
+    ((status, text, headers),) = answers
+    assert status == 401
+    assert not any(secret in str((text, headers)) + caplog.text for secret in ("a-token", "<script", "wrong"))
+
+
 def test_the_rate_counts_for_streams_too() -> None:
     with client(limits={"rate": 0.01, "burst": 1}) as made:
         assert [knock(made) for _ in range(2)] == [101, 429]
@@ -199,15 +219,30 @@ def test_every_answer_has_the_security_headers(page: Path) -> None:
     assert answers[401].headers["cache-control"] == "no-store"
 
 
+@pytest.mark.parametrize("command", [["serve"], ["web"]])
+def test_by_default_it_listens_on_this_machine_alone(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(server_module, "run", lambda made, listening, limits: heard.append(listening.getsockname()[0]))
+    monkeypatch.setattr("webbrowser.open", lambda address: None)
+    monkeypatch.setattr("mien.serve.app.STATIC", tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/models.json").write_text("{}")
+    monkeypatch.setenv("MIEN_TOKEN", TOKEN)  # with it any address would do
+    assert cli.app([*command, "--port", "0"], result_action="return_value") == 0
+    assert heard == ["127.0.0.1"]
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "::", "192.0.2.1", "example.org", "127.0.0.1.example"])
-@pytest.mark.parametrize("token", [None, ""])
-def test_without_a_token_it_listens_on_this_machine_alone(host: str, token: str | None) -> None:
+@pytest.mark.parametrize("token", [None, "", "short", "x" * 15])
+def test_without_a_token_that_is_hard_to_guess_it_listens_on_this_machine_alone(host: str, token: str | None) -> None:
     with pytest.raises(ConfigError, match="MIEN_TOKEN"):
         bind(host, 0, token)
 
 
 def test_it_listens_on_loopback_without_and_elsewhere_with_a_token() -> None:
-    for host, token in (("127.0.0.1", None), ("localhost", None), ("0.0.0.0", TOKEN)):
+    for host, token in (("127.0.0.1", None), ("127.0.0.1", "short"), ("localhost", None), ("0.0.0.0", TOKEN)):
         with bind(host, 0, token) as listening:
             port = listening.getsockname()[1]
             assert url(listening) == f"http://127.0.0.1:{port}/"

@@ -20,7 +20,7 @@ from time import monotonic, sleep
 import cv2
 import numpy as np
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from mien import ConfigError, cli
@@ -60,8 +60,8 @@ class Served:
             return answer.status, answer.read()
 
 
-def form(picture: bytes) -> bytes:
-    head = b'--x\r\nContent-Disposition: form-data; name="pictures"; filename="private.jpg"\r\n\r\n'
+def form(picture: bytes, name: bytes = b"private.jpg") -> bytes:
+    head = b'--x\r\nContent-Disposition: form-data; name="pictures"; filename="' + name + b'"\r\n\r\n'
     return head + picture + b"\r\n--x--\r\n"
 
 
@@ -70,15 +70,20 @@ def noise(side: int) -> bytes:
 
 
 @contextmanager
-def serving(log: Path, *flags: str, token: str | None = TOKEN) -> Iterator[Served]:
-    """A server of its own on any free port, ready; killed in the end if it still runs."""
+def serving(log: Path, *flags: str, token: str | None = TOKEN, cwd: Path | None = None) -> Iterator[Served]:
+    """A server of its own on any free port, ready; killed in the end if it still runs.
+
+    `token` is what MIEN_TOKEN holds; `cwd` is also the folder for temporary files.
+    """
     command = [sys.executable, "-m", "mien", "serve", "--port", "0", *flags]
     environment = {key: value for key, value in os.environ.items() if key != "MIEN_TOKEN"}
+    if cwd:
+        environment |= {"TMPDIR": str(cwd), "HOME": str(cwd)}
     with (
         log.open("w") as errors,
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True,
-            env=environment | ({"MIEN_TOKEN": token} if token else {}),
+            env=environment | ({"MIEN_TOKEN": token} if token else {}), cwd=cwd,
         ) as process,
     ):  # fmt: skip
         try:
@@ -215,6 +220,74 @@ def test_neither_names_nor_tokens_are_logged(served: Served) -> None:
     assert TOKEN not in text
     assert "private" not in text
     assert "Traceback" not in text
+
+
+def test_the_token_may_be_given_on_the_command_line_and_goes_before_the_environment_s(tmp_path: Path) -> None:
+    with serving(tmp_path / "log.txt", "--token", "from-the-flag", token="from-the-environment") as made:
+        for given, status in (("from-the-flag", 200), ("from-the-environment", 401), ("", 401)):
+            request = f"GET /v1/model HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer {given}\r\n\r\n"
+            assert f" {status} ".encode() in made.talk(request)[0][:20]
+
+
+NAMES = {
+    b"../../../x.jpg": "x.jpg",
+    b"/x/../../x.jpg": "x.jpg",
+    b"C:\\x\\x.jpg": "x.jpg",
+    b"x\0.jpg": None,
+    b"x\nSet-Cookie: a=b.jpg": None,
+    b"x\r\nX-Other: b.jpg": None,
+    b"%2e%2e%2fx.jpg": "%2e%2e%2fx.jpg",
+    b"x\x1b[31m\xff.jpg": None,
+    b"": "",
+    b"..": "..",
+    b"|touch x": "|touch x",
+    b"$(touch x)": "$(touch x)",
+    b"<img src=x onerror=alert(1)>.jpg": None,
+    b"x" * 2000: "x" * 100,
+    b"x" * 9000: None,
+    "\u202egpj.x".encode(): "?gpj.x",
+}
+
+
+def test_names_of_a_form_s_files_touch_no_file_and_are_shown_harmless(tmp_path: Path) -> None:
+    inside = tmp_path / "a/b/c"
+    inside.mkdir(parents=True)
+    with serving(tmp_path / "log.txt", cwd=inside) as made:
+        before = sorted(tmp_path.rglob("*"))
+        for given, shown in NAMES.items():
+            status, content = made.post(form(PORTRAIT.read_bytes(), given))
+            assert status in ((200,) if shown is not None else (200, 422)), given
+            if status == 200:
+                name = json.loads(content)["results"][0]["name"]
+                assert shown is None or name == shown
+                assert name.isprintable() and not set(name) & set("/\\") and len(name) <= 100
+            made.post(form(b"no picture", given))
+            assert sorted(tmp_path.rglob("*")) == before
+        assert "jpg" not in made.log.read_text()
+
+
+def test_connections_over_the_limit_are_refused_like_all_else_and_counted(tmp_path: Path) -> None:
+    with serving(tmp_path / "log.txt", "--connections", "2") as made:
+        request = "GET {} HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer " + TOKEN + "\r\n\r\n"
+        with made.connect() as first, made.connect() as second:
+            for line in (first, second):
+                line.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert line.recv(65536).startswith(b"HTTP/1.1 200")
+            for path in ("/v1/model", "/", "/metrics"):
+                came = made.talk(request.format(path))[0].decode()
+                head, _, content = came.partition("\r\n\r\n")
+                assert head.startswith("HTTP/1.1 503")
+                assert "too many connections" in json.loads(content)["detail"]
+                for header in ("retry-after: 1", "connection: close", "x-frame-options: deny"):
+                    assert header in head.lower()
+            assert b"200 OK" in made.talk(request.format("/health"))[0]  # it lives
+            with pytest.raises(InvalidStatus) as caught, connect(f"ws://127.0.0.1:{made.port}/v1/stream?token={TOKEN}"):
+                pass
+            assert caught.value.response.status_code == 503
+        end = monotonic() + 20
+        while b" 503 " in (came := made.talk(request.format("/metrics"))[0])[:20]:
+            assert monotonic() < end
+        assert re.search(rb'mien_requests_total\{method="GET",route="other",status="503"\} [3-9]', came)
 
 
 def test_sigterm_finishes_what_was_taken(served: Served) -> None:

@@ -131,7 +131,7 @@ def serve(
     Parameters
     ----------
     host
-        Address to listen on; other machines can reach it only with a token.
+        Address to listen on; where other machines can reach it, it needs a token of 16 characters or more.
     port
         0 for any free one.
     model

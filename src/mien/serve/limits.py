@@ -26,7 +26,7 @@ class Limits:
         faces: Faces of a picture that are classified, the largest first.
         queue: Pictures taken and not yet answered; more is answered with 503.
         streams: WebSockets at the same time.
-        connections: Connections at the same time.
+        connections: Connections at the same time; on more, all but /health is answered with 503.
         header_seconds: Seconds for a request line and its headers to arrive.
         read_seconds: Seconds for a body to arrive, then 408; and for a client to take what it was sent.
         work_seconds: Seconds for the answer to be found, then 503.
@@ -35,7 +35,7 @@ class Limits:
         burst: Requests that a client may make at once before `rate` counts.
         max_batch: Faces that go to the network in one call; 1 turns batching off.
         max_wait: Seconds that a face waits for others to share its call.
-        threads: Pictures that are searched for faces at the same time; 0 for one a processor.
+        threads: Pictures that are searched for faces at the same time; 0 for one a processor that it may use.
     """
 
     body_bytes: int = 16 * _MIB

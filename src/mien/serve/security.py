@@ -23,6 +23,9 @@ from mien.serve.limits import RateLimit
 SUBPROTOCOL = "mien"
 """Of the WebSocket; a page offers it beside `bearer.<token>`, because it cannot send an Authorization header."""
 
+CROWDED = "crowded"
+"""In the state of a request when its connection is one too many; whoever listens sets it."""
+
 CSP = "; ".join(
     (
         "default-src 'self'",
@@ -72,7 +75,8 @@ class Hardened:
 
 
 class Guard:
-    """ASGI layer that refuses: 421 another Host, 403 another Origin, 401 no or a wrong token, 429 too often."""
+    """ASGI layer that refuses: 421 another Host, 403 another Origin, 401 no or a wrong token, 429 too often, and 503
+    where there are too many connections."""
 
     def __init__(
         self, app: ASGIApp, token: str | None, hosts: Iterable[str], origins: Sequence[str], rate: RateLimit
@@ -101,6 +105,11 @@ class Guard:
         await (refusal or self._app)(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+        if scope.get("state", {}).get(CROWDED) and _path(scope) != "/health":
+            # Closed, so that the next one has room.
+            return _refused(
+                503, "too many connections; try again in a moment", {"Retry-After": "1", "Connection": "close"}
+            )
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._is_own(hosts[0]):
             return _refused(421, "the Host header does not name this server; start it with --allow-host to add a name")

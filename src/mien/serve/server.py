@@ -18,7 +18,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 from mien.serve.limits import Limits
+from mien.serve.security import CROWDED
 from mien.types import ConfigError
+
+_LEAST_TOKEN = 16  # characters; who reaches the server may try as many shorter ones as it answers
 
 
 def bind(host: str, port: int, token: str | None) -> socket.socket:
@@ -30,12 +33,13 @@ def bind(host: str, port: int, token: str | None) -> socket.socket:
         token: that the server will ask for, or None.
 
     Raises:
-        ConfigError: other machines could reach it and there is no token; or the port is taken or not allowed.
+        ConfigError: other machines could reach it and there is no token, or one that is soon guessed; or the port is
+            taken or not allowed.
     """
-    if not token and not _is_loopback(host):
+    if len(token or "") < _LEAST_TOKEN and not _is_loopback(host):
         raise ConfigError(
-            f"{host} can be reached from other machines: set a token in MIEN_TOKEN or --token, such as one from "
-            "python3 -c 'import secrets; print(secrets.token_urlsafe())'; or listen on 127.0.0.1"
+            f"{host} can be reached from other machines: set a token of {_LEAST_TOKEN} characters in MIEN_TOKEN, "
+            "such as one from python3 -c 'import secrets; print(secrets.token_urlsafe())'; or listen on 127.0.0.1"
         )
     if not 0 <= port < 65536:
         raise ConfigError(f"cannot listen on port {port}; give a --port of 1 to 65535, or 0 for any free one")
@@ -63,6 +67,7 @@ def run(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
     cv2.setNumThreads(1)  # each picture has a thread of its own; more inside of it would only fight (42 against 19 ms)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # who sends nonsense is told so in the answer
     _Protocol.header_seconds, _Protocol.take_seconds = limits.header_seconds, limits.read_seconds
+    _Protocol.most_connections = limits.connections
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -72,7 +77,6 @@ def run(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # else whoever reaches the port could choose the address that `rate` counts
-        limit_concurrency=limits.connections,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=round(limits.read_seconds + limits.work_seconds),
         ws_max_size=2 * limits.frame_bytes,  # uvicorn hangs up at once; up to here the route says why
@@ -89,15 +93,21 @@ def _is_loopback(host: str) -> bool:
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's HTTP with deadlines for the headers and for taking an answer; it would wait forever."""
+    """uvicorn's HTTP with deadlines for the headers and for taking an answer; it would wait forever.
+
+    A connection too many is marked for Guard to refuse: uvicorn's own refusal is no JSON and is not counted.
+    """
 
     header_seconds = 10.0
     take_seconds = 30.0
+    most_connections = 512
     _due: asyncio.TimerHandle | None = None  # for the headers
     _stuck: asyncio.TimerHandle | None = None  # for what was sent to leave the buffer
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            self.app_state = self.app_state | {CROWDED: True}
         self._due = self.loop.call_later(self.header_seconds, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
