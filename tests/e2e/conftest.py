@@ -34,6 +34,7 @@ class Site(ThreadingHTTPServer):
         paths: what was asked for, in order.
         bodies: number of requests that carried a body.
         altered: what is answered in place of a file, by path; None for 404.
+        moved: where a path is redirected to.
     """
 
     daemon_threads = True
@@ -44,6 +45,7 @@ class Site(ThreadingHTTPServer):
         self.bodies = 0
         self.headers = headers
         self.altered: dict[str, bytes | None] = {}
+        self.moved: dict[str, str] = {}
         self.url = f"http://127.0.0.1:{self.server_port}/"
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
@@ -69,7 +71,12 @@ class _Handler(SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.paths.append(self.path)
         content = self.server.altered.get(self.path, b"")
-        if content is None:
+        if self.path in self.server.moved:
+            self.send_response(302)
+            self.send_header("Location", self.server.moved[self.path])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif content is None:
             self.send_error(404)
         elif content:
             self.send_response(200)

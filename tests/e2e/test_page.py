@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -109,6 +110,20 @@ def upload(page: Any, name: str, content: bytes, kind: str = "") -> None:
     page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
 
 
+def webm(path: Path, frames: int = 20) -> bytes:
+    """A film of the portrait, which moves to the side."""
+    av = pytest.importorskip("av")
+    portrait = cv2.imread(str(ASSETS / "portrait.jpg"))
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libvpx", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
+        for k in range(frames):
+            moved = np.roll(cv2.resize(portrait, (320, 320)), 2 * k, axis=1)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(moved, "bgr24")))
+        out.mux(stream.encode(None))
+    return path.read_bytes()
+
+
 def test_the_camera_shows_a_face_with_an_id_and_five_bars_that_sum_to_one(page: Any) -> None:
     page.click("#start")
     page.wait_for_selector("#time:not([hidden])")
@@ -169,16 +184,7 @@ def test_a_snapshot_has_the_size_of_the_picture_and_the_box(page: Any) -> None:
 
 
 def test_a_video_file_plays_and_is_followed(page: Any, tmp_path: Path) -> None:
-    av = pytest.importorskip("av")
-    portrait = cv2.imread(str(ASSETS / "portrait.jpg"))
-    with av.open(str(tmp_path / "face.webm"), "w") as out:
-        stream = out.add_stream("libvpx", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
-        for k in range(20):
-            moved = np.roll(cv2.resize(portrait, (320, 320)), 2 * k, axis=1)
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(moved, "bgr24")))
-        out.mux(stream.encode(None))
-    upload(page, "face.webm", (tmp_path / "face.webm").read_bytes(), "video/webm")
+    upload(page, "face.webm", webm(tmp_path / "face.webm"), "video/webm")
     assert abs(sum(bars(page).values()) - 100) <= 3
     page.wait_for_selector("#video:not([hidden])")
     assert page.evaluate("document.querySelector('video').controls")
@@ -343,6 +349,179 @@ def test_the_page_opens_when_the_disk_is_full_or_slow(browser: Any, put: str) ->
     assert page.troubles == []
     page.context.close()
     site.stop()
+
+
+def test_a_redirect_is_followed_through_the_service_worker(browser: Any, site: Site) -> None:
+    page = opened(browser, site, service_workers="allow")
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    site.moved["/"] = "/icon.svg"  # as a server does whose session is over
+    page.goto(site.url)
+    assert page.url == f"{site.url}icon.svg"
+    page.context.close()
+
+
+CAMERAS = """
+let here = ["old"];
+const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async ({ video }) => {
+  if (video.deviceId && !here.includes(video.deviceId.exact)) throw new DOMException("", "OverconstrainedError");
+  const stream = await real({ video: true });
+  const device = video.deviceId?.exact ?? here[0];
+  stream.getVideoTracks()[0].getSettings = () => ({ deviceId: device });
+  return stream;
+};
+navigator.mediaDevices.enumerateDevices = async () =>
+  here.map((deviceId) => ({ kind: "videoinput", label: `${deviceId} camera`, deviceId }));
+window.replug = (devices, told) => {
+  here = devices;
+  if (told) navigator.mediaDevices.dispatchEvent(new Event("devicechange"));
+};
+"""
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_camera_in_place_of_the_only_one_can_be_started(browser: Any, site: Site, told: bool) -> None:
+    page = opened(browser, site, CAMERAS)
+    page.click("#start")
+    bars(page)
+    page.click("#start")
+    page.evaluate("(told) => replug(['new'], told)", told)
+    page.wait_for_timeout(50)
+    page.click("#start")
+    if not told:
+        assert "no longer there" in complaint(page)
+        page.click("#start")
+    bars(page)
+    assert not page.is_visible("#alert")
+    assert page.evaluate("document.querySelector('#device').value") == "new"
+    page.context.close()
+
+
+def test_a_second_camera_that_comes_is_offered_and_goes_again(browser: Any, site: Site) -> None:
+    page = opened(browser, site, CAMERAS)
+    page.click("#start")
+    bars(page)
+    assert not page.is_visible("#devices")
+    page.evaluate("replug(['new', 'old'], true)")
+    page.wait_for_selector("#devices:not([hidden])")
+    assert page.evaluate("document.querySelector('#device').value") == "old"
+    page.evaluate("replug(['old'], true)")
+    page.wait_for_selector("#devices", state="hidden")
+    page.context.close()
+
+
+def test_without_networks_a_picture_opens_and_there_is_no_table_to_save(browser: Any, site: Site) -> None:
+    site.altered["/models/models.json"] = None
+    page = opened(browser, site)
+    complaint(page)
+    page.click("#example")
+    page.wait_for_selector("#picture:not([hidden])")
+    assert page.is_disabled("#table")
+    assert saved(page, "#snapshot").startswith(b"\x89PNG")
+    page.context.close()
+
+
+def test_a_picture_that_was_opened_before_the_networks_came_has_a_table(browser: Any, site: Site) -> None:
+    script = """
+      window.Worker = class extends Worker {
+        postMessage(...given) {
+          if (given[0] === "load") window.load = () => super.postMessage("load");
+          else super.postMessage(...given);
+        }
+      };"""
+    page = opened(browser, site, script)
+    page.click("#example")
+    page.wait_for_selector("#picture:not([hidden])")
+    assert page.is_disabled("#table")
+    page.evaluate("load()")
+    bars(page)
+    assert saved(page, "#table").count(b"\n") == 2
+    page.context.close()
+
+
+@pytest.mark.parametrize("how", ["error", "silence"])
+def test_a_worker_that_dies_is_told_and_another_one_goes_on(browser: Any, site: Site, how: str) -> None:
+    script = """
+      window.Worker = class extends Worker {
+        constructor(...given) {
+          super(...given);
+          window.last = this;
+        }
+      };
+      window.later = window.setTimeout;"""
+    if how == "silence":
+        script += "window.setTimeout = (work, wait) => later(work, wait >= 60_000 ? 50 : wait);"
+    page = opened(browser, site, script)
+    page.wait_for_selector("html[data-ready]")
+    if how == "silence":
+        page.evaluate("last.terminate()")
+        page.click("#example")
+    else:
+        page.click("#start")
+        bars(page)
+        page.evaluate("last.dispatchEvent(new ErrorEvent('error'))")
+    assert "worker has stopped" in complaint(page)
+    page.evaluate("void (window.setTimeout = later)")
+    page.wait_for_selector("html[data-ready]")
+    assert page.inner_text("#start") == "Start camera"
+    page.click("#example")
+    assert len(bars(page)) == 5
+    assert not page.is_visible("#alert")
+    page.context.close()
+
+
+OPEN = """async ([order, pause, film]) => {
+  const bytes = Uint8Array.from(atob(film), (c) => c.charCodeAt());
+  const portrait = await (await fetch("models/portrait.jpg")).blob();
+  const large = new OffscreenCanvas(4000, 3000);
+  large.getContext("2d").fillRect(0, 0, 1, 1);
+  const noise = await large.convertToBlob();
+  const files = {
+    film: new File([bytes], "face.webm", { type: "video/webm" }),
+    picture: new File([portrait], "face.jpg", { type: "image/jpeg" }),
+    large: new File([noise], "large.png", { type: "image/png" }),
+  };
+  for (const each of order) {
+    if (each === "camera") document.querySelector("#start").click();
+    else {
+      const data = new DataTransfer();
+      data.items.add(files[each]);
+      document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+    }
+    if (pause) await new Promise((resolve) => setTimeout(resolve, pause));
+  }
+}"""
+
+
+@pytest.mark.parametrize(
+    ("order", "pause"),
+    [
+        ("film camera", 0),
+        ("camera film", 30),
+        ("film camera film", 30),
+        ("camera film picture", 0),
+        ("large picture", 0),
+    ],
+)
+def test_of_sources_opened_quickly_one_after_the_other_the_last_one_is_shown(
+    page: Any, order: str, pause: int, tmp_path: Path
+) -> None:
+    film = base64.b64encode(webm(tmp_path / "face.webm", 60)).decode()
+    page.evaluate(OPEN, [order.split(), pause, film])
+    bars(page)
+    page.wait_for_timeout(300)  # for what comes late
+    if order.endswith("picture"):
+        assert page.evaluate("[picture.width, picture.height]") == [512, 512]
+        assert not page.is_visible("#video")
+        return
+    before, paused, camera = page.evaluate("[video.currentTime, video.paused, Boolean(video.srcObject)]")
+    assert not paused
+    assert camera == order.endswith("camera")
+    page.wait_for_function("(before) => video.currentTime > before", arg=before)
+    assert page.inner_text("#start") == ("Stop camera" if camera else "Start camera")
+    assert not page.is_visible("#alert")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -9,10 +9,11 @@ import { Timeline } from "./timeline.js";
 import { Tracker } from "./track.js";
 
 const $ = (id) => document.getElementById(id);
-const video = $("video");
+const BLANK = ["video", "picture"].map((id) => $(id).cloneNode()); // as they are before anything is opened
 const NOBODY = { faces: [], width: 1, height: 1 };
 
-let labels, uncertainBelow, people, timeline, table, tracker;
+let engine;
+let labels, uncertainBelow, people, timeline, table, tracker; // undefined until the networks are there
 let source = null; // what is open now; see source.js
 let seen = NOBODY; // what the worker saw last, with the tracker's ids
 let turn = 0; // number of the source: an answer for an earlier one comes too late
@@ -24,12 +25,23 @@ let [came, looked] = [new Rate(), new Rate()];
 
 // ---- the networks
 
-const engine = startEngine(progress, answered);
-engine.ready.then(start, (error) => {
-  progress(1);
-  say("The page cannot look at pictures.");
+function load() {
+  engine = startEngine(progress, answered, died);
+  engine.ready.then(start, (error) => {
+    progress(1);
+    say("The page cannot look at pictures.");
+    alarm(error);
+  });
+}
+
+/** The worker is gone: everything is as in the beginning, and it is loaded anew. */
+function died(error) {
+  close();
+  labels = undefined;
+  delete document.documentElement.dataset.ready;
   alarm(error);
-});
+  load();
+}
 
 function progress(share, bytes) {
   Object.assign($("progress"), { value: share, hidden: share >= 1 });
@@ -44,6 +56,7 @@ function start({ classifier }) {
   table = new Table(labels);
   tracker = newTracker();
   timeline.draw(null);
+  $("table").disabled = !source;
   $("model").textContent = `Network: ${classifier.name}, sha256 ${classifier.sha256.slice(0, 16)}…`;
   say("Ready.");
   document.documentElement.dataset.ready = "yes";
@@ -82,6 +95,9 @@ function close() {
   unwatch();
   source?.stop();
   source = null;
+  // What is still being opened goes on in the old ones, where it cannot disturb what comes next.
+  for (const blank of BLANK) $(blank.id).replaceWith(blank.cloneNode());
+  Object.assign($("video"), { muted: true, onseeked: look });
   seen = NOBODY;
   [came, looked] = [new Rate(), new Rate()];
   if (labels) {
@@ -97,23 +113,27 @@ function close() {
 /** Bring the page into the state of what is open. */
 function show() {
   const kind = source?.kind;
+  const video = $("video");
   $("hint").hidden = Boolean(source);
   video.hidden = !source || kind === "picture";
   $("picture").hidden = kind !== "picture";
   video.classList.toggle("mirrored", Boolean(source?.mirrored));
   $("time").hidden = !source || kind === "picture";
   $("start").textContent = kind === "camera" ? "Stop camera" : "Start camera";
-  $("snapshot").disabled = $("table").disabled = !source;
+  $("snapshot").disabled = !source;
+  $("table").disabled = !source || !labels;
   if (kind === "camera") listCameras();
   if (kind && kind !== "picture") unwatch = eachFrame(video, shown);
 }
 
+/** Offer the cameras that there are now; one that has gone is no longer the chosen one. */
 async function listCameras() {
   const found = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
+  const chosen = source?.device ?? $("device").value;
   $("device").replaceChildren(
     ...found.map(({ label, deviceId }, k) => new Option(label || `Camera ${k + 1}`, deviceId)),
   );
-  if (source?.device) $("device").value = source.device;
+  if (found.some(({ deviceId }) => deviceId === chosen)) $("device").value = chosen;
   $("devices").hidden = found.length < 2;
 }
 
@@ -122,11 +142,18 @@ function startCamera(device) {
     close();
     alarm(new Error("The camera has stopped: it was unplugged, or the browser took it away. Start it again to go on."));
   };
-  open((wanted) => openCamera(video, device, wanted, ended));
+  open(async (wanted) => {
+    try {
+      return await openCamera($("video"), device, wanted, ended);
+    } catch (error) {
+      if (error.cause?.name === "OverconstrainedError") await listCameras();
+      throw error;
+    }
+  });
 }
 
 function openFirst(files) {
-  open(() => openFile(video, $("picture"), files[0]));
+  open(() => openFile($("video"), $("picture"), files[0]));
   if (files.length > 1) announce(`${files.length} files were given; the first one is shown.`);
 }
 
@@ -242,7 +269,7 @@ $("example").onclick = () =>
   open(async () => {
     const answer = await fetch("models/portrait.jpg").catch(() => null);
     if (!answer?.ok) throw new Error("The example picture is missing on the server. Open one of your own.");
-    return openFile(video, $("picture"), new File([await answer.blob()], "portrait.jpg", { type: "image/jpeg" }));
+    return openFile($("video"), $("picture"), new File([await answer.blob()], "portrait.jpg", { type: "image/jpeg" }));
   });
 $("smoothing").oninput = ({ target }) => {
   $("half-life").textContent = target.value === "0" ? "off" : `${target.value} s`;
@@ -250,7 +277,7 @@ $("smoothing").oninput = ({ target }) => {
 };
 $("person").onchange = draw;
 $("snapshot").onclick = async () => {
-  const element = source.kind === "picture" ? $("picture") : video;
+  const element = source.kind === "picture" ? $("picture") : $("video");
   const blob = await snapshot(element, source, seen.faces, [seen.width, seen.height], labels ?? []);
   announce(`Saved ${save(blob, "png")}.`);
 };
@@ -274,6 +301,8 @@ document.addEventListener("paste", ({ clipboardData: { files } }) => {
   if (files.length) openFirst([...files]);
   else alarm(new Error("The clipboard holds no picture. Copy a picture, not its address, and paste again."));
 });
-video.onseeked = look;
+navigator.mediaDevices?.addEventListener("devicechange", listCameras);
 new ResizeObserver(draw).observe($("stage"));
 if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js").catch(() => {}); // no offline reload then
+close();
+load();

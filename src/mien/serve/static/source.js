@@ -28,7 +28,7 @@ export async function openCamera(video, device, wanted, ended) {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { ...size, ...which } });
   } catch (error) {
-    throw new Error(cameraWords(error));
+    throw new Error(cameraWords(error), { cause: error });
   }
   const [track] = stream.getVideoTracks();
   const stop = () => {
@@ -56,7 +56,7 @@ function cameraWords({ name, message }) {
     NotAllowedError: `The camera was not allowed. Allow it for this page in the browser's settings (often a sign in the address bar), then press “Start camera” again.`,
     NotFoundError: `No camera was found. Connect one and press “Start camera” again.`,
     NotReadableError: `The camera is in use by another program, or it does not answer. Close the other program and try again.`,
-    OverconstrainedError: `That camera is no longer there. Choose another one.`,
+    OverconstrainedError: `That camera is no longer there. Press “Start camera” again to use another one.`,
     SecurityError: `The browser's settings keep this page from using a camera.`,
   };
   return `${words[name] ?? `The camera could not be started (${message || name}).`} ${INSTEAD}`;

@@ -65,6 +65,7 @@ async function keep(url, response) {
 
 /** The two headers that let the runtime use several threads, for servers that cannot send them. */
 function isolated(response) {
+  if (response.type === "opaqueredirect") return response; // the browser follows it; there is nothing in it to copy
   const headers = new Headers(response.headers);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");
