@@ -161,7 +161,7 @@ def test_a_picture_gives_the_table_that_python_writes(page: Any, tmp_path: Path)
             assert found[0][name] == value
         else:
             assert float(found[0][name]) == pytest.approx(
-                float(value), abs=0.1 if name in ("x1", "y1", "x2", "y2") else 0.03
+                float(value), abs=0.1 if name in ("x1", "y1", "x2", "y2") else 1e-3
             )
 
 
