@@ -680,11 +680,19 @@ def test_the_description_s_examples_are_true(server: Any) -> None:
     example = route["requestBody"]["content"]["application/json"]["example"]
     answer = server.post("/v1/predict", json=example)
     assert answer.status_code == 200
+    for path in ("/v1/predict", "/v1/annotate"):
+        content = described["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]
+        (picture,) = content["example"]["pictures"]
+        assert server.post(path, files=files(picture.encode())).status_code == 200
     example = route["responses"]["200"]["content"]["application/json"]["example"]
     # FastAPI leaves out what is null.
     assert schemas.Prediction.model_validate(example).model_dump(exclude_none=True) == example
     assert example["results"][0].keys() | {"error"} == answer.json()["results"][0].keys()
     assert {"413", "415", "422", "429", "503"} <= route["responses"].keys()
+    example = described["paths"]["/v1/model"]["get"]["responses"]["200"]["content"]["application/json"]["example"]
+    assert schemas.ModelInfo.model_validate(example).model_dump() == example
+    assert example.keys() == server.get("/v1/model").json().keys()
+    assert example["labels"] == list(mien.EMOTIONS)
 
 
 # The page

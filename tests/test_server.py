@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -309,6 +310,31 @@ def test_sigterm_finishes_what_was_taken(served: Served) -> None:
         assert caught.value.rcvd.code == 1012  # the service restarts
     assert served.process.wait(30) == -signal.SIGTERM
     made.close()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_what_the_document_asks_with_curl_is_answered(tmp_path: Path) -> None:
+    document = (Path(__file__).parents[1] / "docs/serve.md").read_text("utf-8")
+    commands = re.findall(r"^curl .*$", document, re.M)
+    assert len(commands) > 8
+    (tmp_path / "photo.jpg").write_bytes(PORTRAIT.read_bytes())
+    with serving(tmp_path / "log.txt") as made:
+        for command in commands:
+            asked = command.replace("curl", "curl --fail --silent --show-error", 1).replace(":8000/", f":{made.port}/")
+            subprocess.run(["bash", "-c", asked], cwd=tmp_path, env=os.environ | {"MIEN_TOKEN": TOKEN}, check=True)
+    assert cv2.imread(str(tmp_path / "drawn.png")).shape == (512, 512, 3)
+
+
+def test_the_document_s_program_follows_a_face(tmp_path: Path) -> None:
+    document = (Path(__file__).parents[1] / "docs/serve.md").read_text("utf-8")
+    program = document.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "photo.jpg").write_bytes(PORTRAIT.read_bytes())
+    with serving(tmp_path / "log.txt") as made:
+        ran = subprocess.run(
+            [sys.executable, "-c", program.replace(":8000/", f":{made.port}/")],
+            cwd=tmp_path, env=os.environ | {"MIEN_TOKEN": TOKEN}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    assert ran.stdout.splitlines() == [f"{k} 0 [(1, 'happy')]" for k in range(3)]
 
 
 def test_without_a_token_it_does_not_start_for_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,7 +186,14 @@ async def talk(socket: WebSocket) -> None:
     await stream.talk(socket, serving.engine, serving.telemetry)
 
 
-@router.get("/v1/model", dependencies=_TOKEN, responses=schemas.problems(401, 421, 429, 503))
+@router.get(
+    "/v1/model",
+    dependencies=_TOKEN,
+    responses={
+        200: {"content": {"application/json": {"example": schemas.MODEL}}},
+        **schemas.problems(401, 421, 429, 503),
+    },
+)
 async def model(request: Request) -> schemas.ModelInfo:
     """What answers: the network, its classes and the limits of a request."""
     serving: _Serving = request.app.state.serving

@@ -7,6 +7,9 @@ from typing import Any
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
+_TEXT = (
+    "P2\n4 4\n255\n0 85 170 255 0 85 170 255 0 85 170 255 0 85 170 255\n"  # a picture (PGM) that JSON can hold as it is
+)
 _BASE64 = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVQIHWOsZ2CsZwAAA4gBAaTVtyAAAAAASUVORK5CYII="
 CROPS = Query(
     description="Each picture is one face that you have cut out: no detector runs, its box is the whole picture. Best "
@@ -99,13 +102,24 @@ _FACE = {
     "probabilities": {"angry": 0.01, "happy": 0.97, "sad": 0.01, "surprise": 0.004, "neutral": 0.006},
 }
 PREDICTION: dict[str, Any] = {
-    "model": "baseline",
+    "model": "rep",
     "results": [
         {"name": "face.jpg", "index": 0, "width": 512, "height": 512, "faces": [_FACE], "left_out": 0, "error": None},
         {"name": "notes.txt", "index": 1, "width": 0, "height": 0, "faces": [], "left_out": 0,
          "error": "notes.txt: not a picture that mien can read; use a JPEG, PNG, GIF, WebP, BMP or TIFF file"},
     ],
 }  # fmt: skip
+
+MODEL: dict[str, Any] = {
+    "name": "rep",
+    "version": "0.1.0",
+    "sha256": "3bc55dd6bf313a51d5e02d3bed20dc721a1726903e109510939d5102902791cc",
+    "labels": ["angry", "happy", "sad", "surprise", "neutral"],
+    "uncertain_below": 0.6125,
+    "input": {"name": "crops", "dtype": "uint8", "shape": ["N", 48, 48]},
+    "detector": "yunet",
+    "limits": {"body_bytes": 16777216, "frame_bytes": 4194304, "pixels": 25000000, "pictures": 16, "faces": 64},
+}
 
 
 def body(many: bool) -> dict[str, Any]:
@@ -129,6 +143,7 @@ def body(many: bool) -> dict[str, Any]:
         kind: {"schema": {"type": "object", "required": ["pictures"], "properties": properties}}
         for kind, properties in forms.items()
     }
+    content["multipart/form-data"]["example"] = {"pictures": [_TEXT]}
     content["application/json"]["example"] = {"pictures": [{"name": "dot.png", "data": _BASE64}]}
     return {"requestBody": {"required": True, "content": content}}
 
