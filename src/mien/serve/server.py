@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import ipaddress
 import logging
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -157,6 +159,8 @@ class _WebSocket(WebSocketsSansIOProtocol):
     a message, where empty ones never reach the limit of its size."""
 
     most_parts = 1024
+    _parts = 0  # of the present message
+    _text: codecs.IncrementalDecoder | None = None  # of the present message, where it is one
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -166,25 +170,36 @@ class _WebSocket(WebSocketsSansIOProtocol):
             self.transport.write(refusal or b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
             self.transport.close()
 
-    def handle_cont(self, event: Frame) -> None:
-        if len(self.frames) < self.most_parts:
-            super().handle_cont(event)
-        elif not self.close_sent:
-            self._fail(1009, "too many parts")
+    def handle_text(self, event: Frame) -> None:
+        self._parts, self._text = 0, codecs.getincrementaldecoder("utf-8")()
+        self._take(event, super().handle_text)
 
-    def send_receive_event_to_app(self) -> None:
-        if self.curr_msg_data_type == "text":
-            try:
-                b"".join(self.frames).decode()
-            except UnicodeDecodeError:
-                self._fail(1007, "not UTF-8")
-                return
-        super().send_receive_event_to_app()
+    def handle_bytes(self, event: Frame) -> None:
+        self._parts, self._text = 0, None
+        self._take(event, super().handle_bytes)
+
+    def handle_cont(self, event: Frame) -> None:
+        self._take(event, super().handle_cont)
 
     async def send(self, message: Any) -> None:
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True  # else it is logged as an error
+
+    def _take(self, event: Frame, take: Callable[[Frame], None]) -> None:
+        if self.close_sent:
+            return
+        self._parts += 1
+        try:
+            if self._text:
+                self._text.decode(event.data, event.fin)
+        except UnicodeDecodeError:
+            self._fail(1007, "not UTF-8")
+        else:
+            if self._parts > self.most_parts:
+                self._fail(1009, "too many parts")
+            else:
+                take(event)
 
     def _fail(self, code: int, reason: str) -> None:
         self.conn.fail(code, reason)

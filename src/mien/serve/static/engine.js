@@ -47,10 +47,15 @@ export function startEngine(progress, answered, died) {
       else answered(data);
     };
   });
+  const wait = () => {
+    const due = performance.now() + 1000 * PATIENCE;
+    // later than that only when the device was asleep, and the worker with it
+    waiting = setTimeout(() => (performance.now() > due + 5000 ? wait() : end()), 1000 * PATIENCE);
+  };
   const look = (picture) => {
     worker.postMessage(picture, [picture.bitmap]);
     clearTimeout(waiting);
-    waiting = setTimeout(end, 1000 * PATIENCE);
+    wait();
   };
   worker.postMessage("load");
   return { ready, look };
