@@ -19,8 +19,8 @@ from mien import files
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 README, PAGE = HERE.parent / "README.md", HERE.parent / "docs" / "benchmark.md"
-MODELS = ("rep", "swift", "wide", "baseline", "wide+baseline")
-SHOWN = ("rep", "swift", "baseline", "wide+baseline")
+MODELS = ("rep", "swift", "wide", "baseline", "rep+wide+baseline")
+SHOWN = ("rep", "swift", "baseline", "rep+wide+baseline")
 """In README.md."""
 MARKS = "<!-- accuracy, written by benchmarks/benchmark_page.py -->", "<!-- end of accuracy -->"
 

@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--votes", required=True)
-    parser.add_argument("--model", nargs="*", default=["rep", "swift", "wide", "baseline", "wide+baseline"])
+    parser.add_argument("--model", nargs="*", default=["rep", "swift", "wide", "baseline", "rep+wide+baseline"])
     parser.add_argument("--splits", nargs="*", default=["PublicTest", "PrivateTest"])
     parser.add_argument("--previous", type=Path, help="the model file that was the default before")
     options = parser.parse_args()

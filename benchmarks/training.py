@@ -19,7 +19,7 @@ from mien import files
 from mien.train import data, lessons
 
 RESULTS = Path(__file__).parent / "results"
-GROUPS = {"teacher": ("cutmix", "mixup"), "trials": ("wide", "narrow")}
+GROUPS = {"teacher": ("cutmix", "mixup"), "trials": ("wide", "narrow"), "rep-seeds": ("rep",)}
 """Logs of several runs, and how the names of runs begin that are one row."""
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     train = data.load(options.data).split("Training")
     told = lessons.read_soft(options.soft_labels, train).argmax(1)
-    values: dict[str, Any] = {name: best([rows(name)]) for name in ("rep", "swift", "wide", "baseline")}
+    values: dict[str, Any] = {name: best([rows(name)]) for name in ("rep-start", "rep", "swift", "wide", "baseline")}
     for log, kinds in GROUPS.items():
         for kind in kinds:
             own = [row for row in rows(log) if row["run"].startswith(kind)]
