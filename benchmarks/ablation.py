@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ablation.json")
     options = parser.parse_args()
     recipe = read_recipe("recipes/rep.yaml")
-    base = replace(recipe, name="ablation", stages=(STAGE,), soft_labels="", teacher="", init="")
+    base = replace(recipe, name="ablation", stages=(STAGE,), soft_labels="", teacher="", init="", blend=0.0)
     sets = {count: data.load(options.data, count, options.votes) for count in (5, 7)}
     rows: list[dict[str, Any]] = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
     names = (*VARIANTS, BINARY)
