@@ -27,10 +27,10 @@ def info(path: Path, *, classes: int | None = None, kind: str | None = None, vot
     votes
         csv of FER+ votes, for the kind ferplus.
     """
-    from mien.train.datasets import load_any, recognise
+    from mien.train.datasets import load_any
     from mien.train.facts import facts
 
-    classes = classes or (5 if recognise(path, kind) == "fer2013" else None)
+    classes = classes or _classes(path, kind)
     everything = load_any(path, None, kind, votes, drop_leaks=False)
     found = facts(everything, labels := load_any(path, classes, kind, votes, drop_leaks=False).labels)
     table = Table("class", *(Column(name, justify="right") for name in found.counts), title=escape(str(path)))
@@ -146,12 +146,11 @@ def montage(
 
     from mien import report
     from mien.train.data import SPLITS
-    from mien.train.datasets import load_any, recognise
+    from mien.train.datasets import load_any
 
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}")
-    classes = classes or (5 if recognise(path, kind) == "fer2013" else None)
-    faces = load_any(path, classes, kind, drop_leaks=False).split(split)
+    faces = load_any(path, classes or _classes(path, kind), kind, drop_leaks=False).split(split)
     rng = np.random.default_rng(seed)
     groups = {}
     for k, label in enumerate(faces.labels):
@@ -160,6 +159,13 @@ def montage(
     report.montage(groups, out)
     say(f"wrote {out}")
     return 0
+
+
+def _classes(path: Path, kind: str | None) -> int | None:
+    """Five of FER2013, all of anything else."""
+    from mien.train.datasets import recognise
+
+    return 5 if recognise(path, kind) == "fer2013" else None
 
 
 def _audit_tables(found: Any, title: str) -> list[Table]:

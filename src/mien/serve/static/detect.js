@@ -1,4 +1,4 @@
-// YuNet, as mien.detect.YuNet runs it through OpenCV's FaceDetectorYN.
+// YuNet, with the results of mien.detect.YuNet.
 // Wu et al., "YuNet: a tiny millisecond-level face detector", 2023.
 
 import { halved, rint } from "./crop.js";
