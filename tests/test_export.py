@@ -106,7 +106,9 @@ def test_shipping_calibrates_on_publictest_and_writes_it_into_both_files(
     assert fitted.nll <= raw.nll
 
 
-@pytest.mark.parametrize(("network", "size"), [("rep", 32), ("rep", 40), ("baseline", 32), ("baseline", 40)])
+@pytest.mark.parametrize(
+    ("network", "size"), [("rep", 32), ("rep", 40), ("baseline", 32), ("baseline", 40), ("mobilenet", 48)]
+)
 def test_a_network_of_smaller_pictures_sees_them_as_in_training(tmp_path: Path, network: str, size: int) -> None:
     torch.manual_seed(0)
     net = models.build(network, 5).train()
