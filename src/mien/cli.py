@@ -15,8 +15,8 @@ from rich.table import Table
 
 import mien
 from mien import cli_batch, cli_calibrate, cli_data, cli_live, cli_train
-from mien.cli_common import err, out, progress
 from mien.serve.limits import Limits
+from mien.terminal import err, out, progress
 from mien.types import ConfigError, Error, Failure, Result
 
 app = App(name="mien", help="Finds faces and says how each looks, with probabilities.", version=mien.__version__)

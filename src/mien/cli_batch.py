@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mien.cli_common import err, out
+from mien.terminal import err, out
 
 
 def batch(

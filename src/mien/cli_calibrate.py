@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import mien
-from mien.cli_common import out, say, warn
+from mien.terminal import out, say, warn
 from mien.types import ConfigError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Column, Table
 
-from mien.cli_common import out as console
-from mien.cli_common import say, write_json
+from mien.terminal import out as console
+from mien.terminal import say, write_json
 from mien.types import ConfigError
 
 

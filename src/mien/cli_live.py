@@ -18,7 +18,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 import mien
-from mien.cli_common import err, out, warn
+from mien.terminal import err, out, warn
 from mien.types import ConfigError
 
 if TYPE_CHECKING:

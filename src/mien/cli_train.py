@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Column, Table
 
 import mien
-from mien.cli_common import err, out, progress, say, write_json
+from mien.terminal import err, out, progress, say, write_json
 from mien.types import EMOTIONS7, Classifier, ConfigError
 
 if TYPE_CHECKING:

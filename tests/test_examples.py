@@ -1,0 +1,97 @@
+"""Each script in examples/ does what it says, run as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import mien
+from test_server import Served, serving
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
+
+
+def run(name: str, *words: str | Path) -> list[str]:
+    command = [sys.executable, "-W", "error", EXAMPLES / name, *words]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    """A video of a second that shows the portrait."""
+    path = tmp_path / "talk.mp4"
+    picture = cv2.resize(cv2.imread(str(PORTRAIT)), (256, 256), interpolation=cv2.INTER_AREA)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (256, 256))
+    for _ in range(25):
+        writer.write(picture)
+    writer.release()
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("serve") / "log.txt", token=None) as made:
+        yield made
+
+
+def test_photo_prints_the_face_and_marks_it(tmp_path: Path) -> None:
+    (line,) = run("photo.py", PORTRAIT, tmp_path / "marked.png")
+    assert line.startswith("happy ")
+    assert (cv2.imread(str(tmp_path / "marked.png")) != cv2.imread(str(PORTRAIT))).any()
+
+
+def test_folder_counts_emotions_and_goes_on_past_a_bad_file(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").write_bytes(PORTRAIT.read_bytes())
+    (tmp_path / "pictures" / "b.jpg").write_bytes(b"no picture")
+    bad, counts = run("folder.py", tmp_path / "pictures", tmp_path / "faces.csv")
+    assert bad.startswith("left out: ") and "b.jpg" in bad
+    assert counts == "happy: 1"
+    with (tmp_path / "faces.csv").open(newline="") as file:
+        assert [row["emotion"] for row in csv.DictReader(file)] == ["happy", ""]
+
+
+def test_people_tells_what_each_showed(talk: Path) -> None:
+    (line,) = run("people.py", talk)
+    assert line == "person 1, from 0.0 to 1.0 s: happy 100%"
+
+
+def test_changes_prints_a_line_for_a_new_emotion(talk: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "changes.py"), talk.as_uri()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.terminate()
+    assert "person 1 looks happy" in line
+
+
+def test_client_prints_what_the_server_saw(served: Served) -> None:
+    (line,) = run("client.py", PORTRAIT, f"http://127.0.0.1:{served.port}")
+    assert line.startswith("happy ")
+
+
+def test_own_labels_measures_a_folder_of_crops(tmp_path: Path) -> None:
+    face = mien.load()(PORTRAIT)
+    assert face.crops is not None
+    for label in ("happy", "sad"):
+        (tmp_path / label).mkdir()
+        cv2.imwrite(str(tmp_path / label / "a.png"), np.asarray(face.crops[0]))
+    lines = run("own_labels.py", tmp_path)
+    assert lines[0].startswith("2 faces: 50.0% right")
+    assert "happy: 100.0% of 1" in lines and "sad: 0.0% of 1" in lines
+
+
+def test_examples_are_short_and_all_run_here() -> None:
+    told = Path(__file__).read_text()
+    for path in EXAMPLES.glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 30, path.name
+        assert f'"{path.name}"' in told
