@@ -158,3 +158,8 @@ def test_an_ensemble_of_one_or_of_an_unknown_name_is_refused() -> None:
         classify.model("rep+")
     with pytest.raises(ConfigError, match="at least two"):
         classify.Ensemble([classify.OnnxClassifier(classify.ASSETS / "rep.onnx")])
+
+
+def test_paths_cannot_be_joined_and_the_message_says_so() -> None:
+    with pytest.raises(ModelError, match="paths cannot"):
+        classify.model("rep+mine/mine.onnx")

@@ -177,6 +177,28 @@ def test_failures_are_listed_in_a_file_and_tried_again_only_when_asked(
         cli.app([*words, "--retry"], result_action="return_value")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predict", "a.jpg", "--csv", "a.jpg"], "would be written over"),
+        (["predict", "a.jpg", "--json", "x", "--csv", "./x"], "named for two outputs"),
+        (["video", "a.jpg", "--save", "a.jpg.mp4", "--csv", "a.jpg"], "would be written over"),
+        (["video", "a.mp4", "--save", "a.mp4"], "would be written over"),
+        (["live", "a.mp4", "--headless", "--save", "a.mp4"], "would be written over"),
+    ],
+)
+def test_no_output_takes_the_place_of_what_is_read_or_of_another_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "a.mp4"):
+        Path(name).write_bytes(PORTRAIT.read_bytes())
+    with pytest.raises(ConfigError, match=message):
+        cli.app(words, result_action="return_value")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "a.mp4"]
+    assert Path("a.mp4").read_bytes() == PORTRAIT.read_bytes()
+
+
 @pytest.mark.parametrize("more", [[], ["--csv", "rows.csv"], ["--json", "rows.jsonl"]])
 def test_the_terminal_shows_some_rows_and_failures_and_says_how_many_more_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str]

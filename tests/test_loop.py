@@ -145,6 +145,12 @@ def test_too_few_images_are_told(tmp_path: Path) -> None:
         loop.fit(TrainConfig(batch=128), stripes(), tmp_path)
 
 
+def test_a_checkpoint_may_be_read_by_whom_other_files_may(tmp_path: Path) -> None:
+    store.save(tmp_path / "a.safetensors", {"x": torch.zeros(2)}, {})
+    (tmp_path / "b").write_text("")
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"no")
     with pytest.raises(ModelError, match=r"x\.safetensors is not a readable mien checkpoint"):

@@ -60,12 +60,29 @@ def test_jsonl_forgets_failures_that_are_to_be_tried_again_and_keeps_the_other_l
         sink.fail(BAD)
         sink.write(seen("\udcff.png"))
     lines = path.read_text().splitlines()
-    with Jsonl(path, resume=True, retry=True) as sink:
+    with Jsonl(path, resume=True, retry=["bad.png"]) as sink:
         assert sink.done == {"a.png": "", "\udcff.png": ""}
         assert path.read_text().splitlines() == lines  # until the end
         sink.write(seen("bad.png"))
     assert path.read_text().splitlines() == [lines[0], lines[2], json.dumps(seen("bad.png").to_dict())]
     assert [each.name for each in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_jsonl_keeps_failures_that_nobody_tries_again(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with Jsonl(path) as sink:
+        sink.fail(BAD)
+    with Jsonl(path, resume=True, retry=["other.png"]) as sink:
+        assert sink.done == {BAD.name: BAD.reason}
+    assert names(path) == [BAD.name]
+
+
+def test_jsonl_leaves_nothing_beside_a_foreign_file_that_it_cannot_go_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("name,emotion\n")
+    with pytest.raises(SourceError, match="line 1 is none that mien wrote"):
+        Jsonl(path, resume=True)
+    assert [each.name for each in tmp_path.iterdir()] == ["table.csv"]
 
 
 @pytest.mark.parametrize("name", ["failures.jsonl", "failures.csv"])

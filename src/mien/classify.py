@@ -165,6 +165,8 @@ def model(name: str | Path | None = None, threads: int | None = None, spin: bool
     wanted = DEFAULT if name is None else name
     if isinstance(wanted, str) and "+" in wanted and not wanted.endswith(".onnx"):
         return Ensemble([_single(each, threads, spin) for each in wanted.split("+")])
+    if isinstance(wanted, str) and "+" in wanted and not Path(wanted).exists():
+        raise ModelError(f"no model file {wanted!r}; only names of shipped models can be joined by +, paths cannot")
     return _single(wanted, threads, spin)
 
 

@@ -87,6 +87,7 @@ def predict(
     if retry and not resume:
         raise ConfigError("--retry tries again what an earlier run could not read: give --resume with it")
     paths = expand(sources)
+    run.keep_apart(paths, [json, csv, failures])
     threads = None
     if len(paths) > 1:  # they are looked at side by side, and more threads for each would stand in each other's way
         threads = 1
@@ -95,7 +96,8 @@ def predict(
     shown = _Shown(pipeline.classifier.labels)
     with ExitStack() as stack:
         made, done = _picture_sinks(
-            stack, pipeline.classifier.labels, save, json, csv, crops, failures, resume, retry
+            stack, pipeline.classifier.labels, save, json, csv, crops, failures, resume,
+            [str(path) for path in paths] if retry else [],
         )  # fmt: skip
         for name, reason in done.items():
             if reason:
@@ -108,7 +110,8 @@ def predict(
             bar.advance(task)
     shown.print(json or csv, failures)
     if done:
-        out.print(f"{len(done)} pictures were done before", highlight=False)
+        some = "1 picture was" if len(done) == 1 else f"{len(done):,} pictures were"
+        out.print(f"{some} done before", highlight=False)
     if save:
         out.print(f"annotated pictures are in {save}", highlight=False, markup=False)
     return 1 if shown.failed else 0
@@ -190,7 +193,7 @@ def _picture_sinks(
     crops: Path | None,
     failures: Path | None,
     resume: bool,
-    retry: bool,
+    retry: Sequence[str],
 ) -> tuple[list[Any], dict[str, str]]:
     """The sinks of `predict`, and what an earlier run has done already: name -> reason of a failure, or ""."""
     from mien import sinks
@@ -255,7 +258,8 @@ class _Shown:
         if self._table.row_count:
             out.print(self._table)
         for failure in self._failures:
-            err.print(f"[red]not read:[/red] {escape(f'{failure.name}: {failure.reason}')}", highlight=False)
+            told = failure.reason.removeprefix(f"{failure.name}: ")  # most reasons begin with the name
+            err.print(f"[red]not read:[/red] {escape(f'{failure.name}: {told}')}", highlight=False)
         if more := self.failed - len(self._failures):
             where = f"in {failures}" if failures else "not shown: --failures FILE holds all"
             err.print(f"{more} more could not be read, {where}", highlight=False, markup=False)

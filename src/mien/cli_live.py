@@ -47,6 +47,11 @@ class Outputs:
     timeline: Path | None = None
     """PNG or SVG file for a plot of each person's emotions over time; for several videos one each."""
 
+    @property
+    def files(self) -> tuple[Path | None, ...]:
+        """All but the annotated videos."""
+        return self.jsonl, self.csv, self.parquet, self.timeline
+
     def tables(self, stack: ExitStack, labels: Any) -> list[Sink]:
         """The sinks for all results, and a look at what the plot needs before an hour's work is done."""
         from mien import run
@@ -98,6 +103,7 @@ def video(
 
     videos = run.expand(files)
     copies = run.places(videos, outputs.save) if outputs.save else [None] * len(videos)
+    run.keep_apart(videos, [*copies, *outputs.files])
     # The steps of a video run side by side: more threads for each would only stand in each other's way.
     if detector != "haar":  # the one of them that OpenCV's threads make faster
         cv2.setNumThreads(1)
@@ -151,12 +157,13 @@ def live(
     calibration
         File of `mien calibrate`, for the person who made it; without it nothing is shifted.
     """
-    from mien import session, sinks
+    from mien import run, session, sinks
     from mien.draw import Overlay
     from mien.timeline import Timeline
     from mien.track import Tracker
     from mien.window import Window
 
+    run.keep_apart([source], [outputs.save, *outputs.files])
     with ExitStack() as stack:
         window = None if headless else stack.enter_context(Window("mien"))
         pipeline = _calibrated(mien.load(model=model, detector=detector), calibration)

@@ -145,8 +145,8 @@ class Stream:
     Each stream needs one of its own, for one thread at a time; the pipeline behind it may be shared.
 
     Every face of every size is looked for each `whole` seconds, and in each frame until there is one. In between only
-    faces about as large as those known are, in a picture that is made small accordingly, which takes a tenth of the
-    time; when one of them is missing, the whole search follows at once. So a face that leaves is told in the same
+    faces about as large as those known are, in a picture that is made small accordingly, which takes a seventh of
+    the time; when one of them is missing, the whole search follows at once. So a face that leaves is told in the same
     frame, and a small one that comes to a larger one up to `whole` seconds late. Detectors without `find` search whole
     each time.
 

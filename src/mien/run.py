@@ -189,6 +189,23 @@ def give(item: Result | Failure, outputs: Iterable[Sink]) -> None:
             sink.write(item)
 
 
+def keep_apart(inputs: Iterable[str | Path], outputs: Iterable[Path | None]) -> None:
+    """See to it that no output takes the place of an input or of another output; None is an output not wanted.
+
+    Raises:
+        ConfigError: one would.
+    """
+    read = {Path(each).resolve() for each in inputs}
+    written: set[Path] = set()
+    for each in filter(None, outputs):
+        place = each.resolve()
+        if place in read:
+            raise ConfigError(f"{each}: is one of the files to look at and would be written over; choose another name")
+        if place in written:
+            raise ConfigError(f"{each}: named for two outputs; give each a file of its own")
+        written.add(place)
+
+
 def tables(
     stack: ExitStack, labels: Sequence[str], jsonl: Path | None, csv: Path | None, parquet: Path | None
 ) -> list[Sink]:

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path, PurePath
@@ -118,14 +118,14 @@ class Jsonl(_TextFile):
         done: what the file holds of an earlier run that is gone on with: name -> reason of a failure, or "".
     """
 
-    def __init__(self, path: str | Path, resume: bool = False, retry: bool = False) -> None:
+    def __init__(self, path: str | Path, resume: bool = False, retry: Container[str] = ()) -> None:
         """Start the draft.
 
         Args:
             path: of the file.
             resume: go on behind the lines of a run that was stopped (its draft), or else of the finished file, which
                 stays as it is until `close`. A last line that is not whole is cut off.
-            retry: then take out the lines of failures, so that these items count as not done.
+            retry: then take out the lines of failures of these names, so that they count as not done.
 
         Raises:
             SourceError: the path cannot be written, or what is to be gone on with is no such file.
@@ -145,13 +145,19 @@ class Jsonl(_TextFile):
 
     def _open(self) -> None:
         if self._mode == "a":
-            if self.path.exists() and not self._part.exists():
+            copied = self.path.exists() and not self._part.exists()
+            if copied:
                 shutil.copyfile(self.path, self._copy)
                 os.replace(self._copy, self._part)  # whole or not at all
             if self._part.exists():
-                os.truncate(self._part, self._read())
-                if self._retry and any(self.done.values()):
-                    self._forget_failures()
+                try:
+                    os.truncate(self._part, self._read())
+                except SourceError:
+                    if copied:
+                        self._part.unlink()
+                    raise
+                if again := {name for name, reason in self.done.items() if reason and name in self._retry}:
+                    self._forget(again)
         super()._open()
 
     @property
@@ -175,11 +181,11 @@ class Jsonl(_TextFile):
                 size += len(line)
         return size
 
-    def _forget_failures(self) -> None:
+    def _forget(self, names: set[str]) -> None:
         with self._part.open("rb") as file, self._copy.open("wb") as copy:
-            copy.writelines(line for line in file if "error" not in json.loads(line))
+            copy.writelines(line for line in file if json.loads(line)["name"] not in names)
         os.replace(self._copy, self._part)
-        self.done = {name: reason for name, reason in self.done.items() if not reason}
+        self.done = {name: reason for name, reason in self.done.items() if name not in names}
 
     def _line(self, value: dict[str, Any]) -> None:
         self._put(json.dumps(value, ensure_ascii=False) + "\n")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from mien.classify import OnnxClassifier
 from mien.metrics import apply_temperature, fit_temperature, reliable_from
 from mien.train import data, lessons, models, store
 from mien.train.config import from_dict
+from mien.types import Floats
 
 
 class Deployed(nn.Module):
@@ -109,10 +112,11 @@ def export(
     deployed = Deployed(model, meta["mean"], meta["std"], temperature, config.mirror, size).eval()
     crops = torch.zeros(2, 48, 48, dtype=torch.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    program = torch.onnx.export(
-        deployed, (crops,), dynamo=True, input_names=["crops"], output_names=["probabilities"],
-        dynamic_shapes={"crops": {0: torch.export.Dim("N")}}, opset_version=18, verbose=False,
-    )  # fmt: skip
+    with _quiet():
+        program = torch.onnx.export(
+            deployed, (crops,), dynamo=True, input_names=["crops"], output_names=["probabilities"],
+            dynamic_shapes={"crops": {0: torch.export.Dim("N")}}, opset_version=18, verbose=False,
+        )  # fmt: skip
     assert program is not None
     graph = program.model_proto
     source = meta.get("source", "FER2013")
@@ -130,6 +134,20 @@ def export(
     }
     _write(graph, path, facts)
     return path
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what PyTorch's exporter says of itself: packages that it would know, and functions it should not use."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 RELIABLE = 0.85
@@ -158,14 +176,27 @@ def ship(checkpoint: Path, folder: Path, faces: data.Faces, version: str) -> tup
     train, valid = faces.split("Training"), faces.split("PublicTest").with_labels(answers)
     sample = train.images[:: max(1, len(train) // 512)][:512]
     quantise(export(checkpoint, full, version, fold=False), small, sample)
-    raw = np.log(np.clip(OnnxClassifier(small)(valid.images), 1e-12, 1))
-    temperature = fit_temperature(raw, valid.targets)
-    threshold = reliable_from(apply_temperature(np.exp(raw), temperature), valid.targets, RELIABLE)
-    fitted = (round(temperature, 4), round(threshold, 4))
+    fitted = calibration(OnnxClassifier(small)(valid.images), valid.targets)
     # A folded addition is a spike in the middle of each kernel that takes the range of the seven bits: the int8 file
     # then gives another answer than fp32 three times as often (benchmarks/quantisation.py). Only fp32 is folded.
     quantise(export(checkpoint, full, version, *fitted, fold=False), small, sample)
     return export(checkpoint, full, version, *fitted), small
+
+
+def calibration(probabilities: Floats, truth: NDArray[np.int64]) -> tuple[float, float]:
+    """Temperature and threshold of "uncertain" for a model, from its answers without either.
+
+    Where all answers are right, as on a handful of pictures they may be, the best temperature would be the least one,
+    and the model sure of everything: it is left at 1.
+
+    Args:
+        probabilities: float (N, C), rows sum to 1.
+        truth: int (N,).
+    """
+    raw = np.log(np.clip(probabilities, 1e-12, 1))
+    temperature = 1.0 if (raw.argmax(1) == truth).all() else fit_temperature(raw, truth)
+    threshold = reliable_from(apply_temperature(np.exp(raw), temperature), truth, RELIABLE)
+    return round(temperature, 4), round(threshold, 4)
 
 
 def quantise(source: Path, path: Path, crops: NDArray[np.uint8]) -> Path:

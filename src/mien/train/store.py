@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import Tensor
 
 from mien import files
@@ -21,9 +21,9 @@ from mien.types import ConfigError, ModelError
 def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write a safetensors file with `meta` as JSON in its header, to a temporary file first."""
     with files.draft(path) as place:
-        save_file(
-            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, place, {"mien": json.dumps(meta)}
-        )
+        # save_file would leave a file that only its owner can read.
+        here = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        place.write_bytes(serialized(here, {"mien": json.dumps(meta)}))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
