@@ -1,8 +1,9 @@
-"""Each script in examples/ does what it says, run as a user runs it."""
+"""Each script in examples/ does what it says, run as a user runs it, and documents show what models answer."""
 
 from __future__ import annotations
 
 import csv
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -88,6 +89,16 @@ def test_own_labels_measures_a_folder_of_crops(tmp_path: Path) -> None:
     lines = run("own_labels.py", tmp_path)
     assert lines[0].startswith("2 faces: 50.0% right")
     assert "happy: 100.0% of 1" in lines and "sad: 0.0% of 1" in lines
+
+
+@pytest.mark.parametrize("name", ["guide.md", "serve.md"])
+def test_the_answer_shown_in_a_document_is_the_shipped_models(name: str) -> None:
+    text = (EXAMPLES.parent / "docs" / name).read_text(encoding="utf-8")
+    shown = re.search(r'"box": \[([\d., ]+)\].*?"confidence": ([\d.]+)', text, re.DOTALL)
+    assert shown
+    (face,) = mien.load()(PORTRAIT).faces
+    assert [float(value) for value in shown[1].split(",")] == pytest.approx(list(face.box), abs=0.5)
+    assert float(shown[2]) == pytest.approx(face.confidence, abs=0.005)  # int8 rounds otherwise on other processors
 
 
 def test_examples_are_short_and_all_run_here() -> None:
