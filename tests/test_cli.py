@@ -184,6 +184,7 @@ def test_failures_are_listed_in_a_file_and_tried_again_only_when_asked(
         (["predict", "a.jpg", "--json", "x", "--csv", "./x"], "named for two outputs"),
         (["video", "a.jpg", "--save", "a.jpg.mp4", "--csv", "a.jpg"], "would be written over"),
         (["video", "a.mp4", "--save", "a.mp4"], "would be written over"),
+        (["predict", "a.jpg", "--csv", "link.jpg"], "would be written over"),
         (["live", "a.mp4", "--headless", "--save", "a.mp4"], "would be written over"),
     ],
 )
@@ -193,9 +194,10 @@ def test_no_output_takes_the_place_of_what_is_read_or_of_another_output(
     monkeypatch.chdir(tmp_path)
     for name in ("a.jpg", "a.mp4"):
         Path(name).write_bytes(PORTRAIT.read_bytes())
+    Path("link.jpg").symlink_to("a.jpg")
     with pytest.raises(ConfigError, match=message):
         cli.app(words, result_action="return_value")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "a.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "a.mp4", "link.jpg"]
     assert Path("a.mp4").read_bytes() == PORTRAIT.read_bytes()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -97,7 +97,7 @@ def predict(
     with ExitStack() as stack:
         made, done = _picture_sinks(
             stack, pipeline.classifier.labels, save, json, csv, crops, failures, resume,
-            [str(path) for path in paths] if retry else [],
+            {str(path) for path in paths} if retry else (),
         )  # fmt: skip
         for name, reason in done.items():
             if reason:
@@ -193,7 +193,7 @@ def _picture_sinks(
     crops: Path | None,
     failures: Path | None,
     resume: bool,
-    retry: Sequence[str],
+    retry: Container[str],
 ) -> tuple[list[Any], dict[str, str]]:
     """The sinks of `predict`, and what an earlier run has done already: name -> reason of a failure, or ""."""
     from mien import sinks

@@ -189,21 +189,28 @@ def give(item: Result | Failure, outputs: Iterable[Sink]) -> None:
             sink.write(item)
 
 
-def keep_apart(inputs: Iterable[str | Path], outputs: Iterable[Path | None]) -> None:
+def keep_apart(inputs: Sequence[str | Path], outputs: Iterable[Path | None]) -> None:
     """See to it that no output takes the place of an input or of another output; None is an output not wanted.
 
     Raises:
         ConfigError: one would.
     """
-    read = {Path(each).resolve() for each in inputs}
     written: set[Path] = set()
     for each in filter(None, outputs):
-        place = each.resolve()
-        if place in read:
+        if (there := _identity(each)) and any(_identity(read) == there for read in inputs):
             raise ConfigError(f"{each}: is one of the files to look at and would be written over; choose another name")
-        if place in written:
+        if each.resolve() in written:
             raise ConfigError(f"{each}: named for two outputs; give each a file of its own")
-        written.add(place)
+        written.add(each.resolve())
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """What two names of one file have in common, or None where there is no file: a source may be a URL."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def tables(
