@@ -20,7 +20,10 @@ def pictures(count: int = 64) -> Tensor:
 
 
 def test_range_and_shape_stay_with_everything_on() -> None:
-    changed = augment(pictures(), TrainConfig(gamma=0.5, degrade=1, motion=1, erasing=1))
+    everything = TrainConfig(
+        stretch=0.3, shear=0.2, gamma=0.5, shadow=0.5, sharpen=1, degrade=1, motion=1, erasing=1
+    )  # fmt: skip
+    changed = augment(pictures(), everything)
     assert changed.shape == (64, 1, 48, 48)
     assert float(changed.min()) >= 0
     assert float(changed.max()) <= 1
@@ -31,10 +34,10 @@ def test_strength_zero_is_the_identity() -> None:
 
 
 def test_the_factor_scales_every_strength_but_the_mirroring() -> None:
-    full = TrainConfig(gamma=0.4, degrade=0.5, motion=0.4, erasing=0.4)
+    full = TrainConfig(stretch=0.2, shear=0.2, gamma=0.4, shadow=0.4, degrade=0.5, motion=0.4, erasing=0.4)
     half = replace(
-        full, rotation=6, zoom=0.05, shift=0.04, brightness=0.1, contrast=0.1, gamma=0.2, degrade=0.25, motion=0.2,
-        erasing=0.2,
+        full, rotation=6, zoom=0.05, stretch=0.1, shear=0.1, shift=0.04, brightness=0.1, contrast=0.1, gamma=0.2,
+        shadow=0.2, degrade=0.25, motion=0.2, erasing=0.2,
     )  # fmt: skip
     views = []
     for config, factor in ((full, 0.5), (half, 1.0)):
@@ -60,6 +63,56 @@ def test_gamma_keeps_the_order_of_gray_levels_and_moves_the_middle_both_ways() -
     assert bool((changed.diff(dim=-1) > 0).all())
     middle = changed[:, 0, 0, 24]
     assert float(middle.min()) < 0.45 < 0.55 < float(middle.max())
+
+
+def bright_extent(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Width and height in pixels of what is bright in (N, 1, H, W)."""
+    return (images[:, 0] > 0.5).any(1).sum(1), (images[:, 0] > 0.5).any(2).sum(1)
+
+
+def test_stretch_scales_width_and_height_independently() -> None:
+    square = torch.zeros(300, 1, 48, 48)
+    square[:, :, 14:34, 14:34] = 1
+    torch.manual_seed(0)
+    width, height = bright_extent(augment(square, replace(STILL, stretch=0.3)))
+    for side in (width, height):
+        assert 14 <= int(side.min()) <= 16 and 25 <= int(side.max()) <= 28  # 20 pixels times exp(-0.3) and exp(0.3)
+    ratio = torch.log(width / height)
+    assert float(ratio.min()) < -0.4 < 0.4 < float(ratio.max())
+    assert abs(float(torch.corrcoef(torch.stack([width, height]).float())[0, 1])) < 0.2
+
+
+def test_shear_moves_the_top_against_the_bottom_and_keeps_the_height() -> None:
+    square = torch.zeros(300, 1, 48, 48)
+    square[:, :, 14:34, 14:34] = 1
+    torch.manual_seed(0)
+    changed = augment(square, replace(STILL, shear=0.3))
+    columns = torch.arange(48.0)
+    top, bottom = ((changed[:, 0, row] * columns).sum(1) / changed[:, 0, row].sum(1) for row in (16, 31))
+    assert int(bright_extent(changed)[1].min()) == int(bright_extent(changed)[1].max()) == 20
+    assert float((top - bottom).min()) < -3 and float((top - bottom).max()) > 3
+    assert float((top - bottom).abs().max()) <= 0.3 * 15 + 0.5
+
+
+def test_shadow_darkens_one_side_brightens_the_other_and_comes_from_all_directions() -> None:
+    gray = torch.full((200, 1, 48, 48), 0.4)
+    torch.manual_seed(0)
+    changed = augment(gray, replace(STILL, shadow=0.5))[:, 0]
+    torch.testing.assert_close(changed.mean((1, 2)), torch.full((200,), 0.4), rtol=0, atol=1e-3)
+    across, along = changed[:, 24, -1] - changed[:, 24, 0], changed[:, -1, 24] - changed[:, 0, 24]
+    for difference in (across, along):
+        assert float(difference.min()) < -0.25 and float(difference.max()) > 0.25
+
+
+def test_sharpen_raises_the_contrast_at_edges_of_the_chosen_share() -> None:
+    edge = torch.full((400, 1, 48, 48), 0.4)
+    edge[:, :, :, 24:] = 0.6
+    torch.manual_seed(0)
+    changed = augment(edge, replace(STILL, sharpen=0.25))
+    step = changed[:, 0, 24, 24] - changed[:, 0, 24, 23]
+    assert 70 < int((step > 0.21).sum()) < 130
+    assert float(step.min()) > 0.19
+    torch.testing.assert_close(changed[:, :, :, :18], edge[:, :, :, :18], rtol=0, atol=1e-4)
 
 
 def test_degrade_changes_the_wanted_share_and_blurs_or_adds_noise() -> None:

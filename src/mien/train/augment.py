@@ -40,6 +40,14 @@ def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
     # What is seen at x comes from (R S M)^-1 (x - shift), coordinates from -1 to 1.
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
     a, b, c, d = cos * mirror, sin * mirror, -sin, cos
+    if config.stretch or config.shear:
+        wider, taller, slant = (
+            torch.exp(spread(config.stretch)),
+            torch.exp(spread(config.stretch)),
+            spread(config.shear),
+        )
+        a, b = a / wider, a / wider * slant + b / taller
+        c, d = c / wider, c / wider * slant + d / taller
     right, down = 2 * spread(config.shift), 2 * spread(config.shift)
     matrix = torch.stack([a, b, -a * right - b * down, c, d, -c * right - d * down], 1).view(n, 2, 3)
     grid = affine_grid(matrix, [n, 1, height, width], align_corners=True)
@@ -47,16 +55,42 @@ def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
 
     if config.gamma:
         images = images.clamp(1e-4, 1) ** torch.exp(spread(config.gamma)).view(n, 1, 1, 1)
+    if config.shadow:
+        images = _light_from_one_side(images, spread(config.shadow))
     mean = images.mean((2, 3), keepdim=True)
     gain = (1 + spread(config.contrast)).view(n, 1, 1, 1)
     offset = spread(config.brightness).view(n, 1, 1, 1)
     images = ((images - mean) * gain + mean + offset).clamp(0, 1)
+    if config.sharpen * factor:
+        images = _sharpen(images, config.sharpen * factor)
     if config.degrade * factor:
         images = _degrade(images, config.degrade * factor)
     if config.motion * factor:
         images = _move(images, config.motion * factor)
     if config.erasing * factor:
         images = _erase(images, config.erasing * factor)
+    return images
+
+
+def _light_from_one_side(images: Tensor, strength: Tensor) -> Tensor:
+    """Multiply by a plane that rises from 1 - strength to 1 + strength across the image, in a random direction."""
+    n, _, height, width = images.shape
+    direction = 2 * torch.pi * torch.rand(n, 1, 1, device=images.device)
+    columns = torch.linspace(-1, 1, width, device=images.device)
+    rows = torch.linspace(-1, 1, height, device=images.device)[:, None]
+    plane = torch.cos(direction) * columns + torch.sin(direction) * rows
+    return images * (1 + strength.view(n, 1, 1, 1) * plane[:, None])
+
+
+def _sharpen(images: Tensor, share: float) -> Tensor:
+    """Sharpen `share` of the images with an unsharp mask of random strength, as cameras and editors do."""
+    chosen = (torch.rand(len(images)) < share).nonzero()[:, 0]
+    if not len(chosen):
+        return images
+    part = images[chosen]
+    amount = 2 * torch.rand(len(chosen), 1, 1, 1).to(images)
+    images = images.clone()
+    images[chosen] = (part + amount * (part - gaussian_blur2d(part, (5, 5), (1.0, 1.0), "replicate"))).clamp(0, 1)
     return images
 
 

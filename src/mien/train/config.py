@@ -37,7 +37,7 @@ class Stage:
     dropout: float = 1.0
     """Factor on the network's dropout rates."""
     augment: float = 1.0
-    """Factor on the recipe's rotation, zoom, shift, brightness, contrast, gamma, degrade, motion and erasing, 0..1."""
+    """Factor on every strength of the augmentation but the mirroring, 0..1."""
     distill: float = 0.0
     """Share of the target that is the teacher's answer, 0..1; needs `teacher` or `soft_labels`."""
 
@@ -99,6 +99,10 @@ class TrainConfig:
     """Largest rotation in degrees, either way."""
     zoom: float = 0.1
     """Largest change of scale, as a share."""
+    stretch: float = 0.0
+    """Largest change of each axis on its own: both are scaled by a factor between exp(-stretch) and exp(stretch)."""
+    shear: float = 0.0
+    """Largest horizontal shift of a row, as a share of its distance from the centre."""
     shift: float = 0.08
     """Largest shift, as a share of the side."""
     brightness: float = 0.2
@@ -107,6 +111,10 @@ class TrainConfig:
     """Largest change of contrast, as a share."""
     gamma: float = 0.0
     """Largest change of exposure: each picture is raised to a power between exp(-gamma) and exp(gamma)."""
+    shadow: float = 0.0
+    """Largest strength of light from one side: pixels gain up to this share on one side and lose it on the other."""
+    sharpen: float = 0.0
+    """Share of the images that are sharpened with an unsharp mask, 0..1."""
     degrade: float = 0.0
     """Share of the pictures that are blurred, made noisy or reduced to a low resolution (one of the three), 0..1."""
     motion: float = 0.0
