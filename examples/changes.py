@@ -6,11 +6,12 @@ python examples/changes.py 0
 import sys
 
 import mien
-from mien.live import Live
+from mien.media.camera import Camera
+from mien.video_pipeline import VideoPipeline
 
-stream = mien.load().stream()
+stream = VideoPipeline(mien.load())
 last: dict[int | None, str] = {}
-with Live(sys.argv[1]) as camera:
+with Camera(sys.argv[1]) as camera:
     for item in camera:
         if isinstance(item, mien.Failure):
             print(item.reason)

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mien import classify, image, metrics
+from mien.evaluation import metrics
+from mien.faces import crop, models
+from mien.media import image
 
-model = classify.model()
+model = models.load_classifier()
 crops, truth = [], []
 for number, label in enumerate(model.labels):
     for path in sorted(Path(sys.argv[1], label).glob("*.png")):
-        crops.append(image.gray48(image.decode(path.read_bytes(), str(path))))
+        crops.append(crop.to_network_input(image.decode(path.read_bytes(), str(path))))
         truth.append(number)
 report = metrics.evaluate(model(np.stack(crops)), truth, model.labels)
 low, high = report.interval

@@ -13,7 +13,8 @@ import pytest
 
 import mien
 from mien import Face, Frame, Pipeline
-from mien.track import Tracker
+from mien.faces.tracker import Tracker
+from mien.video_pipeline import VideoPipeline
 
 PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
 MEDIA = Path(__file__).parents[2] / "shared" / "media"
@@ -100,7 +101,7 @@ def test_many_frames_go_through_the_classifier_in_one_call() -> None:
 
 def test_a_stream_adds_ids_and_smooths_and_stills_stay_as_they_are() -> None:
     pipeline = Pipeline(Blobs(), Brightness())
-    stream, frames = pipeline.stream(), numbered([2, 2, 0, 3])
+    stream, frames = VideoPipeline(pipeline), numbered([2, 2, 0, 3])
     frames[1].image[5:] = 255
     seen = [stream.process(frame) for frame in frames]
     plain = [pipeline.process(frame) for frame in frames]
@@ -115,7 +116,7 @@ def test_a_stream_adds_ids_and_smooths_and_stills_stay_as_they_are() -> None:
 
 def test_streams_share_a_pipeline_and_nothing_else() -> None:
     pipeline = Pipeline(Blobs(), Brightness())
-    one, other = pipeline.stream(), pipeline.stream(Tracker(half_life=0))
+    one, other = VideoPipeline(pipeline), VideoPipeline(pipeline, Tracker(half_life=0))
     one.process_many(numbered([3, 3]))
     (first, second) = other.process_many(numbered([1, 2]))
     assert [face.id for face in first.faces + second.faces] == [1, 1, 2]
@@ -125,7 +126,7 @@ def test_streams_share_a_pipeline_and_nothing_else() -> None:
 
 def test_frames_in_bundles_give_what_single_frames_give() -> None:
     pipeline = Pipeline(Blobs(), Brightness())
-    frames, one, other = numbered([1, 2, 0, 2, 3]), pipeline.stream(), pipeline.stream()
+    frames, one, other = numbered([1, 2, 0, 2, 3]), VideoPipeline(pipeline), VideoPipeline(pipeline)
     bundled = one.process_many(frames[:3]) + one.process_many(frames[3:])
     assert [r.to_dict() for r in bundled] == [other.process(frame).to_dict() for frame in frames]
 
@@ -153,7 +154,7 @@ def walk(count: int) -> list[Frame]:
 
 def test_between_searches_faces_are_followed_and_classified() -> None:
     detector, classifier = Moving(), Brightness()
-    stream = Pipeline(detector, classifier).stream(every=3)
+    stream = VideoPipeline(Pipeline(detector, classifier), every=3)
     seen = stream.process_many(walk(60))
     assert detector.searched == 20
     assert sum(classifier.calls) == 60
@@ -168,7 +169,7 @@ def test_between_searches_faces_are_followed_and_classified() -> None:
 
 def test_bundles_do_not_change_what_every_third_search_gives() -> None:
     pipeline, frames = Pipeline(Moving(), Brightness()), walk(24)
-    one, other = pipeline.stream(every=3), pipeline.stream(every=3)
+    one, other = VideoPipeline(pipeline, every=3), VideoPipeline(pipeline, every=3)
     bundled = one.process_many(frames[:5]) + one.process_many(frames[5:16]) + one.process_many(frames[16:])
     single = [other.process(frame) for frame in frames]
     assert [result.to_dict() for result in bundled] == [result.to_dict() for result in single]
@@ -178,7 +179,7 @@ def test_who_comes_and_goes_is_noticed_at_the_next_search() -> None:
     frames = walk(12)
     for k in (0, 1, 5, 6, 7, 8):  # away
         frames[k].image[:] = 0
-    seen = Pipeline(Moving(), Brightness()).stream(every=4).process_many(frames)
+    seen = VideoPipeline(Pipeline(Moving(), Brightness()), every=4).process_many(frames)
     assert [len(result.faces) for result in seen] == [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0]
 
 
@@ -197,12 +198,12 @@ class Scaled(Moving):
 
 def test_between_whole_searches_only_faces_of_the_known_size_are_looked_for() -> None:
     detector = Scaled()
-    seen = Pipeline(detector, Brightness()).stream(whole=0.2).process_many(walk(24))  # 30 frames a second
+    seen = VideoPipeline(Pipeline(detector, Brightness()), whole=0.2).process_many(walk(24))  # 30 frames a second
     assert all(len(result.faces) == 1 for result in seen)
     assert detector.searched == 4
     assert detector.asked == [24.0] * 20
     assert [result.to_dict() for result in seen] == [
-        result.to_dict() for result in Pipeline(Moving(), Brightness()).stream().process_many(walk(24))
+        result.to_dict() for result in VideoPipeline(Pipeline(Moving(), Brightness())).process_many(walk(24))
     ]
 
 
@@ -211,7 +212,7 @@ def test_a_face_that_is_missing_or_too_small_is_searched_for_in_the_same_frame()
     frames[2].image[:] = 0  # gone
     frames[3].image[:] = 0
     frames[5].image[:], frames[5].image[20:30, 30:40] = 0, 255  # a quarter of the size
-    seen = Pipeline(detector, Brightness()).stream(whole=10).process_many(frames)
+    seen = VideoPipeline(Pipeline(detector, Brightness()), whole=10).process_many(frames)
     assert [len(result.faces) for result in seen] == [1, 1, 0, 0, 1, 1]
     assert detector.searched == 5  # the first, where it is missing, while there is none, and where it is small
     assert detector.asked == [24.0, 24.0, 24.0]
@@ -219,15 +220,15 @@ def test_a_face_that_is_missing_or_too_small_is_searched_for_in_the_same_frame()
 
 def test_without_pause_between_whole_searches_each_frame_is_searched_whole() -> None:
     detector = Scaled()
-    Pipeline(detector, Brightness()).stream(whole=0).process_many(walk(5))
+    VideoPipeline(Pipeline(detector, Brightness()), whole=0).process_many(walk(5))
     assert (detector.searched, detector.asked) == (5, [])
 
 
 def test_impossible_settings_are_told() -> None:
     with pytest.raises(mien.ConfigError, match="whole is nan"):
-        Pipeline(Moving(), Brightness()).stream(whole=float("nan"))
+        VideoPipeline(Pipeline(Moving(), Brightness()), whole=float("nan"))
     with pytest.raises(mien.ConfigError, match="every 0th"):
-        Pipeline(Moving(), Brightness()).stream(every=0)
+        VideoPipeline(Pipeline(Moving(), Brightness()), every=0)
     with pytest.raises(mien.ConfigError, match="min_face"):
         Pipeline(Moving(), Brightness(), min_face=40)
     with pytest.raises(mien.ConfigError, match="smallest face"):

@@ -15,33 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
+
+
 Floats = NDArray[np.float32]
+
 
 EMOTIONS = ("angry", "happy", "sad", "surprise", "neutral")
 """The five classes, in the order in which mien shows them. A model's own order is in its metadata."""
+
 
 EMOTIONS7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """All classes of FER2013, in the order of its csv file."""
 
 
-class Error(Exception):
-    """Root of all errors that mien raises on purpose; the message says what was wrong and what to do."""
-
-
-class SourceError(Error):
-    """A picture, video or camera that cannot be read."""
-
-
-class ModelError(Error):
-    """A model file that is missing, damaged or not one of ours."""
-
-
-class DataError(Error):
-    """A data set that is missing, truncated or in another layout."""
-
-
-class ConfigError(Error):
-    """A setting that does not exist or has an impossible value."""
+EMOTIONS8 = (*EMOTIONS7, "contempt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,4 +219,32 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish the output; calling it twice does no harm."""
+        ...
+
+
+class FrameSource(Protocol):
+    """Live or Paced."""
+
+    name: str
+    ended: bool
+
+    @property
+    def rate(self) -> float:
+        """Frames a second that it gives."""
+        ...
+
+    def get(self, timeout: float | None = None) -> Frame | Failure | None:
+        """The newest frame or a message; None when there is none within `timeout` seconds."""
+        ...
+
+
+class View(Protocol):
+    """What a session needs of a window."""
+
+    def show(self, image: Image, lines: Sequence[str] = ()) -> None:
+        """Show a picture, uint8 BGR (H, W, 3), and lines of text on it."""
+        ...
+
+    def keys(self) -> list[str]:
+        """Names of the keys pressed since the last call, as "q", "space" or "escape"."""
         ...

@@ -14,25 +14,32 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien import classify, detect, draw, image, runtime
+from mien import draw
+from mien.errors import SourceError
+from mien.faces import crop, detectors, models, onnx
+from mien.media import image
 from mien.pipeline import Pipeline
 from mien.serve.batcher import Batcher
 from mien.serve.limits import Limits
-from mien.types import Face, Frame, Result, SourceError
+from mien.types import Face, Frame, Result
 
 T = TypeVar("T")
+
+
 _Found = tuple[Frame, list[Face], NDArray[np.uint8]]
 """A picture's frame without its pixels, all its faces, and the crops of as many as may be classified."""
+
+
 _SMALL_FILE, _SMALL = 16 * 1024, 128 * 128
 """Bytes and pixels of a crop that is decoded at once: handing it to a thread would take longer."""
 
 
-class Busy(Exception):
+class QueueFull(Exception):
     """No room for another picture now; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class EncodedImage:
     """A picture as it came: its name, fit to be shown, and the bytes of its file."""
 
     name: str
@@ -66,7 +73,7 @@ def load(model: str | None = None, detector: str = "yunet") -> Pipeline:
         ConfigError: no such detector.
         ModelError: no such model, or a damaged one.
     """
-    return Pipeline(detect.detector(detector, threads=1), classify.model(model, spin=False))
+    return Pipeline(detectors.load_detector(detector, threads=1), models.load_classifier(model, spin=False))
 
 
 class Engine:
@@ -92,7 +99,7 @@ class Engine:
         self.streams = 0  # open WebSockets
         self.state = "warming up"
         self._seen_faces = seen_faces
-        self._threads = limits.threads or runtime.cores()
+        self._threads = limits.threads or onnx.cores()
         self._pool = ThreadPoolExecutor(self._threads, "mien-detect")
         self._classify = Batcher(pipeline.classifier, limits.max_batch, limits.max_wait, seen_batch)
 
@@ -104,16 +111,16 @@ class Engine:
             Busy: the queue is full, or the server is about to end.
         """
         if self.state == "shutting down":
-            raise Busy("the server is shutting down")
+            raise QueueFull("the server is shutting down")
         if self.inside + count > self.limits.queue:
-            raise Busy(f"{self.inside} pictures wait already; try again in a moment")
+            raise QueueFull(f"{self.inside} pictures wait already; try again in a moment")
         self.inside += count
         try:
             yield
         finally:
             self.inside -= count
 
-    async def process(self, picture: Picture, index: int = 0, time: float = 0.0, cropped: bool = False) -> Seen:
+    async def process(self, picture: EncodedImage, index: int = 0, time: float = 0.0, cropped: bool = False) -> Seen:
         """Find and classify the faces of a picture; the caller has been admitted.
 
         Args:
@@ -133,7 +140,7 @@ class Engine:
         rows = await self._classify(crops)
         return Seen(Result(frame, self.pipeline.named(faces, rows.tolist()), crops), len(found) - len(faces))
 
-    async def annotate(self, picture: Picture, suffix: str) -> bytes:
+    async def annotate(self, picture: EncodedImage, suffix: str) -> bytes:
         """The picture with its faces drawn, as a file.
 
         Args:
@@ -156,7 +163,7 @@ class Engine:
             self.pipeline.detector(blank)
 
         await asyncio.gather(*(self._in_thread(look) for _ in range(self._threads)))
-        await self._in_thread(lambda: self.pipeline.classifier(np.zeros((1, image.SIZE, image.SIZE), np.uint8)))
+        await self._in_thread(lambda: self.pipeline.classifier(np.zeros((1, crop.SIZE, crop.SIZE), np.uint8)))
         self.state = "ready"
 
     async def close(self) -> None:
@@ -170,29 +177,29 @@ class Engine:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def _found(self, picture: Picture, index: int, time: float, cropped: bool) -> _Found:
+    async def _found(self, picture: EncodedImage, index: int, time: float, cropped: bool) -> _Found:
         if cropped and len(picture.data) <= _SMALL_FILE:
             with suppress(SourceError):  # the thread knows whether it is one
                 return self._find(picture, index, time, True, min(_SMALL, self.limits.pixels))
         return await self._in_thread(lambda: self._find(picture, index, time, cropped, self.limits.pixels))
 
-    def _find(self, picture: Picture, index: int, time: float, cropped: bool, most: int) -> _Found:
+    def _find(self, picture: EncodedImage, index: int, time: float, cropped: bool, most: int) -> _Found:
         pixels = image.decode(picture.data, picture.name, most)
         # What waits for the classifier holds no pixels: a picture takes hundreds of times the memory of its crops.
         frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, picture.name)
         try:
             if cropped:
                 height, width = pixels.shape[:2]
-                return frame, [Face((0.0, 0.0, float(width), float(height)))], image.gray48(pixels)[None]
+                return frame, [Face((0.0, 0.0, float(width), float(height)))], crop.to_network_input(pixels)[None]
             found = self.pipeline.detector(pixels)
             faces = found[: self.limits.faces]
-            crops = image.crops(pixels, faces, self.pipeline.margin, self.pipeline.align)
+            crops = crop.crops(pixels, faces, self.pipeline.margin, self.pipeline.align)
         except cv2.error as error:
             raise SourceError(f"{picture.name}: a picture of this shape cannot be searched; crop it") from error
         return frame, found, crops
 
 
-def _drawn(picture: Picture, faces: tuple[Face, ...], suffix: str, max_pixels: int) -> bytes:
+def _drawn(picture: EncodedImage, faces: tuple[Face, ...], suffix: str, max_pixels: int) -> bytes:
     # Decoded once more: a picture held while it waits for a thread would take 100 times the memory of its file.
     pixels = image.decode(picture.data, picture.name, max_pixels)
     drawn = draw.draw(Result(Frame(pixels, name=picture.name), faces))

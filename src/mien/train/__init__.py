@@ -1,1 +1,27 @@
-"""Training: the only folder that may import torch, lightning_fabric or kornia."""
+"""Training. The only package that may import torch, lightning_fabric or kornia."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mien.train.config import TrainConfig, read_recipe
+    from mien.train.export import export_all
+    from mien.train.torch_classifier import TorchClassifier
+    from mien.train.trainer import fit
+
+_MODULES = {
+    "TorchClassifier": "mien.train.torch_classifier",
+    "TrainConfig": "mien.train.config",
+    "export_all": "mien.train.export",
+    "fit": "mien.train.trainer",
+    "read_recipe": "mien.train.config",
+}
+
+__all__ = ["TorchClassifier", "TrainConfig", "export_all", "fit", "read_recipe"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from mien.types import ConfigError
+from mien.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class Stage:
     """A stretch of training at one input size and one width.
 
     Training may begin with a narrow network on small pictures, where a pass costs a tenth, and grow: the network keeps
-    what it learned when it gets wider (see `models.grow`).
+    what it learned when it gets wider (see `models.widen`).
     """
 
     epochs: int = 40

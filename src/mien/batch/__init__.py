@@ -1,0 +1,1 @@
+"""Millions of images. The only package that may import ray."""

@@ -1,0 +1,53 @@
+"""The command line: one library call a command. An Error becomes one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from cyclopts import App
+from rich.markup import escape
+
+import mien
+from mien.cli.batch import batch
+from mien.cli.console import err
+from mien.cli.data import audit, info, montage, soft_labels
+from mien.cli.doctor import doctor
+from mien.cli.evaluate import evaluate
+from mien.cli.explain import explain
+from mien.cli.live import live
+from mien.cli.personalize import personalize
+from mien.cli.predict import predict
+from mien.cli.report import report
+from mien.cli.serve import serve, web
+from mien.cli.train import train
+from mien.cli.video import video
+from mien.errors import Error
+
+app = App(name="mien", help="Finds faces and says how each looks, with probabilities.", version=mien.__version__)
+data_app = App(name="data", help="Look at a data set.")
+app.command(data_app)
+_COMMANDS: tuple[tuple[App, tuple[Callable[..., int], ...]], ...] = (
+    (app, (predict, video, live, personalize, batch, serve, web, train, evaluate, report, explain, doctor)),
+    (data_app, (info, audit, montage, soft_labels)),
+)
+for group, commands in _COMMANDS:
+    for command in commands:
+        group.command(command)
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        code = app(sys.argv[1:], result_action="return_value")
+    except Error as error:
+        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+        code = 2
+    except ModuleNotFoundError as error:
+        train = ("torch", "kornia", "captum", "lightning_fabric", "yaml", "onnx", "safetensors")
+        serve = ("fastapi", "starlette", "pydantic", "uvicorn", "python_multipart", "websockets", "prometheus_client")
+        extra = "train" if error.name in train else "serve" if error.name in serve else "report"
+        advice = escape(f"this command needs {error.name}: pip install 'mien[{extra}]'")
+        err.print(f"[red]error:[/red] {advice}", highlight=False)
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,109 @@
+"""The command `personalize`."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, closing
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+import mien
+from mien.cli.console import echo, out, warn
+from mien.cli.tables import personal_table
+from mien.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mien.personal.fit import Take
+    from mien.pipeline import Pipeline
+
+
+def personalize(
+    source: str = "0",
+    *,
+    to: Annotated[Path, Parameter(name="--out")] = Path("calibration.json"),
+    seconds: float = 4.0,
+    headless: Annotated[bool, Parameter(negative=())] = False,
+    detector: str = "yunet",
+    model: str | None = None,
+    force: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Adapt the model to one person and one camera by a guided recording of about a minute.
+
+    You are asked twice for each emotion; what the model said then gives a small shift for each class, kept as JSON for
+    `mien live --calibration FILE` and `mien video --calibration FILE`. No picture is kept. It adapts to how one person
+    shows emotions on request, and not to what anybody feels. Leave out --calibration, or delete the file, to undo it.
+
+    One round is fitted and the other one measured, both ways; where that brings too little nothing is written, and the
+    exit code is 1.
+
+    Parameters
+    ----------
+    source
+        Number of a camera, URL of a stream, or a video file that was recorded by these prompts.
+    to
+        The JSON file to write.
+    seconds
+        For which each pose is recorded.
+    headless
+        No window: the prompts come on the terminal.
+    detector
+        yunet, haar or mtcnn.
+    model
+        Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
+    force
+        Write the file even where it does not help.
+    """
+    from mien.personal import fit, prior
+
+    if to.suffix.lower() != ".json" or to.is_dir():
+        raise ConfigError(f"{to}: no name for the calibration; let it end in .json")
+    folder = next(each for each in to.absolute().parents if each.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):  # better now than after the recording
+        raise ConfigError(f"{to}: {folder} is no folder of yours to write to; choose another place")
+    pipeline = mien.load(model=model, detector=detector)
+    try:
+        takes, camera = _record(source, pipeline, seconds, headless)
+    except KeyboardInterrupt:
+        takes = None
+    if takes is None:
+        warn("stopped; nothing was written")
+        return 130
+    labels = pipeline.classifier.labels
+    shifts, trial = fit.fit(takes, labels), fit.trial(takes, labels)
+    out.print(personal_table(trial, shifts))
+    if not (trial.helps or force):
+        echo(f"This would not help enough, so nothing was written; --force writes {to} all the same.")
+        return 1
+    prior.PriorShift(
+        shifts,
+        sha256=getattr(pipeline.classifier, "sha256", ""),
+        model=getattr(pipeline.classifier, "name", ""),
+        date=date.today().isoformat(),
+        camera=camera,
+        frames=sum(len(take.probabilities) for take in takes),
+    ).write(to)
+    echo(f"wrote {to}; it is used by: mien live --calibration {to}")
+    return 0
+
+
+def _record(source: str, pipeline: Pipeline, seconds: float, headless: bool) -> tuple[list[Take] | None, str]:
+    """What the guide brings, None when it was stopped, and the name of the camera."""
+    from mien.live import playback
+    from mien.live.window import Window
+    from mien.personal.recorder import Recorder
+
+    with ExitStack() as stack:
+        window = None if headless else stack.enter_context(Window("mien calibrate"))
+        feed = stack.enter_context(closing(playback.open_source(source)))
+        guide = Recorder(feed, pipeline, seconds, window, warn)
+        warn(
+            f"{len(guide.prompts)} poses, {guide.prompts[-1].end:.0f} s in all. This adapts mien to how you show "
+            "emotions on request; no picture is kept."
+        )
+        takes = guide.run()
+    if guide.crowded:
+        warn(f"{guide.crowded} frames had more than one face; the largest one counted")
+    return takes, feed.name

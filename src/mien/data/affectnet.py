@@ -1,0 +1,84 @@
+"""AffectNet."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mien.data.class_folders import Item, list_class_folders, some_images
+from mien.errors import DataError
+
+AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
+"""AffectNet's expressions 0..7; 8 none, 9 uncertain and 10 no face are left out (Mollahosseini et al., 2017)."""
+
+
+_BOX = ("face_x", "face_y", "face_width", "face_height")
+
+
+def list_affectnet(root: Path) -> Iterator[Item]:
+    """AffectNet in its three layouts; its validation set is used as test set, as in the literature.
+
+    The newer download: `{train_set,val_set}/images/<id>.jpg` and `annotations/<id>_exp.npy` (armand-07/
+    emotion_recognition). The first one: `Manually_Annotated_file_lists/{training,validation}.csv` with
+    subDirectory_filePath, face_x, face_y, face_width, face_height, ..., expression, and the whole pictures in
+    `Manually_Annotated_Images` (sb-ai-lab/EmotiEffLib, src/train_emotions.ipynb). Kaggle copies: class folders by name,
+    or by AffectNet's number; some copies number the names alphabetically instead, so numbers are never guessed.
+    """
+    if (root / "Manually_Annotated_file_lists").is_dir():
+        for name, split in (("training.csv", 0), ("validation.csv", 2)):
+            yield from _affectnet_csv(root, root / "Manually_Annotated_file_lists" / name, split)
+    elif (root / "train_set").is_dir() or (root / "val_set").is_dir():
+        for name, split in (("train_set", 0), ("val_set", 2)):
+            yield from _affectnet_npy(root / name, split)
+    else:
+        yield from list_class_folders(root, {str(number): name for number, name in enumerate(AFFECTNET)})
+
+
+def _affectnet_npy(folder: Path, split: int) -> Iterator[Item]:
+    for file in some_images(folder / "images"):
+        note = folder / "annotations" / f"{file.stem}_exp.npy"
+        try:
+            label = _expression(str(np.load(note, allow_pickle=False).item()), str(note))
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{note} is missing or holds no label: is the copy complete?") from error
+        if label:
+            yield Item(file, label, split, str(note))
+
+
+def _affectnet_csv(root: Path, listing: Path, split: int) -> Iterator[Item]:
+    pictures = root / "Manually_Annotated_Images"
+    if not pictures.is_dir():
+        pictures = root / "Manually_Annotated" / "Manually_Annotated_Images"
+    try:
+        with listing.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+            rows = csv.DictReader(stream)
+            missing = {"subDirectory_filePath", "expression", *_BOX} - set(rows.fieldnames or [])
+            if missing:
+                raise DataError(f"{listing}: the columns {', '.join(sorted(missing))} are missing")
+            for row in rows:
+                origin = f"{listing}, line {rows.line_num}"
+                label = _expression(row["expression"], origin)
+                if label:
+                    yield Item(pictures / row["subDirectory_filePath"], label, split, origin, _box(row, origin))
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{listing} cannot be read ({error}); AffectNet's labels are in it") from error
+
+
+def _box(row: Mapping[str, str], origin: str) -> tuple[float, float, float, float]:
+    try:
+        x, y, width, height = (float(row[name]) for name in _BOX)
+    except (TypeError, ValueError):
+        width = height = 0.0
+    if not (width > 0 and height > 0):
+        raise DataError(f"{origin}: {', '.join(_BOX)} are no face box; delete the line")
+    return x, y, x + width, y + height
+
+
+def _expression(text: str | None, origin: str) -> str:
+    """Name of an AffectNet number, "" for those that are no emotion."""
+    if text is None or text.strip() not in {str(number) for number in range(11)}:
+        raise DataError(f"{origin}: the expression {text!r} is not a number from 0 to 10")
+    return AFFECTNET[int(text)] if int(text) < len(AFFECTNET) else ""

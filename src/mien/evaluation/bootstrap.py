@@ -1,0 +1,55 @@
+"""Bootstrap intervals; duplicates are resampled together."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mien.errors import ConfigError, DataError
+from mien.evaluation.calibration import Doubles
+
+
+def mean_interval(
+    values: ArrayLike, groups: ArrayLike | None = None, bootstraps: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % bootstrap interval of a mean.
+
+    Args:
+        values: float (N,), one for each item; differences of two models give the interval of their paired difference.
+        groups: int (N,), as of `compare`.
+        bootstraps: number of resamples, 1 or more.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: empty, or of another shape.
+        ConfigError: fewer than one bootstrap.
+    """
+    v = np.asarray(values, np.float64)
+    if v.ndim != 1 or not len(v):
+        raise DataError(f"values have shape {v.shape}: give (N,), at least one")
+    sums = resample(np.column_stack([v, np.ones(len(v))]), groups, bootstraps, seed)
+    return percentile_interval(sums[:, 0] / sums[:, 1])
+
+
+def resample(values: Doubles, groups: ArrayLike | None, bootstraps: int, seed: int) -> Doubles:
+    """Sums of the columns of (n, K) values over resamples of whole groups with replacement: (bootstraps, K)."""
+    if bootstraps < 1:
+        raise ConfigError(f"bootstraps is {bootstraps}: give 1 or more")
+    g = np.arange(len(values)) if groups is None else np.asarray(groups)
+    if g.shape != values.shape[:1]:
+        raise DataError(f"groups have shape {g.shape}: give ({len(values)},), one number for each item")
+    numbers = np.unique(g, return_inverse=True)[1].reshape(len(values))
+    size = int(numbers.max()) + 1
+    sums = np.zeros((size, values.shape[1]))
+    np.add.at(sums, numbers, values)
+    rng = np.random.default_rng(seed)
+    found = np.empty((bootstraps, values.shape[1]))
+    for i in range(bootstraps):
+        found[i] = np.bincount(rng.integers(size, size=size), minlength=size) @ sums
+    return found
+
+
+def percentile_interval(values: Doubles) -> tuple[float, float]:
+    """95 % percentile interval."""
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,1 @@
+"""Faces: detectors, crops, classifiers and the tracker."""

@@ -1,0 +1,1 @@
+"""Images, videos and cameras in and out; paths and files."""

@@ -1,0 +1,1 @@
+"""Class priors of one person: recorded, fitted and applied."""

@@ -1,0 +1,20 @@
+"""The crops that the network saw."""
+
+from __future__ import annotations
+
+from mien.sinks.base import FolderSink, safe_name
+from mien.types import Result
+
+
+class Crops(FolderSink):
+    """The 48x48 gray crops that the network saw, as `<stem>_<k>_<emotion>.png`, k from 0.
+
+    Raises:
+        SourceError: the folder cannot be written.
+    """
+
+    def write(self, result: Result) -> None:
+        """Save the crops of one picture; without faces nothing is written."""
+        stem = self._stem(result.frame.name, result.frame.index)
+        for k, (face, crop) in enumerate(zip(result.faces, result.crops, strict=False)):
+            self._save(f"{stem}_{k}_{safe_name(face.emotion, 30) or 'face'}.png", crop)

@@ -1,0 +1,37 @@
+"""Results as a CSV table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from mien.sinks.base import COLUMNS, LineWriter, TextSink, rows
+from mien.types import EMOTIONS, Failure, Result
+
+
+class Csv(TextSink):
+    """A row a face; a picture without a face and a failure also get one row, with the face's columns empty.
+
+    Columns: name, index, time (s), face (from 0), id, x1, y1, x2, y2 (px), score, emotion, confidence, uncertain (0 or
+    1), a probability for each of `labels`, error.
+
+    Raises:
+        SourceError: the path cannot be written.
+    """
+
+    def __init__(self, path: str | Path, labels: Sequence[str] = EMOTIONS) -> None:
+        super().__init__(path)
+        self._labels = tuple(labels)
+        columns = [*COLUMNS, *self._labels, "error"]
+        self._writer = csv.DictWriter(LineWriter(self._put), columns, restval="", lineterminator="\n")
+        self._writer.writeheader()
+
+    def write(self, result: Result) -> None:
+        """Add a picture's faces."""
+        for row in rows(result, self._labels):
+            self._writer.writerow(row if "uncertain" not in row else row | {"uncertain": int(row["uncertain"])})
+
+    def fail(self, failure: Failure) -> None:
+        """Add an item that could not be read."""
+        self._writer.writerows(rows(failure, self._labels))

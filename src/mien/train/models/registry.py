@@ -1,0 +1,43 @@
+"""The networks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from mien.errors import ConfigError
+from mien.train.models.baseline import Baseline
+from mien.train.models.rep import Rep, Wide
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"baseline": Baseline, "rep": Rep, "wide": Wide}
+
+
+def build(network: str, classes: int, width: float = 1.0, dropout: float = 1.0, auxiliary: int = 0) -> nn.Module:
+    """A fresh network by name.
+
+    Args:
+        network: a key of NETWORKS.
+        classes: number of outputs.
+        width: factor on the filters.
+        dropout: factor on the dropout rates.
+        auxiliary: outputs of a second head on the pooled features, for training only; 0 for none.
+
+    Raises:
+        ConfigError: no network of that name.
+    """
+    if network not in NETWORKS:
+        raise ConfigError(f"no network is called {network!r}; there are: {', '.join(NETWORKS)}")
+    model = NETWORKS[network](classes=classes, width=width, dropout=dropout)
+    if auxiliary:
+        filters = [layer.out_channels for layer in model.modules() if isinstance(layer, nn.Conv2d)][-1]
+        head = nn.Linear(filters, auxiliary)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        model.auxiliary = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    return model
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
