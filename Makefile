@@ -1,7 +1,7 @@
 PYTHON ?= python3
 DATA ?= ../shared/data/fer2013.zip
 VOTES ?= ../shared/data/ferplus_votes.csv
-MODEL ?= rep
+MODEL ?= mien-s
 BIN := .venv/bin
 RUNTIME := web/node_modules/.package-lock.json
 
@@ -31,10 +31,10 @@ $(RUNTIME): web/package-lock.json
 	cd web && npm ci --no-audit --no-fund --fetch-retries 1 --fetch-timeout 30000
 	touch $@
 
-train: .venv/full ## a shipped model from its recipe: make train MODEL=rep, swift, wide or baseline
+train: .venv/full ## a shipped model from its recipe: make train MODEL=mien-s, mien-xs, mien-m or baseline
 	@case $(MODEL) in \
-	  rep) $(MAKE) train MODEL=rep-start;; \
-	  rep-start|swift) $(MAKE) train MODEL=wide;; esac # where each begins
+	  mien-s) $(MAKE) train MODEL=mien-s-start;; \
+	  mien-s-start|mien-xs) $(MAKE) train MODEL=mien-m;; esac # where each begins
 	$(BIN)/mien train --data $(DATA) --votes $(VOTES) --recipe recipes/$(MODEL).yaml --out runs/$(MODEL) --resume
 
 soft-labels: .venv/full ## recipes/soft_labels.npz again: ten networks, each of which leaves out a fifth of the pictures

@@ -47,7 +47,7 @@ class Happy:
     """A classifier that is always sure, and remembers how many crops it got at once."""
 
     labels: tuple[str, ...] = ("happy", "sad")
-    uncertain_below: float = 0.5
+    confidence_threshold: float = 0.5
     calls: list[int] = field(default_factory=list)
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ def test_every_frame_has_a_row_at_its_own_time(film: Film, tmp_path: Path) -> No
     told: list[tuple[int, int | None]] = []
     with ExitStack() as stack:
         made = runner.tables(stack, ("happy", "sad"), tmp_path / "a.jsonl", tmp_path / "a.csv", tmp_path / "a.parquet")
-        seen = runner.video(path, Pipeline(Even(), Happy()), made, tell=lambda *facts: told.append(facts))
+        seen = runner.video(path, Pipeline(Even(), Happy()), made, on_progress=lambda *facts: told.append(facts))
     table = rows(tmp_path / "a.csv")
     assert [float(row["time"]) for row in table] == pytest.approx(times, abs=1e-4)
     assert [int(row["index"]) for row in table] == list(range(len(times)))
@@ -94,7 +94,7 @@ class Slow:
     looking: float = 0.0
     name: str = "slow"
     labels: tuple[str, ...] = ("happy", "sad")
-    uncertain_below: float = 0.5
+    confidence_threshold: float = 0.5
 
     def __call__(self, pictures: np.ndarray) -> Any:
         if pictures.shape[1:] != (48, 48):
@@ -110,7 +110,7 @@ def test_a_table_does_not_depend_on_which_step_is_the_slow_one(film: Film, tmp_p
     for slow in (Slow(), Slow(searching=0.002), Slow(looking=0.05)):
         with ExitStack() as stack:
             made = runner.tables(stack, slow.labels, None, tmp_path / "a.csv", None)
-            runner.video(path, Pipeline(slow, slow), made, half_life=0)
+            runner.video(path, Pipeline(slow, slow), made, smoothing=0)
         tables.append(rows(tmp_path / "a.csv"))
     assert [float(row["happy"]) for row in tables[0]] == pytest.approx([k / 255 for k in range(60)], abs=1e-4)
     assert tables[0] == tables[1] == tables[2]
@@ -247,9 +247,9 @@ def test_the_annotated_copy_has_every_frame_at_its_time(film: Film, tmp_path: Pa
 
 def test_smoothing_can_be_turned_off_and_must_be_possible(film: Film, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", [0.0, 0.1])
-    with pytest.raises(ConfigError, match="half_life"):
-        runner.video(path, Pipeline(Even(), Happy()), half_life=-1.0)
-    assert runner.video(path, Pipeline(Even(), Happy()), half_life=0.0).frames == 2
+    with pytest.raises(ConfigError, match="smoothing"):
+        runner.video(path, Pipeline(Even(), Happy()), smoothing=-1.0)
+    assert runner.video(path, Pipeline(Even(), Happy()), smoothing=0.0).frames == 2
 
 
 def test_folders_and_globs_stand_for_their_videos(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def main() -> None:
         "runtime": _part(vendor / WASM) | {"file": f"../vendor/{WASM}"},
         "detector": _part(models / DETECTOR),
         "classifier": _part(models / f"{DEFAULT}.onnx")
-        | {"name": model.name, "labels": list(model.labels), "uncertain_below": model.uncertain_below},
+        | {"name": model.name, "labels": list(model.labels), "uncertain_below": model.confidence_threshold},
         "margin": pipeline.MARGIN,
     }
     (models / "models.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")

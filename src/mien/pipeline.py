@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mien.errors import ConfigError, SourceError
 from mien.faces import crop, detectors, models
-from mien.media import image
+from mien.media.image import decode, to_bgr
 from mien.types import Classifier, Detector, Face, Frame, Result
 
 MARGIN = 0.0
@@ -86,29 +86,29 @@ class Pipeline:
 
     def named(self, faces: Sequence[Face], rows: list[list[float]]) -> tuple[Face, ...]:
         """The faces with what the classifier said of each: a row of probabilities in the order of its labels."""
-        labels, threshold = self.classifier.labels, self.classifier.uncertain_below
+        labels, threshold = self.classifier.labels, self.classifier.confidence_threshold
         return tuple(
-            replace(face, probabilities=dict(zip(labels, row, strict=True)), uncertain_below=threshold)
+            replace(face, probabilities=dict(zip(labels, row, strict=True)), confidence_threshold=threshold)
             for face, row in zip(faces, rows, strict=True)
         )
 
-    def __call__(self, picture: str | Path | NDArray[Any]) -> Result:
-        """One picture, by its path or as an array.
+    def __call__(self, image: str | Path | NDArray[Any]) -> Result:
+        """One image, by its path or as an array.
 
         Args:
-            picture: path of a picture file, or an array as `mien.media.image.to_bgr` takes it (BGR, not RGB).
+            image: path of a picture file, or an array as `mien.media.image.to_bgr` takes it (BGR, not RGB).
 
         Raises:
             SourceError: it cannot be read.
         """
-        if not isinstance(picture, str | Path):
-            return self.process(Frame(image.to_bgr(picture, "array"), name="array"))
-        name = str(picture)
+        if not isinstance(image, str | Path):
+            return self.process(Frame(to_bgr(image, "array"), name="array"))
+        name = str(image)
         try:
-            data = Path(picture).read_bytes()
+            data = Path(image).read_bytes()
         except OSError as error:
             raise SourceError(f"{name}: cannot read it ({error.strerror}); check the path") from error
-        return self.process(Frame(image.decode(data, name), name=name))
+        return self.process(Frame(decode(data, name), name=name))
 
 
 def load(

@@ -45,10 +45,10 @@ def video(
     pipeline: Pipeline,
     outputs: Sequence[Sink] = (),
     save: Path | None = None,
-    half_life: float = 0.25,
-    every: int = 1,
-    whole: float = REDETECT_EVERY,
-    tell: Callable[[int, int | None], None] | None = None,
+    smoothing: float = 0.25,
+    detect_every: int = 1,
+    redetect_every: float = REDETECT_EVERY,
+    on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Seen:
     """Look at one video from its first frame to its last, with ids of its own.
 
@@ -57,20 +57,20 @@ def video(
         pipeline: what looks at the frames.
         outputs: sinks for every result and failure; they stay open, for the next video.
         save: file for an annotated copy with the video's sound, or None.
-        half_life: seconds after which a frame counts half as much for the probabilities; 0 does not smooth.
-        every: search only each so-many-th frame for faces, and follow them in between; see
+        smoothing: seconds after which a frame counts half as much for the probabilities; 0 does not smooth.
+        detect_every: search only each so-many-th frame for faces, and follow them in between; see
             `video_pipeline.VideoPipeline`.
-        whole: seconds between searches for faces of every size.
-        tell: called after each frame with the number of frames so far and in all, if that is known.
+        redetect_every: seconds between searches for faces of every size.
+        on_progress: called after each frame with the number of frames so far and in all, if that is known.
 
     Returns:
         What was seen; a video that cannot be read is one of its failures.
 
     Raises:
-        ConfigError: a half-life, `every` or `whole` that is not possible, or a kind of video that cannot be written.
+        ConfigError: a setting that is not possible, or a kind of video that cannot be written.
         SourceError: an output cannot be written.
     """
-    stream = VideoPipeline(pipeline, Tracker(half_life), every, whole)
+    stream = VideoPipeline(pipeline, Tracker(smoothing), detect_every, redetect_every)
     people = Timeline(pipeline.classifier.labels)
     failures: list[Failure] = []
     count = 0
@@ -96,8 +96,8 @@ def video(
             else:
                 count += 1
             sink.put(item)
-            if tell:
-                tell(count, total)
+            if on_progress:
+                on_progress(count, total)
     return Seen(str(path), count, people, tuple(failures))
 
 

@@ -73,7 +73,7 @@ class Face:
         landmarks: five (x, y) points in pixels (the eye on the left of the picture, the eye on the right, nose, the
             mouth corner on the left, the one on the right), or () when the detector gives none.
         probabilities: name of the emotion -> probability; empty before classification.
-        uncertain_below: the model's threshold; a top probability below it makes the face `uncertain`.
+        confidence_threshold: the model's threshold; a top probability below it makes the face `uncertain`.
         id: number of the person within a video, or None.
         label: the emotion to show where it need not be the most probable one (a tracker holds on to it), or "".
         unsure: whether the face counts as `uncertain`, where its threshold alone does not decide, or None.
@@ -83,7 +83,7 @@ class Face:
     score: float = 1.0
     landmarks: tuple[tuple[float, float], ...] = ()
     probabilities: Mapping[str, float] = field(default_factory=dict)
-    uncertain_below: float = 0.0
+    confidence_threshold: float = 0.0
     id: int | None = None
     label: str = ""
     unsure: bool | None = None
@@ -103,7 +103,7 @@ class Face:
         """`unsure`, or without it whether the top probability lies below the model's threshold."""
         if self.unsure is not None:
             return self.unsure
-        return bool(self.probabilities) and max(self.probabilities.values()) < self.uncertain_below
+        return bool(self.probabilities) and max(self.probabilities.values()) < self.confidence_threshold
 
     def to_dict(self) -> dict[str, Any]:
         """Plain floats, strings and lists: safe for `json.dumps`."""
@@ -197,7 +197,7 @@ class Classifier(Protocol):
         ...
 
     @property
-    def uncertain_below(self) -> float:
+    def confidence_threshold(self) -> float:
         """Top probability below which an answer counts as uncertain."""
         ...
 

@@ -45,42 +45,52 @@ class VideoPipeline:
 
     Each stream needs one of its own, for one thread at a time; the pipeline behind it may be shared.
 
-    Every face of every size is looked for each `whole` seconds, and in each frame until there is one. In between only
-    faces about as large as those known are, in a picture that is made small accordingly, which takes a seventh of
-    the time; when one of them is missing, the whole search follows at once. So a face that leaves is told in the same
-    frame, and a small one that comes to a larger one up to `whole` seconds late. Detectors without `find` search whole
-    each time.
+    Every face of every size is looked for each `redetect_every` seconds, and in each frame until there is one. In
+    between only faces about as large as those known are, in a picture that is made small accordingly, which takes a
+    seventh of the time; when one of them is missing, the whole search follows at once. So a face that leaves is
+    told in the same frame, and a small one that comes to a larger one up to `redetect_every` seconds late.
+    Detectors without `find` search whole each time.
 
-    With `every` above 1 the detector rests between the frames that it searches. There the faces are where the tracker
-    expects them, and are classified as ever; a new face is seen up to `every` - 1 frames late, and one that has left is
-    shown as much longer. That stretch should be shorter than the tracker's `max_age`, else all tracks end in between.
+    With `detect_every` above 1 the detector rests between the frames that it searches. There the faces are where
+    the tracker expects them, and are classified as ever; a new face is seen up to `detect_every` - 1 frames late,
+    and one that has left is shown as much longer. That stretch should be shorter than the tracker's `max_age`, else
+    all tracks end in between.
 
     Attributes:
         pipeline: what looks at each frame.
-        tracker: what joins them; `tracker.alive` tells which ids have not ended.
-        every: each so-many-th frame is searched for faces, the first one included.
-        whole: seconds between whole searches.
+        tracker: what joins them; `tracker.active_ids` tells which ids have not ended.
+        detect_every: each so-many-th frame is searched for faces, the first one included.
+        redetect_every: seconds between whole searches.
     """
 
     def __init__(
-        self, pipeline: Pipeline, tracker: Tracker | None = None, every: int = 1, whole: float = REDETECT_EVERY
+        self,
+        pipeline: Pipeline,
+        tracker: Tracker | None = None,
+        detect_every: int = 1,
+        redetect_every: float = REDETECT_EVERY,
     ) -> None:
         """Start with nothing found yet.
 
         Args:
             pipeline: what looks at each frame.
             tracker: with settings of your own, not used by another stream; None for the default.
-            every: search only each so-many-th frame for faces.
-            whole: seconds between searches for faces of every size; 0 for each frame that is searched.
+            detect_every: search only each so-many-th frame for faces.
+            redetect_every: seconds between searches for faces of every size; 0 for each frame that is searched.
 
         Raises:
-            ConfigError: `every` is less than 1, or `whole` no number of seconds.
+            ConfigError: `detect_every` is less than 1, or `redetect_every` no number of seconds.
         """
-        if every < 1:
-            raise ConfigError(f"every {every}th frame cannot be searched; give 1 or more")
-        if not (math.isfinite(whole) and whole >= 0):
-            raise ConfigError(f"whole is {whole}; give a number of seconds, 0 or more")
-        self.pipeline, self.tracker, self.every, self.whole = pipeline, tracker or Tracker(), every, whole
+        if detect_every < 1:
+            raise ConfigError(f"detect_every is {detect_every}; give 1 or more frames")
+        if not (math.isfinite(redetect_every) and redetect_every >= 0):
+            raise ConfigError(f"redetect_every is {redetect_every}; give a number of seconds, 0 or more")
+        self.pipeline, self.tracker, self.detect_every, self.redetect_every = (
+            pipeline,
+            tracker or Tracker(),
+            detect_every,
+            redetect_every,
+        )
         detector = pipeline.detector
         self._scaled = detector if isinstance(detector, ScaledDetector) else None
         self._count = 0
@@ -94,39 +104,41 @@ class VideoPipeline:
     def process_many(self, frames: Sequence[Frame]) -> list[Result]:
         """The next frames, for files, where nobody waits: faces go to the classifier together.
 
-        All of them do in one call, or with `every` above 1 those between two frames that are searched.
+        All of them do in one call, or with `detect_every` above 1 those between two frames that are searched.
         """
         results: list[Result] = []
         bundle: list[Detections] = []
         for frame in frames:
-            if self._count % self.every:
+            if self._count % self.detect_every:
                 if bundle and bundle[-1].searched:  # what is found there tells where to expect faces here
-                    results += self.look(bundle)
+                    results += self._classify(bundle)
                     bundle = []
-                bundle.append(Detections(frame, self.tracker.expect(frame.time), False))
+                bundle.append(Detections(frame, self.tracker.predict(frame.time), False))
             else:
-                bundle.append(self.seek(frame))
+                bundle.append(self._detect(frame))
             self._count += 1
-        return results + self.look(bundle)
+        return results + self._classify(bundle)
 
-    def seek(self, frame: Frame) -> Detections:
+    def _detect(self, frame: Frame) -> Detections:
         """The first half of `process`: the next frame and its faces. Another thread may do this for frames to come."""
         return Detections(frame, self._search(frame), True)
 
-    def look(self, bundle: Sequence[Detections]) -> list[Result]:
+    def _classify(self, bundle: Sequence[Detections]) -> list[Result]:
         """The second half, for the next frames together: what their faces show, and whose they are."""
         seen = self.pipeline.process_many([each.frame for each in bundle], [each.faces for each in bundle])
         return [
             replace(
                 result,
-                faces=(self.tracker.update if each.searched else self.tracker.look)(result.faces, each.frame.time),
+                faces=(self.tracker.update if each.searched else self.tracker.update_predicted)(
+                    result.faces, each.frame.time
+                ),
             )
             for result, each in zip(seen, bundle, strict=True)
         ]
 
     def _search(self, frame: Frame) -> Sequence[Face]:
         known = self._found
-        if known and self._scaled and 0 <= frame.time - self._searched < self.whole:
+        if known and self._scaled and 0 <= frame.time - self._searched < self.redetect_every:
             smallest = min(min(x2 - x1, y2 - y1) for x1, y1, x2, y2 in (face.box for face in known))
             self._found = self._scaled.find(frame.image, max(_NEAR * smallest, 1.0))
             if len(self._found) >= len(known):
@@ -146,17 +158,17 @@ def results(
         most: frames in a block. Fewer make one when they are large, so that a block stays small in memory.
     """
     with ExitStack() as stack:
-        if isinstance(stream, VideoPipeline) and stream.every == 1:
+        if isinstance(stream, VideoPipeline) and stream.detect_every == 1:
             # Faces are searched in a thread of their own while those found before are classified.
             found = stack.enter_context(closing(prefetch.prefetch(_detect_all(items, stream), image_bytes)))
-            yield from in_blocks(found, stream.look, most)
+            yield from in_blocks(found, stream._classify, most)
         else:
             yield from in_blocks(items, stream.process_many, most)
 
 
 def _detect_all(items: Iterable[Frame | Failure], stream: VideoPipeline) -> Iterator[Detections | Failure]:
     for item in items:
-        yield stream.seek(item) if isinstance(item, Frame) else item
+        yield stream._detect(item) if isinstance(item, Frame) else item
 
 
 def image_bytes(item: Frame | Detections | Failure) -> int:

@@ -128,7 +128,7 @@ def test_every_kind_of_source_gives_each_picture_once_with_the_classifiers_proba
     got = [[row[name] for name in load_classifier().labels] for row in found]
     np.testing.assert_allclose(got, wanted, atol=1e-5)
     assert all(row["face"] == 0 and row["x1"] is None and row["error"] is None for row in found)
-    assert (summary.pictures, summary.faces, summary.errors, summary.rows) == (7, 7, 0, 7)
+    assert (summary.images, summary.faces, summary.errors, summary.rows) == (7, 7, 0, 7)
     assert len({row["key"] for row in found}) == len({(row["origin"], row["index"]) for row in found}) == 7
 
 
@@ -178,7 +178,7 @@ def test_a_poisoned_picture_becomes_an_error_row_and_the_others_are_as_without_i
     (folder / "003.png").write_bytes(encoded(3)[:-40])
     summary = runner.run(folder, tmp_path / "out", crops=True)
     assert [bool(row["error"]) for row in rows(tmp_path / "out")] == [False, False, True, True, False]
-    assert (summary.pictures, summary.faces, summary.errors) == (5, 3, 2)
+    assert (summary.images, summary.faces, summary.errors) == (5, 3, 2)
 
 
 def test_a_picture_at_which_the_pipeline_fails_takes_no_other_with_it() -> None:
@@ -207,7 +207,7 @@ def test_a_picture_that_kills_its_worker_twice_is_passed_over(tmp_path: Path, mo
     monkeypatch.setattr(image, "decode", crash)
     (tmp_path / "out").mkdir()
     [part] = partition.parts(str(fill(tmp_path / "in", 7)))
-    job = Job(str(tmp_path / "out"), "rep", load_classifier().sha256, None)
+    job = Job(str(tmp_path / "out"), "mien-s", load_classifier().sha256, None)
     deaths = 0
     for _ in range(20):
         try:
@@ -407,8 +407,8 @@ def test_a_source_of_no_pictures_is_refused_before_anything_is_written(tmp_path:
 def test_a_model_that_workers_could_not_load_is_refused_before_they_start(tmp_path: Path, plain: list[str]) -> None:
     folder = fill(tmp_path / "in", 1)
     bare = tmp_path / "rep"
-    bare.write_bytes((ASSETS / "rep.onnx").read_bytes())
-    for wrong, why in (("rep+baseline", "one model"), (bare, r"ends in \.onnx")):
+    bare.write_bytes((ASSETS / "mien-s.onnx").read_bytes())
+    for wrong, why in (("mien-s+baseline", "one model"), (bare, r"ends in \.onnx")):
         with pytest.raises(ConfigError, match=why):
             runner.run(folder, tmp_path / "out", model=wrong, crops=True)
     bare.rename(tmp_path / "own.onnx")
@@ -528,7 +528,7 @@ def test_a_worker_killed_in_the_middle_loses_and_doubles_nothing(ray: Any, tmp_p
     thread.join()
     assert len(killed) == 1
     assert [row["name"] for row in rows(out)] == [f"pictures/{k:03d}.png" for k in range(12)]
-    assert (summary.pictures, summary.errors, summary.found) == (12, 0, 0)
+    assert (summary.images, summary.errors, summary.found) == (12, 0, 0)
 
 
 def test_a_run_whose_driver_is_killed_goes_on_with_the_missing_parts(ray: Any, tmp_path: Path) -> None:

@@ -71,12 +71,13 @@ def test_an_error_is_one_line_that_helps_and_exit_code_2(words: list[str], messa
 SLOW = """
 import sys, time
 import mien
-from mien import Pipeline, cli
+from mien import Pipeline
+from mien.cli.main import app
 from test_cli import Bright
 
 stop = int(sys.argv[1])
 mien.load = lambda **_: Pipeline(Bright(stop), Bright())
-cli.app(sys.argv[2:], result_action="return_value")
+app(sys.argv[2:], result_action="return_value")
 """
 
 
@@ -87,7 +88,7 @@ class Bright:
     stop: int = -1
     name: str = "bright"
     labels: tuple[str, ...] = ("dark", "bright")
-    uncertain_below: float = 0.0
+    confidence_threshold: float = 0.0
 
     def __call__(self, pictures: np.ndarray) -> Any:
         if pictures.shape[1:] == (48, 48):
@@ -304,5 +305,5 @@ def test_train_then_evaluate_on_a_tiny_set(kaggle: Path, tmp_path: Path) -> None
                "--plots", tmp_path / "p")  # fmt: skip
     assert done.returncode == 0, done.stderr
     views = json.loads((tmp_path / "e.json").read_text())["views"]
-    assert views["T1"]["n"] == 10
-    assert (tmp_path / "p" / "confusion-T1.png").exists()
+    assert views["fer2013"]["n"] == 10
+    assert (tmp_path / "p" / "confusion-fer2013.png").exists()

@@ -92,7 +92,7 @@ def test_several_videos_share_a_table_have_a_copy_each_and_a_bad_one_stops_none(
         (["--save", "out.avi"], "let the name end in"),
         (["--timeline", "out.pdf"], r"\.png or \.svg"),
         (["--detector", "magic"], "yunet"),
-        (["--smooth", "-1"], "half_life"),
+        (["--smoothing", "-1"], "smoothing"),
     ],
 )
 def test_impossible_wishes_are_refused(

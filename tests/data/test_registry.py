@@ -437,7 +437,7 @@ def test_settings_that_do_not_fit_are_refused(rafdb: Path, affectnet: Path, kagg
 class Oracle:
     """Knows the class of a plain picture from its gray value, and is sure of it."""
 
-    uncertain_below = 0.0
+    confidence_threshold = 0.0
 
     def __init__(self, labels: tuple[str, ...], levels: dict[int, str]) -> None:
         self.labels, self.levels = labels, levels

@@ -174,7 +174,7 @@ def test_the_colour_blind_can_tell_the_colours_apart(eyes: str) -> None:
 
 
 def test_uncertain_is_gray_with_a_question_mark() -> None:
-    unsure = Face((100, 100, 250, 250), probabilities=P, uncertain_below=0.95)
+    unsure = Face((100, 100, 250, 250), probabilities=P, confidence_threshold=0.95)
     assert face_panel(unsure, 10, "full", None).title == ("happy? 90 %",)
     drawn, sure = draw(one(unsure)), draw(one(Face(unsure.box, probabilities=P)))
     assert drawn[150:200, 99:102].max() == 0  # only the corners of the box

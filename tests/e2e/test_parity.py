@@ -67,7 +67,7 @@ def test_the_built_models_are_those_of_the_package(page: Any) -> None:
     again = "the page has older models: run make web"
     assert built["classifier"]["sha256"] == model.sha256, again
     assert built["classifier"]["labels"] == list(model.labels), again
-    assert built["classifier"]["uncertain_below"] == model.uncertain_below, again
+    assert built["classifier"]["uncertain_below"] == model.confidence_threshold, again
     assert built["margin"] == pipeline.MARGIN, again
 
 
@@ -243,7 +243,9 @@ def test_the_tracker_gives_the_same_ids_labels_and_probabilities(page: Any) -> N
     for frame, (faces, alive) in zip(frames, found, strict=True):
         given = [
             Face(
-                tuple(f["box"]), probabilities=dict(zip(EMOTIONS, f["probabilities"], strict=True)), uncertain_below=0.5
+                tuple(f["box"]),
+                probabilities=dict(zip(EMOTIONS, f["probabilities"], strict=True)),
+                confidence_threshold=0.5,
             )
             for f in frame["faces"]
         ]
@@ -253,8 +255,8 @@ def test_the_tracker_gives_the_same_ids_labels_and_probabilities(page: Any) -> N
         assert [face["uncertain"] for face in faces] == [face.uncertain for face in expected]
         for face, other in zip(faces, expected, strict=True):
             np.testing.assert_allclose(face["probabilities"], list(other.probabilities.values()), atol=1e-9)
-        assert set(alive) == tracker.alive
-    assert found[-1][0] or tracker.alive
+        assert set(alive) == tracker.active_ids
+    assert found[-1][0] or tracker.active_ids
 
 
 def test_order_and_colours_are_those_of_the_overlay(page: Any) -> None:

@@ -32,7 +32,7 @@ class Whites:
 
 class Happy:
     labels = ("happy", "angry")
-    uncertain_below = 0.0
+    confidence_threshold = 0.0
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         return np.tile(np.array([0.8, 0.2], np.float32), (len(crops), 1))

@@ -14,7 +14,7 @@ class Patch:
     """Happy in so far as one patch is bright, sad where another one is, and blind for everything else."""
 
     labels = ("sad", "happy", "neutral")
-    uncertain_below = 0.0
+    confidence_threshold = 0.0
 
     def __init__(self, happy: tuple[int, int], sad: tuple[int, int]) -> None:
         self.happy, self.sad = happy, sad

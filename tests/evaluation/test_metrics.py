@@ -137,11 +137,11 @@ def test_reliability_by_hand() -> None:
 
 
 def test_what_the_uncertain_threshold_costs_and_gains() -> None:
-    r = evaluate(P, T, "ab", uncertain_below=0.7)  # top probabilities 0.8, 0.6 (wrong), 0.7, 0.9
-    assert (r.answered, r.answered_accuracy, r.uncertain_below) == (0.75, 1.0, 0.7)
-    none = evaluate(P, T, "ab", uncertain_below=0.95)
-    assert (none.answered, none.answered_accuracy) == (0.0, None)
-    assert evaluate(P, T, "ab").answered == 1
+    r = evaluate(P, T, "ab", confidence_threshold=0.7)  # top probabilities 0.8, 0.6 (wrong), 0.7, 0.9
+    assert (r.coverage, r.covered_accuracy, r.confidence_threshold) == (0.75, 1.0, 0.7)
+    none = evaluate(P, T, "ab", confidence_threshold=0.95)
+    assert (none.coverage, none.covered_accuracy) == (0.0, None)
+    assert evaluate(P, T, "ab").coverage == 1
 
 
 def test_risk_coverage_in_the_report() -> None:

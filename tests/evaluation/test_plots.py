@@ -19,7 +19,7 @@ from mien.evaluation.plots import confusion_png, curves_png, explanation_png, mo
 from mien.sinks import Timeline
 from mien.types import Face, Frame, Result
 
-REPORT = evaluate(np.eye(3)[[0, 1, 2, 0]] * 0.7 + 0.1, [0, 1, 2, 1], ("angry", "happy", "sad"), name="T1")
+REPORT = evaluate(np.eye(3)[[0, 1, 2, 0]] * 0.7 + 0.1, [0, 1, 2, 1], ("angry", "happy", "sad"), name="fer2013")
 
 
 def rows(n: int = 4) -> list[dict[str, float]]:

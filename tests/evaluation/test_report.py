@@ -15,7 +15,7 @@ import pytest
 
 from mien.cli import main
 from mien.errors import ConfigError
-from mien.evaluation import corruptions
+from mien.evaluation import corruptions, robustness
 from mien.evaluation.html import environment
 from mien.evaluation.metrics import evaluate
 from mien.evaluation.report import Page, mistakes, write_html
@@ -63,10 +63,10 @@ def made(**other: Any) -> Page:
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(3), 200)
     t = np.where(rng.random(200) < 0.8, p.argmax(axis=1), rng.integers(0, 3, 200))
-    first = evaluate(p, t, LABELS, "T1", temperature=1.25, uncertain_below=0.62)
+    first = evaluate(p, t, LABELS, "fer2013", temperature=1.25, confidence_threshold=0.62)
     images = rng.integers(0, 256, (200, 48, 48), np.uint8)
     facts: dict[str, Any] = {
-        "reports": {"T1": first, "T2": evaluate(p[:90], t[:90], LABELS, BAD)},
+        "reports": {"fer2013": first, "fer2013-dedup": evaluate(p[:90], t[:90], LABELS, BAD)},
         "mistakes": mistakes(images, [BAD] * 200, t, p, LABELS, 5),
         "counts": {"Training": dict.fromkeys(LABELS, 1234), "PrivateTest": dict.fromkeys(LABELS, 7)},
         "remarks": {"leaks": "539 of them"},
@@ -87,12 +87,20 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_it_says_what_was_measured(html: str) -> None:
-    seen, first = Seen(html), made().reports["T1"]
-    for value in (first.accuracy, *first.interval, first.balanced_accuracy, first.macro_f1, first.answered):
+    seen, first = Seen(html), made().reports["fer2013"]
+    for value in (first.accuracy, *first.interval, first.balanced_accuracy, first.macro_f1, first.coverage):
         assert f"{100 * value:.1f}" in seen.text
     for value in (first.nll, first.brier, first.ece, first.ece_before):
         assert f"{value:.3f}" in seen.text
-    for words in ("T2", "PrivateTest", "uncertain below 0.62", "1,234", "539 of them", "network rep", "ema 0.998"):
+    for words in (
+        "fer2013-dedup",
+        "PrivateTest",
+        "uncertain below 0.62",
+        "1,234",
+        "539 of them",
+        "network rep",
+        "ema 0.998",
+    ):
         assert words in seen.text
     assert all(version in seen.text for version in environment().values())
     assert {"python", "onnxruntime", "numpy", "processor"} <= set(environment())
@@ -149,7 +157,7 @@ def test_the_most_confident_mistakes_come_first_and_show_their_picture(tmp_path:
 
 
 def test_the_least_page_stands(tmp_path: Path) -> None:
-    report = evaluate([[0.5, 0.5]], [1], "ab", uncertain_below=0.9)  # no name, no right answer, no sure one
+    report = evaluate([[0.5, 0.5]], [1], "ab", confidence_threshold=0.9)  # no name, no right answer, no sure one
     html, seen = written(Page("m", "d", "s", {"test": report}), tmp_path / "r.html")
     assert "<h2>Data</h2>" not in html and "mistakes" not in html and "not known" in seen.text
     for text in ("{", "[1]"):
@@ -174,16 +182,16 @@ def test_the_command_writes_the_page_of_a_data_set(
     kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some = dict(list(corruptions.CORRUPTIONS.items())[:2])
-    monkeypatch.setattr(corruptions, "CORRUPTIONS", some)
+    monkeypatch.setattr(robustness, "CORRUPTIONS", some)
     path = tmp_path / "r.html"
     command = ["report", "--data", str(kaggle), "--out", str(path)]
     assert main.app([*command, "--no-robustness"], result_action="return_value") == 0
     assert "Robustness" not in Seen(path.read_text("utf-8")).text
     assert main.app(command, result_action="return_value") == 0
     text = Seen(path.read_text("utf-8")).text
-    for words in ("T1", "T2", "Training without leaks", "Robustness", "Recipe", "surprise", *some):
+    for words in ("fer2013", "fer2013-dedup", "Training without leaks", "Robustness", "Recipe", "surprise", *some):
         assert words in text
-    assert "T3" not in text
+    assert "ferplus-majority" not in text
 
 
 def test_evaluate_compares_two_models_and_names_the_pictures(
@@ -195,16 +203,16 @@ def test_evaluate_compares_two_models_and_names_the_pictures(
     figures, text = json.loads(path.read_text()), capsys.readouterr().out
     compared = figures["comparison"]
     assert compared["model"] == figures["model"] and compared["sha256"] == figures["sha256"]
-    assert compared["views"]["T1"]["difference"] == 0 and compared["views"]["T1"]["p"] == 1
-    assert figures["views"]["T1"]["index"] in text and "McNemar p" in text
+    assert compared["views"]["fer2013"]["difference"] == 0 and compared["views"]["fer2013"]["p"] == 1
+    assert figures["views"]["fer2013"]["index"] in text and "McNemar p" in text
     assert "AURC" in text and "precision, recall, F1" in text
 
 
 def test_evaluate_compares_the_two_models_that_are_named(kaggle: Path, tmp_path: Path) -> None:
     path = tmp_path / "e.json"
-    command = ["evaluate", "--data", str(kaggle), "--json", str(path), "--compare", "swift", DEFAULT]
+    command = ["evaluate", "--data", str(kaggle), "--json", str(path), "--compare", "mien-xs", DEFAULT]
     assert main.app(command, result_action="return_value") == 0
     figures = json.loads(path.read_text())
-    assert (figures["model"], figures["comparison"]["model"]) == ("swift", DEFAULT)
+    assert (figures["model"], figures["comparison"]["model"]) == ("mien-xs", DEFAULT)
     with pytest.raises(ConfigError, match="no --model"):
-        main.app([*command, "--model", "wide"], result_action="return_value")
+        main.app([*command, "--model", "mien-m"], result_action="return_value")

@@ -36,7 +36,7 @@ class Bright:
     """Says happy for a picture whose middle is bright and angry for the rest; knows a class that no picture has."""
 
     labels = ("fear", "happy", "angry", "sad")
-    uncertain_below = 0.0
+    confidence_threshold = 0.0
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         bright = crops[:, 16:32, 16:32].mean((1, 2)) > 127
@@ -203,7 +203,7 @@ def test_flag_of_the_command(
     kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Even:
-        name, labels, uncertain_below, sha256 = "even", EMOTIONS, 0.0, "0" * 64
+        name, labels, confidence_threshold, sha256 = "even", EMOTIONS, 0.0, "0" * 64
 
         def __call__(self, crops: np.ndarray) -> np.ndarray:
             return np.full((len(crops), 5), 0.2, np.float32)

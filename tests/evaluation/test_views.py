@@ -28,7 +28,7 @@ from mien.types import EMOTIONS, EMOTIONS7, Floats
 class Knows:
     """Gives the label that the picture has in `table`, and `wrong` for pictures of this class, with 0.6."""
 
-    uncertain_below = 0.5
+    confidence_threshold = 0.5
 
     def __init__(self, faces: Faces, wrong: str = "", labels: tuple[str, ...] = EMOTIONS) -> None:
         self.labels = labels
@@ -49,26 +49,26 @@ def perfect(kaggle: Path) -> Knows:
 
 
 def test_a_view_says_which_pictures_it_holds(kaggle: Path, perfect: Knows) -> None:
-    report = evaluate_views(perfect, kaggle)["T1"]
+    report = evaluate_views(perfect, kaggle)["fer2013"]
     files = sorted(p.relative_to(kaggle).as_posix() for p in kaggle.glob("test/*/PrivateTest_*"))
     five = [name for name in files if name.split("/")[1] in EMOTIONS]
     assert report.n == len(five) == 10
     assert report.index == hashlib.sha256("\n".join(five).encode()).hexdigest()
-    assert evaluate_views(perfect, kaggle, split="PublicTest")["T1"].index != report.index
+    assert evaluate_views(perfect, kaggle, split="PublicTest")["fer2013"].index != report.index
     assert index_sha256(["b", "a"]) == index_sha256(["a", "b"]) == hashlib.sha256(b"a\nb").hexdigest()
 
 
 def test_answers_carry_what_the_report_needs(kaggle: Path, perfect: Knows) -> None:
-    answers = answer_views(perfect, kaggle)["T1"]
+    answers = answer_views(perfect, kaggle)["fer2013"]
     assert answers.right.all() and answers.faces.labels == EMOTIONS
     report = answers.report()
-    assert (report.accuracy, report.answered, report.uncertain_below) == (1.0, 1.0, 0.5)
+    assert (report.accuracy, report.coverage, report.confidence_threshold) == (1.0, 1.0, 0.5)
     assert report.temperature == 1 and report.ece_before == report.ece == pytest.approx(0.4)
 
 
 def test_comparison_of_two_models(kaggle: Path, perfect: Knows) -> None:
     worse = Knows(load_fer2013(kaggle, drop_leaks=False), wrong="sad")
-    first, second = (answer_views(model, kaggle)["T1"] for model in (perfect, worse))
+    first, second = (answer_views(model, kaggle)["fer2013"] for model in (perfect, worse))
     found = compare_answers(first, second)
     assert (found.n, found.only_first, found.only_second) == (10, 2, 0)
     assert found.difference == pytest.approx(0.2)
@@ -77,7 +77,7 @@ def test_comparison_of_two_models(kaggle: Path, perfect: Knows) -> None:
 
 
 def test_models_that_answer_different_questions_are_not_compared(kaggle: Path, perfect: Knows) -> None:
-    here, there = (answer_views(perfect, kaggle, split=split)["T1"] for split in ("PrivateTest", "PublicTest"))
+    here, there = (answer_views(perfect, kaggle, split=split)["fer2013"] for split in ("PrivateTest", "PublicTest"))
     with pytest.raises(ConfigError, match="different pictures"):
         compare_answers(here, there)
     seven = answer_views(Knows(load_fer2013(kaggle, 7, drop_leaks=False), labels=EMOTIONS7), kaggle, kind="folder")[
@@ -98,7 +98,7 @@ def shipped(path: Path, temperature: str) -> OnnxClassifier:
 
 
 def test_the_temperature_comes_from_the_model_file(kaggle: Path, tmp_path: Path) -> None:
-    report = evaluate_views(shipped(tmp_path / "m.onnx", "1.5"), kaggle)["T1"]
+    report = evaluate_views(shipped(tmp_path / "m.onnx", "1.5"), kaggle)["fer2013"]
     assert report.temperature == 1.5 and report.ece_before != report.ece
     for bad in ("0", "warm", "nan", "inf"):
         with pytest.raises(ModelError, match="temperature"):
@@ -126,10 +126,10 @@ def test_the_real_views_are_the_ones_that_were_measured(fer2013: Path) -> None:
     with zipfile.ZipFile(fer2013) as archive:
         names = [name for name in archive.namelist() if "/PrivateTest_" in name and name.split("/")[1] in EMOTIONS]
     found = {view: (len(faces), index_sha256(faces.names.tolist())) for view, faces in views.items()}
-    assert found["T1"] == (3006, hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest())
+    assert found["fer2013"] == (3006, hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest())
     assert {view: (n, digest[:16]) for view, (n, digest) in found.items()} == {
-        "T1": (3006, "2c7921d83a5ea7ac"),
-        "T2": (2757, "089dede2bebfa3fc"),
-        "T3": (2663, "673d5ff58d6087ce"),
-        "T4": (1919, "94ee745965e10f8b"),
+        "fer2013": (3006, "2c7921d83a5ea7ac"),
+        "fer2013-dedup": (2757, "089dede2bebfa3fc"),
+        "ferplus-majority": (2663, "673d5ff58d6087ce"),
+        "consensus": (1919, "94ee745965e10f8b"),
     }

@@ -59,7 +59,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_model_says_what_it_is(path: Path) -> None:
     model = classifier.OnnxClassifier(path)
     assert isinstance(model, Classifier)
-    assert (model.labels, model.uncertain_below, model.name) == (LABELS, 0.4, "tiny")
+    assert (model.labels, model.confidence_threshold, model.name) == (LABELS, 0.4, "tiny")
     assert model.metadata == META
     assert model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -92,7 +92,7 @@ def test_other_arrays_are_refused(path: Path, crops: np.ndarray) -> None:
 
 def test_an_unset_threshold_is_zero_and_the_name_is_the_files(tmp_path: Path) -> None:
     model = classifier.OnnxClassifier(write(tmp_path / "plain.onnx", {"labels": META["labels"]}))
-    assert (model.uncertain_below, model.name) == (0.0, "plain")
+    assert (model.confidence_threshold, model.name) == (0.0, "plain")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_names_look_into_the_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "mtcnn_pnet.onnx").write_bytes(b"")
     assert models.load_classifier().name == "tiny"
     assert models.load_classifier("other").name == "other"
-    with pytest.raises(ModelError, match=f"shipped: other, {models.DEFAULT};"):
+    with pytest.raises(ModelError, match=f"shipped: {models.DEFAULT}, other;"):
         models.load_classifier("best")
 
 
@@ -146,25 +146,25 @@ def test_threads_get_the_same_answers(path: Path) -> None:
 def test_an_ensemble_is_the_mean_of_its_members_and_their_mirror_images() -> None:
     crops = np.random.default_rng(3).integers(0, 256, (3, 48, 48), dtype=np.uint8)
     together, members = (
-        models.load_classifier("rep+baseline"),
-        [models.load_classifier(name) for name in ("rep", "baseline")],
+        models.load_classifier("mien-s+baseline"),
+        [models.load_classifier(name) for name in ("mien-s", "baseline")],
     )
     wanted = np.mean([each(view) for each in members for view in (crops, crops[:, :, ::-1])], axis=0)
     np.testing.assert_allclose(together(crops), wanted, atol=1e-6)
     np.testing.assert_allclose(together(crops), together(crops[:, :, ::-1].copy()), atol=1e-6)
-    assert together.name == "rep+baseline"
+    assert together.name == "mien-s+baseline"
     assert together(crops[:0]).shape == (0, 5)
     assert len(together.sha256) == 64
-    assert min(each.uncertain_below for each in members) <= together.uncertain_below < 1
+    assert min(each.confidence_threshold for each in members) <= together.confidence_threshold < 1
 
 
 def test_an_ensemble_of_one_or_of_an_unknown_name_is_refused() -> None:
     with pytest.raises(ModelError, match="no model named ''"):
-        models.load_classifier("rep+")
+        models.load_classifier("mien-s+")
     with pytest.raises(ConfigError, match="at least two"):
-        ensemble.Ensemble([classifier.OnnxClassifier(ASSETS / "rep.onnx")])
+        ensemble.Ensemble([classifier.OnnxClassifier(ASSETS / "mien-s.onnx")])
 
 
 def test_paths_cannot_be_joined_and_the_message_says_so() -> None:
     with pytest.raises(ModelError, match="paths cannot"):
-        models.load_classifier("rep+mine/mine.onnx")
+        models.load_classifier("mien-s+mine/mine.onnx")

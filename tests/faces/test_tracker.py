@@ -84,12 +84,12 @@ def test_faces_enter_leave_and_come_back() -> None:
     both = tracker.update([face(300), face(0)], 0.5)
     assert [f.id for f in (first, *both)] == [1, 2, 1]
     assert tracker.update([], 1.0) == ()
-    assert tracker.alive == {1, 2}
+    assert tracker.active_ids == {1, 2}
     (back,) = tracker.update([face(300)], 1.45)  # 0.95 s after it was last seen
     assert back.id == 2
-    assert tracker.alive == {1, 2}
+    assert tracker.active_ids == {1, 2}
     tracker.update([face(300)], 1.55)  # the first one has not been seen for 1.05 s
-    assert tracker.alive == {2}
+    assert tracker.active_ids == {2}
     (late,) = tracker.update([face(0)], 1.6)
     assert late.id == 3
 
@@ -118,9 +118,9 @@ def test_a_loop_or_seek_ends_all_tracks_and_small_steps_back_do_not() -> None:
     assert tracker.update([face()], 10.0)[0].id == 1
     assert tracker.update([face()], 0.0)[0].id == 2  # a video that starts again
     assert tracker.update([face()], 60.0)[0].id == 3  # a seek
-    assert tracker.alive == {3}
+    assert tracker.active_ids == {3}
     tracker.reset()
-    assert tracker.alive == frozenset()
+    assert tracker.active_ids == frozenset()
     assert tracker.update([face()], 5.0)[0].id == 1
 
 
@@ -136,7 +136,7 @@ def test_smoothing_does_not_depend_on_the_frame_rate() -> None:
     irregular = sorted({*points, *rng.uniform(0, 2, 17)})
     shown = []
     for times in (np.arange(21) / 10, np.arange(61) / 30, np.arange(121) / 60, irregular):
-        tracker = Tracker(half_life=0.3)
+        tracker = Tracker(smoothing=0.3)
         shown.append({round(t, 9): tracker.update([face(probabilities=signal(t))], t)[0] for t in times})
     for time in points:
         for other in shown[1:]:
@@ -151,20 +151,20 @@ def test_smoothing_does_not_depend_on_the_frame_rate() -> None:
 
 
 def test_half_of_an_old_look_is_left_after_the_half_life() -> None:
-    tracker = Tracker(half_life=0.5)
+    tracker = Tracker(smoothing=0.5)
     tracker.update([face(probabilities=look(1.0))], 0.0)
     tracker.update([face(probabilities=look(0.0, 1.0))], 1e-6)
     (seen,) = tracker.update([face(probabilities=look(0.0, 1.0))], 0.5)
     assert seen.probabilities["angry"] == pytest.approx(0.5, abs=1e-4)
-    (raw,) = Tracker(half_life=0).update([face(probabilities=look(0.2, 0.8))], 0.0)
+    (raw,) = Tracker(smoothing=0).update([face(probabilities=look(0.2, 0.8))], 0.0)
     assert raw.probabilities == look(0.2, 0.8)
 
 
 def test_without_smoothing_or_hysteresis_the_tracker_only_adds_ids() -> None:
     rng = np.random.default_rng(3)
-    tracker = Tracker(half_life=0, margin=0)
+    tracker = Tracker(smoothing=0, margin=0)
     for k in range(50):
-        plain = face(probabilities=look(*rng.dirichlet(np.ones(5))), uncertain_below=0.4)
+        plain = face(probabilities=look(*rng.dirichlet(np.ones(5))), confidence_threshold=0.4)
         (seen,) = tracker.update([plain], k / 30)
         assert seen.to_dict() == plain.to_dict() | {"id": 1}
 
@@ -177,7 +177,7 @@ def test_a_noisy_look_changes_its_label_less_than_once_a_second(fps: int) -> Non
     for k in range(fps * seconds):
         logits = np.array([1.5, 1.5, 0, 0, 0]) + rng.normal(0, 0.7, 5)  # two emotions that are equally likely
         values = np.exp(logits) / np.exp(logits).sum()
-        (seen,) = tracker.update([face(probabilities=look(*values), uncertain_below=0.4)], k / fps)
+        (seen,) = tracker.update([face(probabilities=look(*values), confidence_threshold=0.4)], k / fps)
         raw.append(int(values.argmax()))
         labels.append(seen.emotion)
         unsure.append(seen.uncertain)
@@ -188,7 +188,7 @@ def test_a_noisy_look_changes_its_label_less_than_once_a_second(fps: int) -> Non
 
 
 def test_a_label_gives_way_to_a_clear_lead_or_to_a_lasting_one() -> None:
-    tracker = Tracker(half_life=0, margin=0.2, hold=0.5)
+    tracker = Tracker(smoothing=0, margin=0.2, hysteresis=0.5)
 
     def label(time: float, *values: float) -> str:
         return tracker.update([face(probabilities=look(*values))], time)[0].emotion
@@ -205,7 +205,7 @@ def test_a_label_gives_way_to_a_clear_lead_or_to_a_lasting_one() -> None:
 
 
 def test_the_label_shown_may_differ_from_the_most_probable() -> None:
-    tracker = Tracker(half_life=0, margin=0.2)
+    tracker = Tracker(smoothing=0, margin=0.2)
     tracker.update([face(probabilities=look(0.5, 0.4))], 0.0)
     (seen,) = tracker.update([face(probabilities=look(0.4, 0.5))], 0.1)
     plain = json.loads(json.dumps(seen.to_dict()))
@@ -215,10 +215,10 @@ def test_the_label_shown_may_differ_from_the_most_probable() -> None:
 
 
 def test_uncertain_does_not_flicker_either() -> None:
-    tracker = Tracker(half_life=0, margin=0.2, hold=0.5)
+    tracker = Tracker(smoothing=0, margin=0.2, hysteresis=0.5)
 
     def uncertain(time: float, top: float) -> bool:
-        return tracker.update([face(probabilities=look(top), uncertain_below=0.5)], time)[0].uncertain
+        return tracker.update([face(probabilities=look(top), confidence_threshold=0.5)], time)[0].uncertain
 
     assert not uncertain(0.0, 0.55)
     assert not uncertain(0.1, 0.45)  # 0.05 below, half of a lead of 0.1
@@ -254,7 +254,7 @@ def test_another_models_labels_start_anew() -> None:
     assert (seen.id, seen.emotion, dict(seen.probabilities)) == (1, "no", {"yes": 0.3, "no": 0.7})
 
 
-@pytest.mark.parametrize("setting", ["half_life", "max_age", "margin", "hold"])
+@pytest.mark.parametrize("setting", ["smoothing", "max_age", "margin", "hysteresis"])
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
 def test_impossible_settings_are_refused(setting: str, value: float) -> None:
     with pytest.raises(ConfigError, match=setting):
@@ -276,16 +276,16 @@ def test_whatever_comes_ids_are_unique_and_looks_are_sound(steps: list[tuple[flo
     tracker, time, ended = Tracker(max_age=0.5), 0.0, set()
     for step, found in steps:
         time += step
-        before = tracker.alive
+        before = tracker.active_ids
         faces = [
-            Face((x, y, x + w, y + h), probabilities=look(*np.eye(5)[k]), uncertain_below=0.5)
+            Face((x, y, x + w, y + h), probabilities=look(*np.eye(5)[k]), confidence_threshold=0.5)
             for (x, y, w, h), k in found
         ]
         seen = tracker.update(faces, time)
         numbers = [f.id for f in seen]
-        ended |= before - tracker.alive
+        ended |= before - tracker.active_ids
         assert len(set(numbers)) == len(numbers)
-        assert set(numbers) <= tracker.alive
+        assert set(numbers) <= tracker.active_ids
         assert not set(numbers) & ended
         assert [f.box for f in seen] == [f.box for f in faces]
         for one in seen:
@@ -324,26 +324,26 @@ def walker(t: float) -> tuple[float, float]:
 
 def test_faces_are_expected_where_they_go() -> None:
     tracker = Tracker()
-    assert tracker.expect(0.0) == ()
+    assert tracker.predict(0.0) == ()
     for k in range(20):
         tracker.update([face(*walker(k / 10), landmarks=((150 * k / 10 + 10, 0.0),))], k / 10)
     for ahead in (0.0, 0.1, 0.2):
-        (one,) = tracker.expect(1.9 + ahead)
+        (one,) = tracker.predict(1.9 + ahead)
         x, y = (one.box[0] + one.box[2]) / 2, (one.box[1] + one.box[3]) / 2
         assert np.hypot(*np.subtract((x, y), walker(1.9 + ahead))) < 0.15 * SIDE
         assert one.id == 1 and not one.probabilities
         assert one.box[3] - one.box[1] == pytest.approx(SIDE, rel=0.05)
         assert one.landmarks[0][0] - x == pytest.approx(10, abs=0.01)  # it moves with the box
-    assert tracker.expect(1.9) == tracker.expect(1.9)
-    assert tracker.expect(3.0) == tracker.expect(0.5) == ()
+    assert tracker.predict(1.9) == tracker.predict(1.9)
+    assert tracker.predict(3.0) == tracker.predict(0.5) == ()
 
 
 def test_faces_that_the_last_search_missed_are_not_expected_and_the_largest_comes_first() -> None:
     tracker = Tracker()
     tracker.update([face(0, side=50), face(300, side=80), face(900)], 0.0)
     tracker.update([face(0, side=50), face(300, side=80)], 0.1)
-    assert [one.id for one in tracker.expect(0.2)] == [2, 1]
-    assert tracker.alive == {1, 2, 3}
+    assert [one.id for one in tracker.predict(0.2)] == [2, 1]
+    assert tracker.active_ids == {1, 2, 3}
 
 
 def test_looking_in_between_changes_what_faces_show_and_not_where_they_are() -> None:
@@ -352,15 +352,15 @@ def test_looking_in_between_changes_what_faces_show_and_not_where_they_are() -> 
         for tracker in (plain, looking):
             tracker.update([face(*walker(k / 30), probabilities=look(0.9))], k / 30)
         for step in (1, 2):
-            expected = looking.expect((k + step) / 30)
-            (shown,) = looking.look([replace(expected[0], probabilities=look(0.9))], (k + step) / 30)
+            expected = looking.predict((k + step) / 30)
+            (shown,) = looking.update_predicted([replace(expected[0], probabilities=look(0.9))], (k + step) / 30)
             assert (shown.id, shown.emotion, shown.box) == (1, EMOTIONS[0], expected[0].box)
-    (a,), (b,) = plain.expect(1.0), looking.expect(1.0)
+    (a,), (b,) = plain.predict(1.0), looking.predict(1.0)
     assert a.box == pytest.approx(b.box, abs=1e-6)
-    (shown,) = looking.look([replace(b, probabilities=look(0.0, 1.0))], 1.0)
+    (shown,) = looking.update_predicted([replace(b, probabilities=look(0.0, 1.0))], 1.0)
     assert 0 < shown.probabilities[EMOTIONS[1]] < 1
     with pytest.raises(ConfigError, match="finite"):
-        looking.look([], float("nan"))
+        looking.update_predicted([], float("nan"))
 
 
 @pytest.mark.parametrize("every", [2, 3, 5])
@@ -374,8 +374,8 @@ def test_crossing_faces_keep_their_ids_when_only_some_frames_are_searched(speed:
     tracker, given, far = Tracker(), {}, []
     for k, (time, found) in enumerate(detections(paths, 30, 2 * middle, seed=5, miss=0.05)):
         if k % every:
-            expected = tracker.expect(time)
-            tracker.look(expected, time)
+            expected = tracker.predict(time)
+            tracker.update_predicted(expected, time)
             for one in expected:
                 centre = np.array([one.box[0] + one.box[2], one.box[1] + one.box[3]]) / 2
                 far.append(min(np.hypot(*(centre - path(time))) for path in paths))

@@ -35,7 +35,7 @@ class Middle:
 
 class Happy:
     labels = ("happy", "sad")
-    uncertain_below = 0.5
+    confidence_threshold = 0.5
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         return np.tile(np.float32([0.9, 0.1]), (len(crops), 1))
@@ -118,7 +118,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_it_ends_with_its_source_and_gives_everything_to_the_sinks() -> None:
     sink, told = Kept(), []
     broken = Failure("camera 0", "camera 0: unplugged", 3)
-    view = Viewer(Given(*frames(2), None, frames(3)[2], broken), stream(), [sink], tell=told.append)
+    view = Viewer(Given(*frames(2), None, frames(3)[2], broken), stream(), [sink], on_message=told.append)
     view.run()
     assert sink.seen == [0, 1, 2, "camera 0: unplugged"]
     assert told == ["camera 0: unplugged"]
@@ -157,7 +157,7 @@ def test_space_stops_the_picture_and_lets_it_go_on() -> None:
 
 def test_r_records_between_two_presses(tmp_path: Path) -> None:
     screen, told = Screen("", "r", "", "", "r", ""), []
-    Viewer(Given(*frames(9)), stream(), view=screen, folder=tmp_path, tell=told.append).run()
+    Viewer(Given(*frames(9)), stream(), view=screen, folder=tmp_path, on_message=told.append).run()
     (path,) = tmp_path.iterdir()
     assert path.match("mien-????????-??????.mp4") and told == [f"recorded {path}"]
     recorded = list(video_reader.Video(path))
@@ -203,7 +203,7 @@ def test_d_goes_through_the_detectors_and_people_keep_their_ids(monkeypatch: pyt
     monkeypatch.setattr("mien.faces.detectors.DETECTORS", known)
     monkeypatch.setattr(viewer, "DETECTORS", known)
     told: list[str] = []
-    view = Viewer(Given(*frames(4)), stream(), view=Screen("", "d", "d"), tell=told.append)
+    view = Viewer(Given(*frames(4)), stream(), view=Screen("", "d", "d"), on_message=told.append)
     names = []
     while view.step():
         names.append(view.status.detector)

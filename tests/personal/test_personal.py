@@ -1,4 +1,4 @@
-"""A calibration for one person: what is fitted, what is refused, and the guided recording without a window."""
+"""A profile for one person: what is fitted, what is refused, and the guided recording without a window."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Fixed:
     """A classifier that always says the same."""
 
     labels: Sequence[str] = LABELS
-    uncertain_below = 0.4
+    confidence_threshold = 0.4
     name, sha256 = "fixed", "a" * 64
 
     def __init__(self, row: Sequence[float] = (0.1, 0.2, 0.3, 0.0, 0.4)) -> None:
@@ -192,7 +192,7 @@ def test_the_wrapper_multiplies_the_odds() -> None:
     assert got[0, 0] / got[0, 4] == pytest.approx(0.1 / 0.4 * np.exp(1.0 - 0.5), rel=1e-5)
     assert got[0, 3] == 0
     assert made(crops(0)).shape == (0, 5)
-    assert (made.labels, made.uncertain_below, made.warning) == (LABELS, 0.4, "")
+    assert (made.labels, made.confidence_threshold, made.warning) == (LABELS, 0.4, "")
     assert made.classifier is inside and inside(crops(1))[0] == pytest.approx(inside.row)
 
 
@@ -239,7 +239,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
 def test_a_damaged_file_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "me.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"me\.json: .*make it again with `mien calibrate`"):
+    with pytest.raises(ConfigError, match=r"me\.json: .*make it again with `mien personalize`"):
         read_profile(path)
 
 
@@ -337,7 +337,7 @@ def test_every_emotion_is_asked_for_in_every_round_with_time_between() -> None:
 
 def test_only_frames_of_a_prompt_count() -> None:
     told: list[str] = []
-    made = Recorder(Given(WHOLE), pipeline(np.zeros(5)), 2.0, tell=told.append).run()
+    made = Recorder(Given(WHOLE), pipeline(np.zeros(5)), 2.0, on_message=told.append).run()
     assert made is not None and [(take.emotion, take.round) for take in made] == [
         (p.emotion, p.round) for p in prompts(LABELS, 2.0)
     ]
@@ -384,7 +384,7 @@ def run(*words: str | Path) -> int:
 
 @pytest.fixture
 def command(tmp_path: Path, film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`mien calibrate` on a made video, by a clock that only sleeping moves: command(pipeline, words)."""
+    """`mien personalize` on a made video, by a clock that only sleeping moves: command(pipeline, words)."""
     path, now = film(tmp_path / "film.mp4", [k * STEP for k in range(WHOLE)]), [0.0]
 
     def sleep(seconds: float) -> None:
@@ -396,7 +396,7 @@ def command(tmp_path: Path, film: Callable[..., Path], monkeypatch: pytest.Monke
 
     def call(made: Pipeline, *words: str | Path) -> int:
         monkeypatch.setattr(mien, "load", lambda **_: made)
-        return run("calibrate", path, "--headless", "--seconds", "2", *words)
+        return run("personalize", path, "--headless", "--seconds", "2", *words)
 
     return call
 
@@ -415,8 +415,8 @@ def test_the_command_writes_what_helps_and_live_and_video_use_it(
 
     film_path, table = tmp_path / "film.mp4", tmp_path / "out.jsonl"
     rows = []
-    for words in ([], ["--calibration", goal]):
-        assert run("video", film_path, "--jsonl", table, "--smooth", "0", *words) == 0
+    for words in ([], ["--profile", goal]):
+        assert run("video", film_path, "--jsonl", table, "--smoothing", "0", *words) == 0
         rows.append([json.loads(line)["faces"][0]["probabilities"] for line in table.read_text().splitlines()])
     odds = np.array([[face["surprise"] / face["neutral"] for face in each] for each in rows])
     wanted = np.exp(held.shifts["surprise"] - held.shifts["neutral"])
@@ -424,7 +424,7 @@ def test_the_command_writes_what_helps_and_live_and_video_use_it(
 
     PriorShift(held.shifts, "b" * 64).write(goal)
     capsys.readouterr()
-    assert run("live", film_path, "--headless", "--jsonl", table, "--calibration", goal) == 0
+    assert run("live", film_path, "--headless", "--jsonl", table, "--profile", goal) == 0
     assert "made with another model file" in capsys.readouterr().err
     assert json.loads(table.read_text().splitlines()[0])["faces"][0]["probabilities"] == pytest.approx(rows[1][0])
 
@@ -443,9 +443,9 @@ def test_the_command_says_when_nobody_was_seen(command: Callable[..., int], tmp_
     with pytest.raises(DataError, match="no face was found when asked for angry, happy, sad, surprise, neutral"):
         command(pipeline(detector=Middle(lambda _: True)), "--out", tmp_path / "me.json")
     with pytest.raises(ConfigError, match=r"let it end in \.json"):
-        run("calibrate", "--out", tmp_path / "me.jpg")
+        run("personalize", "--out", tmp_path / "me.jpg")
     with pytest.raises(ConfigError, match=r"film\.mp4 is no folder of yours"):
-        run("calibrate", "--out", tmp_path / "film.mp4" / "new" / "me.json")
+        run("personalize", "--out", tmp_path / "film.mp4" / "new" / "me.json")
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
@@ -470,7 +470,7 @@ def test_a_recording_that_is_stopped_leaves_no_file(
     number: signal.Signals, film: Callable[..., Path], tmp_path: Path
 ) -> None:
     path, goal = film(tmp_path / "film.mp4", [k / 10 for k in range(250)]), tmp_path / "me.json"
-    command = [sys.executable, "-m", "mien", "calibrate", str(path), "--headless", "--out", str(goal)]
+    command = [sys.executable, "-m", "mien", "personalize", str(path), "--headless", "--out", str(goal)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
         try:
             assert program.stderr is not None

@@ -495,9 +495,9 @@ def test_a_body_that_comes_too_slowly_is_408_and_the_connection_is_closed() -> N
 def test_uploads_over_the_memory_limit_are_503_and_give_it_back() -> None:
     with client(limits={"buffered_bytes": 5000}) as made:
         assert made.post("/v1/predict", files=files(bytes(6000))).status_code == 503
-        assert made.app.state.serving.intake.held == 0
+        assert made.app.state.serving.uploads.held == 0
         assert made.post("/v1/predict", files=files(PICTURE)).status_code == 200
-        assert made.app.state.serving.intake.held == 0
+        assert made.app.state.serving.uploads.held == 0
 
 
 def test_a_client_that_asks_too_often_is_429() -> None:
@@ -594,7 +594,7 @@ def test_model_tells_what_answers() -> None:
     assert told["sha256"] == classifier.sha256  # type: ignore[attr-defined]
     assert (told["name"], told["detector"]) == (classifier.name, "yunet")  # type: ignore[attr-defined]
     assert told["version"] == classifier.metadata["version"]  # type: ignore[attr-defined]
-    assert told["uncertain_below"] == classifier.uncertain_below
+    assert told["uncertain_below"] == classifier.confidence_threshold
     assert told["input"] == {"name": "crops", "dtype": "uint8", "shape": ["N", 48, 48]}
     assert told["limits"]["pictures"] == 16
 
@@ -610,7 +610,7 @@ def test_ready_is_told_after_the_warm_up_alone() -> None:
 
 
 def test_a_server_s_networks_do_not_spin_between_calls() -> None:
-    classifier: Any = load("rep").classifier
+    classifier: Any = load("mien-s").classifier
     options = classifier._session.get_session_options()
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 

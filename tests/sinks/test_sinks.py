@@ -361,7 +361,7 @@ import numpy as np
 from conftest import numbered
 from mien.sinks import Csv, Jsonl, Parquet, Video
 from mien.types import EMOTIONS, Face, Frame, Result
-from mien.video import OpencvEncoder
+from mien.media.video_writer import OpencvEncoder
 
 folder = Path(sys.argv[1])
 faces = (Face((1, 2, 30, 40), probabilities=dict.fromkeys(EMOTIONS, 0.2)),)

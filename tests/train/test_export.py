@@ -32,7 +32,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     meta = {"config": TrainConfig().to_dict(), "labels": list(EMOTIONS), "mean": 0.5, "std": 0.25}
     checkpoint.save(folder / "best.safetensors", net.state_dict(), {**meta, "train": 1, "valid": 1, "epoch": 1})
     full = export.export(
-        folder / "best.safetensors", folder / "fp32.onnx", "1.2.3", temperature=1.5, uncertain_below=0.4
+        folder / "best.safetensors", folder / "fp32.onnx", "1.2.3", temperature=1.5, confidence_threshold=0.4
     )
     crops = np.random.default_rng(0).integers(0, 256, (64, 48, 48), dtype=np.uint8)
     return folder / "best.safetensors", full, quantize.quantize(full, folder / "int8.onnx", crops)
@@ -71,7 +71,7 @@ def test_metadata_keeps_the_contract(files: tuple[Path, Path, Path]) -> None:
         assert expected <= set(facts)
         assert json.loads(facts["labels"]) == list(EMOTIONS)
         assert float(facts["temperature"]) == 1.5
-        assert OnnxClassifier(path).uncertain_below == 0.4
+        assert OnnxClassifier(path).confidence_threshold == 0.4
 
 
 def test_files_hold_no_path_of_the_machine(files: tuple[Path, Path, Path]) -> None:

@@ -186,7 +186,7 @@ class Always:
     """A teacher that gives the same answer for everything, in its own order of labels."""
 
     labels = ("neutral", "surprise", "sad", "happy", "angry")
-    uncertain_below = 0.0
+    confidence_threshold = 0.0
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         return np.tile(np.array([0.7, 0.1, 0.1, 0.1, 0.0], np.float32), (len(crops), 1))
@@ -233,11 +233,11 @@ def test_a_teacher_that_lacks_a_class_is_refused(tmp_path: Path, monkeypatch: py
 
 
 def test_a_run_that_starts_from_the_shipped_checkpoint_keeps_its_normalisation_and_is_near_it(tmp_path: Path) -> None:
-    config = replace(REP, init="rep", stages=(Stage(epochs=1, lr=1e-6),), ema=0.0)
-    _, before = checkpoint.load(ASSETS / "rep.safetensors")
+    config = replace(REP, init="mien-s", stages=(Stage(epochs=1, lr=1e-6),), ema=0.0)
+    _, before = checkpoint.load(ASSETS / "mien-s.safetensors")
     tensors, after = checkpoint.load(trainer.fit(config, stripes(), tmp_path))
     assert (after["mean"], after["std"]) == (before["mean"], before["std"])
-    shipped, _ = checkpoint.load(ASSETS / "rep.safetensors")
+    shipped, _ = checkpoint.load(ASSETS / "mien-s.safetensors")
     torch.testing.assert_close(tensors["head.3.weight"], shipped["head.3.weight"].float(), rtol=0, atol=1e-3)
 
 

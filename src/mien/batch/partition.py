@@ -1,7 +1,7 @@
 """Sources of millions of pictures: folder, list, Parquet or tar shards, here or at a URL, cut into parts to compute.
 
 The same source always gives the same parts, so that a part that is there need not be computed again. A part is plain
-JSON and holds no picture: whoever computes it reads them with `pictures`. With each file it names the size and when the
+JSON and holds no picture: whoever computes it reads them with `images`. With each file it names the size and when the
 file was last changed, or what else tells one version of it from another: a replaced file gives another part.
 """
 
@@ -103,9 +103,9 @@ def images(part: Part) -> Iterator[StoredImage]:
     read = _rows if part["kind"] == "table" else _members
     index = part.get("first", 0)
     try:
-        for picture in read(system, part):
-            yield picture
-            index = picture.index + 1
+        for image in read(system, part):
+            yield image
+            index = image.index + 1
     except (OSError, ValueError, tarfile.TarError, EOFError, KeyError) as error:  # pyarrow's are OSError or ValueError
         reason = f"{part['origin']}: damaged from picture {index} on ({why(error)}); copy or write it again"
         yield StoredImage(part["origin"], part["origin"], index, SourceError(reason))
@@ -273,8 +273,8 @@ def _members(system: Any, part: Part) -> Iterator[StoredImage]:
     with system.open_input_stream(part["path"]) as source, tarfile.open(fileobj=source, mode="r|*") as tar:
         for member in tar:
             link = member.islnk() or member.issym()
-            is_picture = PurePosixPath(member.name).suffix.lower() in IMAGE_SUFFIXES and (member.isfile() or link)
-            if not is_picture or is_hidden(member.name):
+            is_image = PurePosixPath(member.name).suffix.lower() in IMAGE_SUFFIXES and (member.isfile() or link)
+            if not is_image or is_hidden(member.name):
                 continue
             name, file = f"{part['origin']}/{member.name}", None if link else tar.extractfile(member)
             reason = f"{name}: a link to {member.linkname}; pack files, as tar --dereference --hard-dereference does"

@@ -46,7 +46,7 @@ class Summary:
     """What a folder of results holds, and what this run did for it.
 
     Attributes:
-        pictures: number of pictures, those with errors included.
+        images: number of pictures, those with errors included.
         faces: number of faces.
         errors: number of pictures, or shards, that could not be read; each has a row.
         rows: number of rows.
@@ -55,7 +55,7 @@ class Summary:
         seconds: that this run took.
     """
 
-    pictures: int
+    images: int
     faces: int
     errors: int
     rows: int
@@ -82,7 +82,7 @@ def run(
     address: str | None = None,
     size: int = 1000,
     column: str | None = None,
-    tell: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Look at all pictures of a source; parts that `out` holds already are not computed again.
 
@@ -97,7 +97,7 @@ def run(
         address: of a Ray cluster; None works on this machine, or where `ray.init` was called before.
         size: pictures in a part.
         column: of Parquet sources, see `mien.batch.partition.parts`.
-        tell: called with the number of parts that are there and of all, after each part.
+        on_progress: called with the number of parts that are there and of all, after each part.
 
     Raises:
         ConfigError: Ray is missing, or a setting that is not possible or not that of the folder's earlier run.
@@ -125,7 +125,9 @@ def run(
         done = _prepare(job.out, settings, parts)
         todo = {name: part for name, part in parts.items() if name not in done}
         if todo:
-            _compute(job, todo, workers, address, lambda count: tell and tell(len(done) + count, len(parts)))
+            _compute(
+                job, todo, workers, address, lambda count: on_progress and on_progress(len(done) + count, len(parts))
+            )
         summary = Summary(*_totals(job.out, parts), len(parts), len(done), round(monotonic() - start, 3))
         _write(job.out, _MANIFEST, settings | asdict(summary) | {"files": sorted(parts)})
     except OSError as error:
@@ -135,7 +137,7 @@ def run(
 
 def _model(model: str | Path | None) -> tuple[str, OnnxClassifier]:
     """What a `Job` calls the model, and the model."""
-    named = str(model or models.DEFAULT)
+    named = models.FORMER.get(str(model), str(model or models.DEFAULT))
     is_file = named.endswith(".onnx")
     if isinstance(model, Path) and not is_file:
         raise ConfigError(f"{model}: a model file for batch has a name that ends in .onnx; rename it")
@@ -155,8 +157,8 @@ def _place(place: str | Path) -> str:
 
 
 def _check_apart(source: str, out: str) -> None:
-    (here, pictures), (there, results) = filesystem.resolve(source), filesystem.resolve(out)
-    if here.equals(there) and f"{results.rstrip('/')}/".startswith(f"{pictures.rstrip('/')}/"):
+    (here, images), (there, results) = filesystem.resolve(source), filesystem.resolve(out)
+    if here.equals(there) and f"{results.rstrip('/')}/".startswith(f"{images.rstrip('/')}/"):
         raise ConfigError(f"{out}: lies in the source, whose next run would read it; give another folder")
 
 
@@ -187,7 +189,11 @@ def _prepare(out: str, settings: dict[str, Any], parts: Iterable[str]) -> set[st
 
 
 def _compute(
-    job: Job, todo: dict[str, partition.Part], workers: int | None, address: str | None, tell: Callable[[int], object]
+    job: Job,
+    todo: dict[str, partition.Part],
+    workers: int | None,
+    address: str | None,
+    on_progress: Callable[[int], object],
 ) -> None:
     with _ray(address, workers) as ray:
         count = min(workers or int(ray.cluster_resources().get("CPU", 1)), len(todo))
@@ -205,7 +211,7 @@ def _compute(
         )
         try:
             for number, _ in enumerate(answers.iter_rows(), start=1):
-                tell(number)
+                on_progress(number)
         except ray.exceptions.RayError as error:
             cause = str(error).strip().splitlines()[-1]
             raise SourceError(f"{job.out}: the work was ended ({cause}); the same command goes on with it") from error
@@ -255,8 +261,8 @@ def _totals(out: str, parts: Iterable[str]) -> tuple[int, int, int, int]:
         return own["pictures"], own["faces"], own["errors"], meta.num_rows
 
     with ThreadPoolExecutor(8) as pool:
-        pictures, faces, errors, rows = map(sum, zip(*pool.map(counts, parts), strict=True))
-    return pictures, faces, errors, rows
+        images, faces, errors, rows = map(sum, zip(*pool.map(counts, parts), strict=True))
+    return images, faces, errors, rows
 
 
 def _write(out: str, name: str, values: dict[str, Any]) -> None:

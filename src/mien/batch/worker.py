@@ -118,11 +118,11 @@ def write_part(job: Job, pipeline: Pipeline, name: str, part: partition.Part) ->
     draft = f"{folder}/.{name}.{uuid4().hex}.tmp"
     counts, rows = {"pictures": 0, "faces": 0, "errors": 0}, []
     with system.open_output_stream(draft) as target, pq.ParquetWriter(target, schema) as writer:
-        for picture, item in _seen(pipeline, _Journal(system, f"{folder}/.{name}.tries").guard(partition.images(part))):
+        for image, item in _seen(pipeline, _Journal(system, f"{folder}/.{name}.tries").guard(partition.images(part))):
             counts["pictures"] += 1
             counts["faces"] += 0 if isinstance(item, Failure) else len(item.faces)
             counts["errors"] += isinstance(item, Failure)
-            rows += _rows(picture, item, pipeline.classifier.labels, job.detector is not None)
+            rows += _rows(image, item, pipeline.classifier.labels, job.detector is not None)
             if len(rows) >= _FLUSH:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows = []
@@ -152,15 +152,15 @@ class _Journal:
         self.careful = self.note["tries"] > _TRIES
         self._save(None)
 
-    def guard(self, pictures: Iterable[partition.StoredImage]) -> Iterator[tuple[partition.StoredImage, bool]]:
+    def guard(self, images: Iterable[partition.StoredImage]) -> Iterator[tuple[partition.StoredImage, bool]]:
         """The pictures, and whether each must be looked at alone."""
-        for number, picture in enumerate(pictures):
+        for number, image in enumerate(images):
             if self.note["deaths"].get(str(number), 0) >= 2:
-                reason = f"{picture.name}: ended the process that looked at it, twice; look at the file"
-                picture = partition.StoredImage(picture.name, picture.origin, picture.index, SourceError(reason))
+                reason = f"{image.name}: ended the process that looked at it, twice; look at the file"
+                image = partition.StoredImage(image.name, image.origin, image.index, SourceError(reason))
             elif self.careful:
                 self._save(number)
-            yield picture, self.careful
+            yield image, self.careful
         if self.careful:
             self._save(None)
 
@@ -172,14 +172,14 @@ class _Journal:
 
 
 def _seen(
-    pipeline: Pipeline, pictures: Iterable[tuple[partition.StoredImage, bool]]
+    pipeline: Pipeline, images: Iterable[tuple[partition.StoredImage, bool]]
 ) -> Iterator[tuple[partition.StoredImage, Result | Failure]]:
     """Look at pictures in blocks; what comes out has the order of what went in."""
     block: list[tuple[partition.StoredImage, Frame | Failure]] = []
     size = 0
-    for picture, alone in pictures:
-        frame = _decoded(picture)
-        block.append((picture, frame))
+    for image, alone in images:
+        frame = _decoded(image)
+        block.append((image, frame))
         size += frame.image.nbytes if isinstance(frame, Frame) else 0
         if alone or len(block) >= _BLOCK or size >= _BYTES:
             yield from _look(pipeline, block)
@@ -187,13 +187,13 @@ def _seen(
     yield from _look(pipeline, block)
 
 
-def _decoded(picture: partition.StoredImage) -> Frame | Failure:
+def _decoded(image: partition.StoredImage) -> Frame | Failure:
     try:
-        if isinstance(picture.data, SourceError):
-            raise picture.data
-        return Frame(decode(picture.data, picture.name), picture.index, 0.0, picture.name)
+        if isinstance(image.data, SourceError):
+            raise image.data
+        return Frame(decode(image.data, image.name), image.index, 0.0, image.name)
     except (SourceError, cv2.error, MemoryError) as error:
-        return Failure(picture.name, str(error) or f"{picture.name}: no memory to decode it", picture.index)
+        return Failure(image.name, str(error) or f"{image.name}: no memory to decode it", image.index)
 
 
 def _look(
@@ -201,7 +201,7 @@ def _look(
 ) -> list[tuple[partition.StoredImage, Result | Failure]]:
     frames = [frame for _, frame in block if isinstance(frame, Frame)]
     results = iter(_processed(pipeline, frames))
-    return [(picture, item if isinstance(item, Failure) else next(results)) for picture, item in block]
+    return [(image, item if isinstance(item, Failure) else next(results)) for image, item in block]
 
 
 def _processed(pipeline: Pipeline, frames: list[Frame]) -> list[Result | Failure]:
@@ -224,14 +224,14 @@ def _schema(labels: Iterable[str]) -> Any:
 
 
 def _rows(
-    picture: partition.StoredImage, item: Result | Failure, labels: Sequence[str], searched: bool
+    image: partition.StoredImage, item: Result | Failure, labels: Sequence[str], searched: bool
 ) -> list[dict[str, Any]]:
     """`mien.sinks.base.rows`, and where the picture came from; without a search there is no box."""
-    content = "" if isinstance(picture.data, SourceError) else digest(picture.data)
-    place = picture.index if picture.origin else picture.name  # in a folder the number changes with the other files
+    content = "" if isinstance(image.data, SourceError) else digest(image.data)
+    place = image.index if image.origin else image.name  # in a folder the number changes with the other files
     own: dict[str, Any] = {} if searched else dict.fromkeys(("x1", "y1", "x2", "y2", "score"))
-    own |= {"origin": picture.origin, "content": content or None}
-    own |= {"key": digest(json.dumps([content, picture.origin, place]).encode())}
+    own |= {"origin": image.origin, "content": content or None}
+    own |= {"key": digest(json.dumps([content, image.origin, place]).encode())}
     return [base.encodable(row | own) for row in base.rows(item, labels)]
 
 

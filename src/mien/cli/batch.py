@@ -62,13 +62,13 @@ def batch(
             summary = run(
                 source, to, model=model_, detector=detector, min_face=min_face, crops=crops, workers=workers,
                 address=address, size=part, column=column,
-                tell=lambda done, total: bar.update(task, completed=done, total=total),
+                on_progress=lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
     except KeyboardInterrupt:
         err.print(f"stopped; the same command goes on with what is in {to}", highlight=False, markup=False)
         return 130
     out.print(
-        f"{summary.pictures} pictures, {summary.faces} faces, {summary.errors} errors in {summary.rows} rows of "
+        f"{summary.images} pictures, {summary.faces} faces, {summary.errors} errors in {summary.rows} rows of "
         f"{summary.parts} files ({summary.found} were there before), {summary.seconds:.1f} s",
         highlight=False,
         soft_wrap=True,

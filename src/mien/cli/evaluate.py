@@ -22,7 +22,7 @@ def evaluate(
     json: Path | None = None,
     plots: Path | None = None,
 ) -> int:
-    """Measure a model on the four views of the protocol (T1 to T4), or on the test split of another data set.
+    """Measure a model on the four views of the protocol, or on the test split of another data set.
 
     Parameters
     ----------

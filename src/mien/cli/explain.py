@@ -9,13 +9,13 @@ from mien.cli.console import echo, err
 
 
 def explain(
-    picture: Path, *, out: Path = Path("explanation.png"), model: str | None = None, detector: str = "yunet"
+    image: Path, *, out: Path = Path("explanation.png"), model: str | None = None, detector: str = "yunet"
 ) -> int:
     """Draw which parts of each face the answer rests on: what its probability loses where they are hidden.
 
     Parameters
     ----------
-    picture
+    image
         A picture file.
     out
         PNG file to write.
@@ -28,9 +28,9 @@ def explain(
     from mien.train.explain import explain
 
     pipeline = mien.load(model=model, detector=detector)
-    result = pipeline(picture)
+    result = pipeline(image)
     if not result.faces:
-        err.print(f"{picture}: no face found, nothing to explain", highlight=False, markup=False)
+        err.print(f"{image}: no face found, nothing to explain", highlight=False, markup=False)
         return 1
     explanation_png(result, [explain(pipeline.classifier, crop) for crop in result.crops], out)
     echo(f"wrote {out}")

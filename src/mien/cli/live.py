@@ -26,8 +26,8 @@ def live(
     outputs: Outputs = Outputs(),  # noqa: B008 (frozen)
     detector: str = "yunet",
     model: str | None = None,
-    smooth: float = 0.25,
-    calibration: Path | None = None,
+    smoothing: float = 0.25,
+    profile: Path | None = None,
 ) -> int:
     """Watch a camera, a stream or a video file; the newest frame counts.
 
@@ -44,10 +44,10 @@ def live(
         yunet, haar or mtcnn.
     model
         Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
-    smooth
+    smoothing
         Seconds after which a frame counts half as much; 0 does not smooth.
-    calibration
-        File of `mien calibrate`, for the person who made it; without it nothing is shifted.
+    profile
+        File of `mien personalize`, for the person who made it; without it nothing is shifted.
     """
     from mien import sinks
     from mien.draw import Overlay
@@ -61,7 +61,7 @@ def live(
     OutputPaths([source]).check(outputs.save, *outputs.files)
     with ExitStack() as stack:
         window = None if headless else stack.enter_context(Window("mien"))
-        pipeline = with_profile(mien.load(model=model, detector=detector), calibration)
+        pipeline = with_profile(mien.load(model=model, detector=detector), profile)
         made = outputs.tables(stack, pipeline.classifier.labels)
         feed = stack.enter_context(closing(playback.open_source(source)))
         people = Timeline(pipeline.classifier.labels)
@@ -69,7 +69,9 @@ def live(
         if outputs.save:
             made.append(stack.enter_context(sinks.Video(outputs.save, Overlay(), feed.rate)))
         report = _line if headless and not made else None
-        view = viewer.Viewer(feed, VideoPipeline(pipeline, Tracker(smooth)), made, window, tell=warn, report=report)
+        view = viewer.Viewer(
+            feed, VideoPipeline(pipeline, Tracker(smoothing)), made, window, on_message=warn, report=report
+        )
         for number in (signal.SIGINT, signal.SIGTERM):
             old = signal.signal(number, lambda *_: view.stop())
             stack.callback(signal.signal, number, old)

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 import mien
 from mien.cli.batch import batch
-from mien.cli.console import err
+from mien.cli.console import err, warn
 from mien.cli.data import audit, info, montage, soft_labels
 from mien.cli.doctor import doctor
 from mien.cli.evaluate import evaluate
@@ -36,10 +36,32 @@ for group, commands in _COMMANDS:
         group.command(command)
 
 
+_FORMER = {
+    "--whole": "--redetect-every",
+    "--every": "--detect-every",
+    "--smooth": "--smoothing",
+    "--calibration": "--profile",
+    "calibrate": "personalize",
+}
+"""Earlier flags and commands -> names today."""
+
+
+def current_words(words: list[str]) -> list[str]:
+    """Return a command line with the names of today; each former one is noted on stderr."""
+    found = []
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in _FORMER and (name.startswith("--") or place == 0):
+            warn(f"note: {name} is now called {_FORMER[name]}; the old name works in this version alone")
+            name = _FORMER[name]
+        found.append(name + equals + value)
+    return found
+
+
 def main() -> None:
     """Entry point."""
     try:
-        code = app(sys.argv[1:], result_action="return_value")
+        code = app(current_words(sys.argv[1:]), result_action="return_value")
     except Error as error:
         err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         code = 2

@@ -59,7 +59,7 @@ class Measured:
     model: str | None = None
     """Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file."""
     votes: Path | None = None
-    """csv of FER+ votes; without it T3 and T4 are left out."""
+    """csv of FER+ votes; without it ferplus-majority and consensus are left out."""
     split: str = "PrivateTest"
     """PrivateTest, PublicTest while choosing, or Training."""
     kind: str | None = None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def personalize(
     source: str = "0",
     *,
-    to: Annotated[Path, Parameter(name="--out")] = Path("calibration.json"),
+    to: Annotated[Path, Parameter(name="--out")] = Path("profile.json"),
     seconds: float = 4.0,
     headless: Annotated[bool, Parameter(negative=())] = False,
     detector: str = "yunet",
@@ -33,8 +33,8 @@ def personalize(
     """Adapt the model to one person and one camera by a guided recording of about a minute.
 
     You are asked twice for each emotion; what the model said then gives a small shift for each class, kept as JSON for
-    `mien live --calibration FILE` and `mien video --calibration FILE`. No picture is kept. It adapts to how one person
-    shows emotions on request, and not to what anybody feels. Leave out --calibration, or delete the file, to undo it.
+    `mien live --profile FILE` and `mien video --profile FILE`. No picture is kept. It adapts to how one person
+    shows emotions on request, and not to what anybody feels. Leave out --profile, or delete the file, to undo it.
 
     One round is fitted and the other one measured, both ways; where that brings too little nothing is written, and the
     exit code is 1.
@@ -59,7 +59,7 @@ def personalize(
     from mien.personal import fit, prior
 
     if to.suffix.lower() != ".json" or to.is_dir():
-        raise ConfigError(f"{to}: no name for the calibration; let it end in .json")
+        raise ConfigError(f"{to}: no name for the profile; let it end in .json")
     folder = next(each for each in to.absolute().parents if each.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK)):  # better now than after the recording
         raise ConfigError(f"{to}: {folder} is no folder of yours to write to; choose another place")
@@ -85,7 +85,7 @@ def personalize(
         camera=camera,
         frames=sum(len(take.probabilities) for take in takes),
     ).write(to)
-    echo(f"wrote {to}; it is used by: mien live --calibration {to}")
+    echo(f"wrote {to}; it is used by: mien live --profile {to}")
     return 0
 
 
@@ -96,7 +96,7 @@ def _record(source: str, pipeline: Pipeline, seconds: float, headless: bool) -> 
     from mien.personal.recorder import Recorder
 
     with ExitStack() as stack:
-        window = None if headless else stack.enter_context(Window("mien calibrate"))
+        window = None if headless else stack.enter_context(Window("mien personalize"))
         feed = stack.enter_context(closing(playback.open_source(source)))
         guide = Recorder(feed, pipeline, seconds, window, warn)
         warn(

@@ -80,7 +80,7 @@ def predict(
     pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads)
     shown = _Shown(pipeline.classifier.labels)
     with ExitStack() as stack:
-        made, done = _picture_sinks(
+        made, done = _image_sinks(
             stack, pipeline.classifier.labels, save, json, csv, crops, failures, resume,
             {str(path) for path in paths} if retry else (),
         )  # fmt: skip
@@ -103,7 +103,7 @@ def predict(
     return 1 if shown.failed else 0
 
 
-def _picture_sinks(
+def _image_sinks(
     stack: ExitStack,
     labels: Any,
     save: Path | None,

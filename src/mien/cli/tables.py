@@ -97,8 +97,8 @@ def views_table(reports: Mapping[str, Any], title: str) -> Table:
     table.add_row("macro-F1 %", *(f"{100 * each.macro_f1:.1f}" for each in found))
     for name, key in (("NLL", "nll"), ("Brier", "brier"), ("ECE", "ece"), ("ECE before temperature", "ece_before")):
         table.add_row(name, *(f"{getattr(each, key):.3f}" for each in found))
-    table.add_row("answered (not uncertain) %", *(f"{100 * each.answered:.1f}" for each in found))
-    shares = ("-" if each.answered_accuracy is None else f"{100 * each.answered_accuracy:.1f}" for each in found)
+    table.add_row("answered (not uncertain) %", *(f"{100 * each.coverage:.1f}" for each in found))
+    shares = ("-" if each.covered_accuracy is None else f"{100 * each.covered_accuracy:.1f}" for each in found)
     table.add_row("right among answered %", *shares)
     table.add_row("AURC (risk-coverage)", *(f"{each.aurc:.3f}" for each in found), end_section=True)
     table.add_row("[i]precision, recall, F1 %[/i]")

@@ -75,7 +75,7 @@ def train(
     first = distributed.first(devices)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells how each process joins the group
     with progress(first, _TRAINING) as bar:
-        best = trainer.fit(config, faces, folder, resume, _teller(bar), data.stem, devices, pause=10.0)
+        best = trainer.fit(config, faces, folder, resume, _progress_callback(bar), data.stem, devices, pause=10.0)
     if not first:
         return 0
     curves_png(trainer.read_log(folder / "log.csv"), folder / "curves.png")
@@ -89,13 +89,13 @@ def train(
 _TRAINING = "loss {task.fields[loss]:.3f}  acc {task.fields[accuracy]:.3f}  {task.fields[rate]:.0f} img/s"
 
 
-def _teller(bar: Progress) -> Callable[[dict[str, float]], None]:
+def _progress_callback(bar: Progress) -> Callable[[dict[str, float]], None]:
     task = bar.add_task("training", total=None, loss=0.0, accuracy=0.0, rate=0.0)
 
-    def tell(facts: dict[str, float]) -> None:
+    def on_progress(facts: dict[str, float]) -> None:
         done = (facts["epoch"] - 1) * facts["steps"] + facts["step"]
         told: dict[str, Any] = {key: facts[key] for key in ("loss", "accuracy", "rate")}
         name = f"epoch {facts['epoch']:.0f}/{facts['epochs']:.0f}"
         bar.update(task, completed=done, total=facts["epochs"] * facts["steps"], description=name, **told)
 
-    return tell
+    return on_progress

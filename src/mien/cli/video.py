@@ -30,11 +30,11 @@ def video(
     outputs: Outputs = Outputs(),  # noqa: B008 (frozen)
     detector: str = "yunet",
     model: str | None = None,
-    smooth: float = 0.25,
+    smoothing: float = 0.25,
     min_face: float | None = None,
-    every: int = 1,
-    whole: float = 0.5,
-    calibration: Path | None = None,
+    detect_every: int = 1,
+    redetect_every: float = 0.5,
+    profile: Path | None = None,
 ) -> int:
     """Follow the faces of videos, frame by frame, and their emotions over time.
 
@@ -46,17 +46,17 @@ def video(
         yunet, haar or mtcnn.
     model
         Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
-    smooth
+    smoothing
         Seconds after which a frame counts half as much; 0 does not smooth.
     min_face
         Side in pixels of the smallest face that is wanted: a large one is faster, a small one slower in large pictures.
-    every
+    detect_every
         Search only each so-many-th frame for faces, which is faster, and follow them in between.
-    whole
+    redetect_every
         Seconds between searches for faces of every size; in between only faces about as large as the known ones are
         looked for, which is faster. 0 searches for all of them in each frame.
-    calibration
-        File of `mien calibrate`, for a video of the person who made it; without it nothing is shifted.
+    profile
+        File of `mien personalize`, for a video of the person who made it; without it nothing is shifted.
     """
     import cv2
 
@@ -70,14 +70,25 @@ def video(
     # The steps of a video run side by side: more threads for each would only stand in each other's way.
     if detector != "haar":  # the one of them that OpenCV's threads make faster
         cv2.setNumThreads(1)
-    pipeline = with_profile(mien.load(model=model, detector=detector, min_face=min_face, threads=1), calibration)
+    pipeline = with_profile(mien.load(model=model, detector=detector, min_face=min_face, threads=1), profile)
     seen: list[Seen] = []
     try:
         with ExitStack() as stack:
             tables = outputs.tables(stack, pipeline.classifier.labels)
             bar = stack.enter_context(_progress())
             for name, copy in zip(videos, copies, strict=True):
-                seen.append(runner.video(name, pipeline, tables, copy, smooth, every, whole, _teller(bar, name)))
+                seen.append(
+                    runner.video(
+                        name,
+                        pipeline,
+                        tables,
+                        copy,
+                        smoothing,
+                        detect_every,
+                        redetect_every,
+                        _progress_callback(bar, name),
+                    )
+                )
     except KeyboardInterrupt:
         warn("stopped; what was done so far is in the files with .part in their names")
         return 130
@@ -108,14 +119,14 @@ def _progress() -> Progress:
     return Progress(name, BarColumn(), MofNCompleteColumn(), _Pace(), console=err, disable=not err.is_terminal)
 
 
-def _teller(bar: Progress, name: str) -> Callable[[int, int | None], None]:
+def _progress_callback(bar: Progress, name: str) -> Callable[[int, int | None], None]:
     task = bar.add_task(Path(name).name, total=None)
 
-    def tell(done: int, total: int | None) -> None:
+    def on_progress(done: int, total: int | None) -> None:
         # a container may promise too few frames
         bar.update(task, completed=done, total=None if total is None else max(done, total))
 
-    return tell
+    return on_progress
 
 
 def _sum_up(seen: Seen) -> None:
@@ -139,7 +150,7 @@ def plot_timeline(people: Timeline, path: Path, name: str) -> None:
 
 
 def with_profile(pipeline: Pipeline, path: Path | None) -> Pipeline:
-    """The pipeline with a person's calibration, if there is one, and what speaks against it on stderr."""
+    """The pipeline with a person's profile, if there is one, and what speaks against it on stderr."""
     if path is None:
         return pipeline
     from mien.personal.prior import PersonalClassifier, personalize

@@ -49,9 +49,9 @@ def _affectnet_npy(folder: Path, split: int) -> Iterator[Item]:
 
 
 def _affectnet_csv(root: Path, listing: Path, split: int) -> Iterator[Item]:
-    pictures = root / "Manually_Annotated_Images"
-    if not pictures.is_dir():
-        pictures = root / "Manually_Annotated" / "Manually_Annotated_Images"
+    images = root / "Manually_Annotated_Images"
+    if not images.is_dir():
+        images = root / "Manually_Annotated" / "Manually_Annotated_Images"
     try:
         with listing.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
             rows = csv.DictReader(stream)
@@ -62,7 +62,7 @@ def _affectnet_csv(root: Path, listing: Path, split: int) -> Iterator[Item]:
                 origin = f"{listing}, line {rows.line_num}"
                 label = _expression(row["expression"], origin)
                 if label:
-                    yield Item(pictures / row["subDirectory_filePath"], label, split, origin, _box(row, origin))
+                    yield Item(images / row["subDirectory_filePath"], label, split, origin, _box(row, origin))
     except (OSError, csv.Error) as error:
         raise DataError(f"{listing} cannot be read ({error}); AffectNet's labels are in it") from error
 

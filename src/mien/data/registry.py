@@ -24,7 +24,7 @@ from mien.data.rafdb import RAFDB, list_rafdb
 from mien.data.splits import carve_splits, without_leaks
 from mien.errors import ConfigError, DataError, SourceError
 from mien.faces.crop import crop, to_network_input
-from mien.media import image
+from mien.media.image import decode
 from mien.types import EMOTIONS, EMOTIONS7, EMOTIONS8, Face
 
 KINDS = ("fer2013", "rafdb", "affectnet", "ferplus", "folder")
@@ -173,15 +173,15 @@ def _read(kind: str, path: Path, unusable: dict[str, str] | None) -> Faces:
 
 def _crop(item: Item) -> NDArray[np.uint8]:
     try:
-        picture = image.decode(item.file.read_bytes(), str(item.file))
+        image = decode(item.file.read_bytes(), str(item.file))
     except OSError as error:
         listed = f"; {item.origin} names it" if item.origin else ""
         raise DataError(f"{item.file} cannot be read ({error.strerror}){listed}: is the copy complete?") from error
     except SourceError as error:
         raise DataError(str(error)) from error
     if item.box is None:
-        return to_network_input(picture)
+        return to_network_input(image)
     x1, y1, x2, y2 = item.box
-    if not (x1 < picture.shape[1] and y1 < picture.shape[0] and x2 > 0 and y2 > 0):
+    if not (x1 < image.shape[1] and y1 < image.shape[0] and x2 > 0 and y2 > 0):
         raise DataError(f"{item.origin}: the face box {item.box} lies outside of {item.file}; delete the line")
-    return crop(picture, Face(item.box), align=False)
+    return crop(image, Face(item.box), align=False)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.draw.palette import COLOURS, DARK, MUTED, Color, face_color
-from mien.draw.panel import Panel, Style, face_panel, fit, paint, width
+from mien.draw.panel import Panel, Style, face_panel, fit, paint, text_width
 from mien.types import Face, Image, Result
 
 Box = tuple[int, int, int, int]
@@ -183,7 +183,7 @@ def _flow(parts: tuple[str, ...], cap: float, image: Image) -> Panel:
     lines = [parts[0]]
     for part in parts[1:]:
         longer = f"{lines[-1]}   {part}"
-        if width(longer, cap) < image.shape[1] - 4 * cap:
+        if text_width(longer, cap) < image.shape[1] - 4 * cap:
             lines[-1] = longer
         else:
             lines.append(part)

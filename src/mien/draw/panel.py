@@ -57,12 +57,12 @@ class Panel:
     @property
     def names(self) -> float:
         """Width of the column of names."""
-        return max((width(name, self.cap * 0.85) for name, _ in self.bars), default=0.0)
+        return max((text_width(name, self.cap * 0.85) for name, _ in self.bars), default=0.0)
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height."""
-        width = max(width(line, self.cap) for line in self.title) + self.cap * 1.4
+        width = max(text_width(line, self.cap) for line in self.title) + self.cap * 1.4
         inner = {"full": self.names + self.cap * 10.4, "compact": self.cap * 6, "title": 0.0}[self.style]
         width = max(width, self.left + inner if inner else 0.0)
         return round(width), round(self.top + len(self.bars) * self.row + self.cap * (0.35 if self.bars else 0.1))
@@ -96,7 +96,7 @@ def fit(panel: Panel, image: Image) -> Panel:
     return Panel(("",), 0.0)  # a picture of a few pixels has no room for words
 
 
-def width(text: str, cap: float) -> float:
+def text_width(text: str, cap: float) -> float:
     return float(cv2.getTextSize(text, _FONT, 1.0, 1)[0][0]) * cap / _CAP
 
 
@@ -140,7 +140,7 @@ def _bar(view: Image, panel: Panel, name: str, probability: float, y: float) -> 
         base = y + panel.row * 0.45 + cap * 0.43
         _write(view, name, panel.left, base, cap * 0.85, panel.muted)
         text = f"{probability * 100:.0f} %"
-        _write(view, text, view.shape[1] - cap * 0.4 - width(text, cap * 0.85), base, cap * 0.85, panel.muted)
+        _write(view, text, view.shape[1] - cap * 0.4 - text_width(text, cap * 0.85), base, cap * 0.85, panel.muted)
 
 
 def _write(view: Image, text: str, x: float, base: float, cap: float, muted: bool) -> None:

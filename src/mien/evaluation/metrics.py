@@ -51,9 +51,9 @@ class Report:
         reliability: the bins of `ece` that hold items: low and high (edges), count, confidence (mean) and accuracy.
         risk_coverage: `coverage` and `risk` of the most confident answers, at up to 100 points of the whole curve.
         aurc: area under the whole risk-coverage curve, the mean error over all coverages.
-        uncertain_below: top probability below which an answer counts as uncertain.
-        answered: share of answers that are not uncertain.
-        answered_accuracy: share of right ones among them, or None when there is none.
+        confidence_threshold: top probability below which an answer counts as uncertain.
+        coverage: share of answers that are not uncertain.
+        covered_accuracy: share of right ones among them, or None when there is none.
         index: sha256 of the sorted file names joined by newlines, so that others can tell whether they have the same
             pictures; "" when not known.
     """
@@ -76,9 +76,9 @@ class Report:
     reliability: list[dict[str, float]]
     risk_coverage: dict[str, list[float]]
     aurc: float
-    uncertain_below: float
-    answered: float
-    answered_accuracy: float | None
+    confidence_threshold: float
+    coverage: float
+    covered_accuracy: float | None
     index: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def evaluate(
     bootstraps: int = 1000,
     seed: int = 0,
     temperature: float = 1.0,
-    uncertain_below: float = 0.0,
+    confidence_threshold: float = 0.0,
 ) -> Report:
     """Every metric of the benchmark for one set of answers.
 
@@ -110,7 +110,7 @@ def evaluate(
         bootstraps: number of resamples, 1 or more.
         seed: of the bootstrap.
         temperature: by which the logits behind the probabilities were divided, above 0.
-        uncertain_below: the model's threshold on the top probability, 0..1.
+        confidence_threshold: the model's threshold on the top probability, 0..1.
 
     Raises:
         DataError: nothing to evaluate, shapes or labels that do not fit, or rows that are not probabilities.
@@ -120,7 +120,7 @@ def evaluate(
     if len(labels) != p.shape[1] or len(set(labels)) != len(labels):
         raise DataError(f"{len(labels)} labels for {p.shape[1]} columns: give one distinct name for each column")
     guess, top = p.argmax(axis=1), p.max(axis=1)
-    right, sure = guess == t, top >= uncertain_below
+    right, sure = guess == t, top >= confidence_threshold
     before = p if temperature == 1 else apply_temperature(p, 1 / temperature if temperature else 0.0)
     confusion = np.zeros((len(labels), len(labels)), np.int64)
     np.add.at(confusion, (t, guess), 1)
@@ -159,9 +159,9 @@ def evaluate(
         reliability=reliability_bins(top, right),
         risk_coverage=thin_curve(coverage, risk),
         aurc=float((np.diff(coverage, prepend=0.0) * risk).sum()),
-        uncertain_below=uncertain_below,
-        answered=float(sure.mean()),
-        answered_accuracy=float(right[sure].mean()) if sure.any() else None,
+        confidence_threshold=confidence_threshold,
+        coverage=float(sure.mean()),
+        covered_accuracy=float(right[sure].mean()) if sure.any() else None,
     )
 
 

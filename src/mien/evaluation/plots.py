@@ -64,7 +64,7 @@ def confusion_figure(report: Report) -> Figure:
     side = 2.2 + 0.85 * len(report.labels)
     figure = _figure(side + 0.6, side)
     axes = figure.subplots()
-    picture = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
+    image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     for (row, column), count in np.ndenumerate(counts):
         value = float(share[row, column])
         colour = "white" if value > 0.55 else "0.1"
@@ -76,7 +76,7 @@ def confusion_figure(report: Report) -> Figure:
     low, high = report.interval
     numbers = f"accuracy {report.accuracy:.1%} ({low:.1%} to {high:.1%}), n = {report.n:,}"
     axes.set_title(f"{report.name}\n{numbers}" if report.name else numbers, fontsize=10)
-    figure.colorbar(picture, ax=axes, fraction=0.046, label="share of the true class")
+    figure.colorbar(image, ax=axes, fraction=0.046, label="share of the true class")
     return figure
 
 

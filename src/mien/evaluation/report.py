@@ -176,11 +176,11 @@ def _risk(report: Report) -> Figure:
     curve = report.risk_coverage
     coverage, risk = ([100 * value for value in curve[key]] for key in ("coverage", "risk"))
     axes.plot(coverage, risk, color=_BLUE)
-    if report.uncertain_below > 0 and report.answered_accuracy is not None:
-        wrong = 1 - report.answered_accuracy
-        text = f"uncertain below {report.uncertain_below:.2f}"
-        axes.plot([100 * report.answered], [100 * wrong], color=_ORANGE, marker="o", linestyle="none", label=text)
-        axes.axvline(100 * report.answered, color=_ORANGE, linewidth=1, linestyle=":")
+    if report.confidence_threshold > 0 and report.covered_accuracy is not None:
+        wrong = 1 - report.covered_accuracy
+        text = f"uncertain below {report.confidence_threshold:.2f}"
+        axes.plot([100 * report.coverage], [100 * wrong], color=_ORANGE, marker="o", linestyle="none", label=text)
+        axes.axvline(100 * report.coverage, color=_ORANGE, linewidth=1, linestyle=":")
         axes.legend(loc="upper left", frameon=False)
     axes.set(xlim=(0, 100), xlabel="answers given, the surest first, %", ylabel="wrong among them, %")
     axes.set_ylim(0, max([*risk, 1.0]) * 1.15)

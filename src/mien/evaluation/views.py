@@ -24,24 +24,24 @@ from mien.types import EMOTIONS, EMOTIONS7, Classifier, Floats
 def views(path: Path | str, votes: Path | str | None, split: str = "PrivateTest") -> dict[str, Faces]:
     """The four views of the protocol on one split, five classes.
 
-    T1: all images, FER2013 labels. T2: T1 without images that have an exact twin in another split. T3: images
-    whose FER+ votes have a strict majority for one of the five classes, with that label. T4: where T1 and T3 agree.
-    T3 and T4 are left out when there are no votes.
+    fer2013: all images, FER2013 labels. fer2013-dedup: without images that have an exact twin in another split.
+    ferplus-majority: images whose FER+ votes have a strict majority for one of the five classes, with that label.
+    consensus: where fer2013 and ferplus-majority agree. The last two are left out when there are no votes.
     """
     everything = load_fer2013(path, classes=7, votes=votes, drop_leaks=False)
     groups = everything.groups()
     here = everything.splits == SPLITS.index(split)
     alone = ~np.isin(groups, groups[~here])
     found = {
-        "T1": everything.take(here).with_labels(EMOTIONS),
-        "T2": everything.take(here & alone).with_labels(EMOTIONS),
+        "fer2013": everything.take(here).with_labels(EMOTIONS),
+        "fer2013-dedup": everything.take(here & alone).with_labels(EMOTIONS),
     }
     if everything.votes is not None:
         truth = ferplus_targets(everything)
         five = np.isin(truth, [EMOTIONS7.index(label) for label in EMOTIONS])
         voted = replace(everything, targets=np.where(five, truth, everything.targets))
-        found["T3"] = voted.take(here & five).with_labels(EMOTIONS)
-        found["T4"] = everything.take(here & five & (truth == everything.targets)).with_labels(EMOTIONS)
+        found["ferplus-majority"] = voted.take(here & five).with_labels(EMOTIONS)
+        found["consensus"] = everything.take(here & five & (truth == everything.targets)).with_labels(EMOTIONS)
     return found
 
 
@@ -54,14 +54,14 @@ class Answers:
         faces: the pictures, with the labels that are asked for.
         probabilities: (N, C), rows sum to 1, columns in the order of `faces.labels`.
         temperature: that the model file has inside its graph; 1 where it has none.
-        uncertain_below: the model's threshold on the top probability.
+        confidence_threshold: the model's threshold on the top probability.
     """
 
     name: str
     faces: Faces
     probabilities: NDArray[np.floating]
     temperature: float = 1.0
-    uncertain_below: float = 0.0
+    confidence_threshold: float = 0.0
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -72,7 +72,7 @@ class Answers:
         """Every metric; duplicates are resampled together."""
         found = evaluate(
             self.probabilities, self.faces.targets, self.faces.labels, self.name, self.faces.groups(),
-            temperature=self.temperature, uncertain_below=self.uncertain_below,
+            temperature=self.temperature, confidence_threshold=self.confidence_threshold,
         )  # fmt: skip
         return replace(found, index=index_sha256(self.faces.names.tolist()))
 
@@ -95,7 +95,7 @@ def answer_views(
 ) -> dict[str, Answers]:
     """Answers for each view of a data set.
 
-    FER2013 has the views T1 to T4 (T3 and T4 only with votes). Any other set that `load_any` reads has one view,
+    FER2013 has the views of `views`. Any other set that `load_any` reads has one view,
     `test`, on the classes that model and data share by name; its answers' name says what is left out.
 
     Raises:
@@ -124,7 +124,7 @@ def answer_views(
         known.update(zip(new.names.tolist(), classifier(new.images)[:, order], strict=True))
         probabilities = np.stack([known[name] for name in faces.names])
         probabilities = probabilities / probabilities.sum(1, keepdims=True)
-        answers[view] = Answers(view, faces, probabilities, temperature, classifier.uncertain_below)
+        answers[view] = Answers(view, faces, probabilities, temperature, classifier.confidence_threshold)
     return answers
 
 
@@ -180,4 +180,4 @@ def _shared(classifier: Classifier, faces: Faces, temperature: float) -> Answers
     # A network may be so sure of a class that is left out that nothing remains for the others.
     probabilities = np.maximum(classifier(kept.images)[:, [list(classifier.labels).index(k) for k in labels]], 1e-12)
     probabilities = probabilities.astype(np.float64) / probabilities.sum(1, keepdims=True, dtype=np.float64)
-    return Answers(name, kept, probabilities, temperature, classifier.uncertain_below)
+    return Answers(name, kept, probabilities, temperature, classifier.confidence_threshold)

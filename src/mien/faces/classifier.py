@@ -43,7 +43,7 @@ class OnnxClassifier:
         self._session = onnx.open_session(self._path, _ADVICE, threads, spin)
         self._metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self._labels = _labels(self._path, self._metadata)
-        self._uncertain_below = _threshold(self._path, self._metadata)
+        self._confidence_threshold = _threshold(self._path, self._metadata)
         _check_graph(self._path, self._session, len(self._labels))
 
     @property
@@ -52,9 +52,9 @@ class OnnxClassifier:
         return self._labels
 
     @property
-    def uncertain_below(self) -> float:
+    def confidence_threshold(self) -> float:
         """Top probability below which an answer counts as uncertain, 0..1; 0 when the model has none."""
-        return self._uncertain_below
+        return self._confidence_threshold
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -112,7 +112,7 @@ def _threshold(path: Path, metadata: dict[str, str]) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ModelError(f"{path}: its `uncertain_below` is {text!r}, not a number; {_ADVICE}") from None
+        raise ModelError(f"{path}: its `confidence_threshold` is {text!r}, not a number; {_ADVICE}") from None
 
 
 def _check_graph(path: Path, session: Any, classes: int) -> None:

@@ -28,7 +28,7 @@ class Ensemble:
             ConfigError: fewer than two, or models of different classes.
         """
         if len(members) < 2:
-            raise ConfigError("an ensemble has at least two models, as in rep+baseline")
+            raise ConfigError("an ensemble has at least two models, as in mien-s+baseline")
         self._members, self._labels = tuple(members), members[0].labels
         for each in members:
             if set(each.labels) != set(self._labels):
@@ -41,9 +41,9 @@ class Ensemble:
         return self._labels
 
     @property
-    def uncertain_below(self) -> float:
+    def confidence_threshold(self) -> float:
         """Mean of the members' thresholds."""
-        return float(np.mean([each.uncertain_below for each in self._members]))
+        return float(np.mean([each.confidence_threshold for each in self._members]))
 
     @property
     def metadata(self) -> dict[str, str]:

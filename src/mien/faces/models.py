@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from mien.errors import ModelError
@@ -9,7 +10,12 @@ from mien.faces.classifier import OnnxClassifier
 from mien.faces.ensemble import Ensemble
 from mien.faces.onnx import ASSETS
 
-DEFAULT = "rep"
+DEFAULT = "mien-s"
+
+FORMER = {"rep": "mien-s", "rep-fp32": "mien-s-fp32", "swift": "mien-xs", "wide": "mien-m"}
+"""Earlier names of models -> names today."""
+
+logger = logging.getLogger("mien")
 
 
 def load_classifier(
@@ -17,7 +23,7 @@ def load_classifier(
 ) -> OnnxClassifier | Ensemble:
     """A shipped model by its name, or any model file by its path; None is the default one.
 
-    Names joined by +, as in `rep+baseline`, are an Ensemble; paths cannot be joined.
+    Names joined by +, as in `mien-s+baseline`, are an Ensemble; paths cannot be joined.
 
     Args:
         name: of the model.
@@ -36,9 +42,17 @@ def load_classifier(
     return _single(wanted, threads, spin)
 
 
+def current_name(name: str) -> str:
+    """Return the name today of a shipped model; a former name is noted on the log, by default stderr."""
+    if name in FORMER:
+        logger.warning("the model %s is now called %s; the old name works in this version alone", name, FORMER[name])
+    return FORMER.get(name, name)
+
+
 def _single(wanted: str | Path, threads: int | None, spin: bool) -> OnnxClassifier:
     if isinstance(wanted, Path) or wanted.endswith(".onnx"):
         return OnnxClassifier(wanted, threads, spin)
+    wanted = current_name(wanted)
     shipped = {path.stem: path for path in sorted(ASSETS.glob("*.onnx")) if not _is_detector(path)}
     if wanted not in shipped:
         names = ", ".join(shipped) or "none"

@@ -103,9 +103,9 @@ class Mtcnn:
         return both[:, :5], both[:, 5:].reshape(-1, 5, 2)
 
 
-def _blob(pictures: NDArray[np.uint8]) -> Floats:
+def _blob(images: NDArray[np.uint8]) -> Floats:
     """uint8 RGB (N, H, W, 3) -> float32 (N, W, H, 3) in -1..1; the weights come from Matlab: columns first."""
-    return np.ascontiguousarray((pictures.transpose(0, 2, 1, 3).astype(np.float32) - 127.5) / 128)
+    return np.ascontiguousarray((images.transpose(0, 2, 1, 3).astype(np.float32) - 127.5) / 128)
 
 
 def _heat_boxes(heat: Floats, shift: Floats, scale: float, threshold: float) -> NDArray[np.float64]:

@@ -46,22 +46,29 @@ class Tracker:
     tracks. A step forward by more than `max_age` ends them as well.
     """
 
-    def __init__(self, half_life: float = 0.25, max_age: float = 1.0, margin: float = 0.15, hold: float = 1.0) -> None:
+    def __init__(
+        self, smoothing: float = 0.25, max_age: float = 1.0, margin: float = 0.15, hysteresis: float = 1.0
+    ) -> None:
         """Start without tracks.
 
         Args:
-            half_life: seconds after which a frame counts half as much; 0 does not smooth.
+            smoothing: seconds after which a frame counts half as much; 0 does not smooth.
             max_age: seconds that a track outlives its last face.
             margin: lead in probability, 0..1, with which another label takes over at once; 0 shows the most probable.
-            hold: seconds after which a smaller lead does too.
+            hysteresis: seconds after which a smaller lead does too.
 
         Raises:
             ConfigError: a setting that is negative or not finite.
         """
-        for name, value in (("half_life", half_life), ("max_age", max_age), ("margin", margin), ("hold", hold)):
+        for name, value in (
+            ("smoothing", smoothing),
+            ("max_age", max_age),
+            ("margin", margin),
+            ("hysteresis", hysteresis),
+        ):
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} is {value}; give a finite number of at least 0")
-        self.half_life, self.max_age, self.margin, self.hold = half_life, max_age, margin, hold
+        self.smoothing, self.max_age, self.margin, self.hysteresis = smoothing, max_age, margin, hysteresis
         self.reset()
 
     def reset(self) -> None:
@@ -71,7 +78,7 @@ class Tracker:
         self._next = 1
 
     @property
-    def alive(self) -> frozenset[int]:
+    def active_ids(self) -> frozenset[int]:
         """Ids of the tracks that have not ended, seen in the last frame or not; an id that has left never returns."""
         return frozenset(track.id for track in self._tracks)
 
@@ -98,7 +105,7 @@ class Tracker:
             for face, place, owner in zip(faces, places, self._owners(places), strict=True)
         )
 
-    def expect(self, time: float) -> tuple[Face, ...]:
+    def predict(self, time: float) -> tuple[Face, ...]:
         """Where the faces of the last `update` should be at a later time, for a frame that nobody searches for faces.
 
         Args:
@@ -115,11 +122,11 @@ class Tracker:
         faces = [track.moved(max(passed, 0.0)) for track in seen]
         return tuple(sorted(faces, key=lambda face: (face.box[0] - face.box[2]) * (face.box[3] - face.box[1])))
 
-    def look(self, faces: Sequence[Face], time: float) -> tuple[Face, ...]:
+    def update_predicted(self, faces: Sequence[Face], time: float) -> tuple[Face, ...]:
         """Take in what the network saw in a frame that nobody searched: as `update`, but the places are only guesses.
 
         Args:
-            faces: what `expect` gave for this time, classified.
+            faces: what `predict` gave for this time, classified.
             time: of the frame, in seconds.
 
         Raises:
@@ -164,7 +171,7 @@ class Tracker:
 
     def _show(self, face: Face, track: _Track) -> Face:
         if face.probabilities:
-            track.look(face, self)
+            track.update_probabilities(face, self)
         return track.show(face)
 
 
@@ -255,7 +262,7 @@ class _Track:
         box = (float(x - half[0]), float(y - half[1]), float(x + half[0]), float(y + half[1]))
         return Face(box, self.found.score, tuple((float(a), float(b)) for a, b in points), id=self.id)
 
-    def look(self, face: Face, settings: Tracker) -> None:
+    def update_probabilities(self, face: Face, settings: Tracker) -> None:
         """Take in what the network saw.
 
         The mean is that of a signal which runs straight from frame to frame, seen through an exponential window
@@ -264,22 +271,24 @@ class _Track:
         new = face.probabilities
         fresh = self._last.keys() != new.keys()  # the first frame, or another model
         passed, self._unread = self._unread, 0.0
-        if fresh or not settings.half_life:
+        if fresh or not settings.smoothing:
             self._mean = dict(new)
         else:
-            age = passed / settings.half_life * math.log(2)
+            age = passed / settings.smoothing * math.log(2)
             kept = math.exp(-age)
             share = -math.expm1(-age) / age if age else 1.0
             for name, value in new.items():
                 self._mean[name] = kept * self._mean[name] + (1 - share) * value + (share - kept) * self._last[name]
         self._last = new
         top = max(self._mean, key=self._mean.__getitem__)
-        short = face.uncertain_below - self._mean[top]
+        short = face.confidence_threshold - self._mean[top]
         if fresh:
             self._label, self._unsure = Hysteresis(top), Hysteresis(short > 0)
-        self._label.hear(top, self._mean[top] - self._mean[self._label.value], passed, settings.margin, settings.hold)
+        self._label.hear(
+            top, self._mean[top] - self._mean[self._label.value], passed, settings.margin, settings.hysteresis
+        )
         # twice, because a label that loses p to another one changes their distance by 2 p
-        self._unsure.hear(short > 0, 2 * abs(short), passed, settings.margin, settings.hold)
+        self._unsure.hear(short > 0, 2 * abs(short), passed, settings.margin, settings.hysteresis)
 
     def show(self, face: Face) -> Face:
         """The face as the track knows it."""

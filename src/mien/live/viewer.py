@@ -54,7 +54,7 @@ class Viewer:
         outputs: Sequence[Sink] = (),
         view: View | None = None,
         folder: Path = Path(),
-        tell: Callable[[str], None] | None = None,
+        on_message: Callable[[str], None] | None = None,
         report: Callable[[Result, Status], None] | None = None,
     ) -> None:
         """Nothing is read yet.
@@ -65,14 +65,14 @@ class Viewer:
             outputs: sinks for every result and failure; they stay open.
             view: a window, or None.
             folder: where recordings and pictures go.
-            tell: called with each message to the user.
+            on_message: called with each message to the user.
             report: called with the newest result once a second of the source's time.
         """
         self.stream = stream
         self.result: Result | None = None
         self.lost = False
         self._source, self._outputs, self._view, self._folder = source, MultiSink(outputs), view, folder
-        self._tell, self._report = tell, report
+        self._on_message, self._report = on_message, report
         self._overlay = Overlay()
         self._inset = self._paused = self._help = self._stopped = False
         self._recorder: sinks.Video | None = None
@@ -139,7 +139,7 @@ class Viewer:
         elif key == "r":
             self._end_recording() if self._recorder else self._begin_recording()
         elif key == "s" and self.result:
-            self._save_picture(self.result)
+            self._save_image(self.result)
         elif key == "d":
             self._next_detector()
         elif key == "c":
@@ -151,7 +151,7 @@ class Viewer:
     def _take(self, item: Frame | Failure) -> None:
         self.lost = isinstance(item, Failure)
         if isinstance(item, Failure):
-            self._say(item.reason)
+            self._show_message(item.reason)
             self._outputs.put(item)
             return
         self.result = result = self.stream.process(item)
@@ -162,7 +162,7 @@ class Viewer:
                 self._recorder.write(result)
             except SourceError as error:  # a full disk ends the recording, not the view
                 self._recorder = None
-                self._say(str(error))
+                self._show_message(str(error))
         if self._report and not 0 <= result.frame.time - self._reported < 1:
             self._reported = result.frame.time
             self._report(result, self.status)
@@ -171,26 +171,26 @@ class Viewer:
         try:
             self._recorder = sinks.Video(self._free(".mp4"), Overlay(), self._source.rate or 30.0)
         except Error as error:
-            self._say(str(error))
+            self._show_message(str(error))
 
     def _end_recording(self) -> None:
         recorder, self._recorder = self._recorder, None
         if recorder:
             try:
                 recorder.close()
-                self._say(f"recorded {recorder.path}" if recorder.path.exists() else "nothing was recorded")
+                self._show_message(f"recorded {recorder.path}" if recorder.path.exists() else "nothing was recorded")
             except SourceError as error:
-                self._say(str(error))
+                self._show_message(str(error))
 
-    def _save_picture(self, result: Result) -> None:
+    def _save_image(self, result: Result) -> None:
         path = self._free(".png")
         part = path.with_name(path.name + ".part")
         try:
             part.write_bytes(cv2.imencode(".png", Overlay(self._inset)(result))[1].tobytes())
             part.replace(path)
-            self._say(f"saved {path}")
+            self._show_message(f"saved {path}")
         except OSError as error:
-            self._say(f"{path}: cannot be written ({error.strerror}); start mien in a folder of yours")
+            self._show_message(f"{path}: cannot be written ({error.strerror}); start mien in a folder of yours")
 
     def _next_detector(self) -> None:
         old = self.stream.pipeline
@@ -200,9 +200,9 @@ class Viewer:
             try:
                 new = Pipeline(name, old.classifier, old.margin, old.align)
             except Error as error:  # one that this OpenCV lacks
-                self._say(str(error))
+                self._show_message(str(error))
                 continue
-            self.stream = VideoPipeline(new, self.stream.tracker, self.stream.every, self.stream.whole)
+            self.stream = VideoPipeline(new, self.stream.tracker, self.stream.detect_every, self.stream.redetect_every)
             self._times.clear()
             return
 
@@ -212,7 +212,7 @@ class Viewer:
         wanted = (self._folder / f"{stem}{more}{suffix}" for more in chain([""], (f"-{k}" for k in count(2))))
         return next(path for path in wanted if not path.exists())
 
-    def _say(self, message: str) -> None:
+    def _show_message(self, message: str) -> None:
         self._news = (monotonic() + _NEWS, message)
-        if self._tell:
-            self._tell(message)
+        if self._on_message:
+            self._on_message(message)

@@ -156,7 +156,7 @@ class Camera:
                     break
                 capture = again
         except Exception as error:  # a driver's own, which must not end in a silent thread
-            self._tell(Failure(self.name, f"{self.name}: stopped ({error}); start again", self._count))
+            self._put_failure(Failure(self.name, f"{self.name}: stopped ({error}); start again", self._count))
         finally:
             capture.release()
             with self._changed:
@@ -171,7 +171,7 @@ class Camera:
             now = monotonic()
             if there:
                 last = now
-                self._give(image, now)
+                self._put_frame(image, now)
             elif now - last >= self._patience:
                 return True
             else:
@@ -183,7 +183,7 @@ class Camera:
         for attempt, wait in enumerate(self._retries, start=1):
             what = "the stream has stopped" if attempt == 1 else "it does not answer"
             reason = f"{self.name}: {what}; attempt {attempt} of {len(self._retries)} to open it again in {wait:g} s"
-            self._tell(Failure(self.name, reason, self._count))
+            self._put_failure(Failure(self.name, reason, self._count))
             if self._stop.wait(wait):
                 return None
             capture = self._opener(self._source)
@@ -193,7 +193,9 @@ class Camera:
                 return capture
             capture.release()
         cure = "check its cable, and whether another program took it" if self._is_camera else "check the network"
-        self._tell(Failure(self.name, f"{self.name}: gives no frames any more; {cure}, then start again", self._count))
+        self._put_failure(
+            Failure(self.name, f"{self.name}: gives no frames any more; {cure}, then start again", self._count)
+        )
         return None
 
     def _first(self, capture: Capture) -> bool:
@@ -202,14 +204,14 @@ class Camera:
         while not self._stop.is_set():
             there, image = capture.read()
             if there:
-                self._give(image, monotonic())
+                self._put_frame(image, monotonic())
                 return True
             if monotonic() >= until:
                 break
             self._stop.wait(0.02)
         return False
 
-    def _give(self, image: Any, now: float) -> None:
+    def _put_frame(self, image: Any, now: float) -> None:
         frame = Frame(image, self._count, now - self._start, self.name)
         with self._changed:
             messages = [item for item in self._news if isinstance(item, Failure)]
@@ -220,7 +222,7 @@ class Camera:
             self._count += 1
             self._changed.notify_all()
 
-    def _tell(self, failure: Failure) -> None:
+    def _put_failure(self, failure: Failure) -> None:
         with self._changed:
             self._news.append(failure)
             self._changed.notify_all()

@@ -87,9 +87,9 @@ class Video:
         self.total: int | None
         self._is_url = "://" in str(source)
         self._where = str(source) if self._is_url else str(Path(source).absolute())
-        self._pictures = [] if self._is_url else numbered_images(source)
-        if self._pictures:
-            self.fps, self.total = fps, len(self._pictures)
+        self._images = [] if self._is_url else numbered_images(source)
+        if self._images:
+            self.fps, self.total = fps, len(self._images)
             return
         capture = self._open()
         rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -98,9 +98,9 @@ class Video:
         self.total = int(count) if 0 < count < 1e9 else None
 
     def __iter__(self) -> Iterator[Frame | Failure]:
-        if not self._pictures:
+        if not self._images:
             yield from self._read()
-        for item in read_images(self._pictures):
+        for item in read_images(self._images):
             yield replace(item, time=item.index / self.fps) if isinstance(item, Frame) else item
 
     def _open(self) -> cv2.VideoCapture:

@@ -220,9 +220,9 @@ class PyavEncoder(Encoder):
         options = {"movflags": "faststart"} if kind in ("mp4", "mov") else {}
         try:
             with _os_errors(), ExitStack() as stack:
-                pictures = stack.enter_context(av.open(str(self.part.absolute())))
+                images = stack.enter_context(av.open(str(self.part.absolute())))
                 out = stack.enter_context(av.open(str(draft.absolute()), "w", format=kind, options=options))
-                flows = [copy_packets(pictures, pictures.streams.video[0], out, 0.0, float("inf"))]
+                flows = [copy_packets(images, images.streams.video[0], out, 0.0, float("inf"))]
                 if sound is not None:
                     flows += audio_packets(stack, sound, out, self._start, self._last / _TICKS + 1 / self.fps)
                 for _, packet in heapq.merge(*flows, key=lambda pair: pair[0]):

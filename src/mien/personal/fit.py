@@ -21,7 +21,7 @@ LEAST = 3.0
 
 
 GAIN = 0.02
-"""A calibration is worth keeping when the mean recall, 0..1, of what the fit has not seen rises by this."""
+"""A profile is worth keeping when the mean recall, 0..1, of what the fit has not seen rises by this."""
 
 
 _STEPS = 5000
@@ -115,7 +115,7 @@ def fit(takes: Sequence[Take], labels: Sequence[str]) -> dict[str, float]:
 
 
 def trial(takes: Sequence[Take], labels: Sequence[str]) -> Trial:
-    """What a calibration changes in frames that it has not seen: fitted on each round, measured on the others.
+    """What a profile changes in frames that it has not seen: fitted on each round, measured on the others.
 
     A round counts for as much as all of them do in `fit`, so that the shifts are about as large as those to be kept.
 

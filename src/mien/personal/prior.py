@@ -33,10 +33,10 @@ NOTE = (
 )
 
 
-_ADVICE = "make it again with `mien calibrate`, or leave out --calibration"
+_ADVICE = "make it again with `mien personalize`, or leave out --profile"
 
 
-_BYTES = 100_000  # more is no calibration, and a video given by mistake is not read into memory
+_BYTES = 100_000  # more is no profile, and a video given by mistake is not read into memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +78,23 @@ class PersonalClassifier:
 
     Attributes:
         classifier: the one inside, unchanged.
-        calibration: what is added to its logits.
+        profile: what is added to its logits.
     """
 
-    def __init__(self, classifier: Classifier, calibration: PriorShift) -> None:
-        """Put a calibration before a classifier.
+    def __init__(self, classifier: Classifier, profile: PriorShift) -> None:
+        """Put a profile before a classifier.
 
         Raises:
-            ConfigError: the calibration is for other classes.
+            ConfigError: the profile is for other classes.
         """
         self._labels = tuple(classifier.labels)
-        if set(calibration.shifts) != set(self._labels):
+        if set(profile.shifts) != set(self._labels):
             raise ConfigError(
-                f"the calibration is for {', '.join(calibration.shifts)}, the model knows {', '.join(self._labels)}; "
-                "make it again with `mien calibrate` and this model"
+                f"the profile is for {', '.join(profile.shifts)}, the model knows {', '.join(self._labels)}; "
+                "make it again with `mien personalize` and this model"
             )
-        self.classifier, self.calibration = classifier, calibration
-        self._factors = np.exp([calibration.shifts[label] for label in self._labels])
+        self.classifier, self.profile = classifier, profile
+        self._factors = np.exp([profile.shifts[label] for label in self._labels])
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -102,20 +102,20 @@ class PersonalClassifier:
         return self._labels
 
     @property
-    def uncertain_below(self) -> float:
+    def confidence_threshold(self) -> float:
         """Top probability below which an answer counts as uncertain, 0..1: that of the classifier inside."""
-        return self.classifier.uncertain_below
+        return self.classifier.confidence_threshold
 
     @property
     def warning(self) -> str:
-        """Why the calibration may not fit, or ""."""
-        made, used = self.calibration.sha256, _text(self.classifier, "sha256")
+        """Why the profile may not fit, or ""."""
+        made, used = self.profile.sha256, _text(self.classifier, "sha256")
         if made == used:
             return ""
         return (
-            f"the calibration was made with another model file ({self.calibration.model or 'without a name'}, sha256 "
+            f"the profile was made with another model file ({self.profile.model or 'without a name'}, sha256 "
             f"{made[:12] or 'unknown'}) than the one in use ({_text(self.classifier, 'name') or 'without a name'}, "
-            f"{used[:12] or 'unknown'}); make it again with `mien calibrate` to be sure that it helps"
+            f"{used[:12] or 'unknown'}); make it again with `mien personalize` to be sure that it helps"
         )
 
     def __call__(self, crops: NDArray[np.uint8]) -> Floats:
@@ -124,7 +124,7 @@ class PersonalClassifier:
 
 
 def personalize(pipeline: Pipeline, path: str | os.PathLike[str]) -> Pipeline:
-    """A pipeline like this one with the calibration of a file, in place of an earlier one; that given stays as it is.
+    """A pipeline like this one with the profile of a file, in place of an earlier one; that given stays as it is.
 
     Its classifier is a `Calibrated`, whose `warning` says whether the file was made with another model.
 
@@ -150,11 +150,11 @@ def read_profile(path: str | os.PathLike[str]) -> PriorShift:
     try:
         held = json.loads(data)
     except ValueError as error:
-        raise ConfigError(f"{path}: damaged, or no calibration ({error}); {_ADVICE}") from error
+        raise ConfigError(f"{path}: damaged, or no profile ({error}); {_ADVICE}") from error
     shifts = held.get("shifts") if isinstance(held, dict) else None
     if not isinstance(shifts, dict) or not shifts or not all(map(_is_shift, shifts.values())):
         raise ConfigError(
-            f"{path}: no calibration; `shifts` must give each emotion a number of -{CAP:.3f} to {CAP:.3f}; {_ADVICE}"
+            f"{path}: no profile; `shifts` must give each emotion a number of -{CAP:.3f} to {CAP:.3f}; {_ADVICE}"
         )
     known = {each.name: each.default for each in fields(PriorShift) if each.name != "shifts"}
     rest = {name: held.get(name, default) for name, default in known.items()}

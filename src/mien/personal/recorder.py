@@ -1,4 +1,4 @@
-"""The guided recording of `mien calibrate`: asks for one emotion after the other and keeps what the model says."""
+"""The guided recording of `mien personalize`: asks for one emotion after the other and keeps what the model says."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Recorder:
         pipeline: Pipeline,
         seconds: float = 4.0,
         view: View | None = None,
-        tell: Callable[[str], None] | None = None,
+        on_message: Callable[[str], None] | None = None,
     ) -> None:
         """Nothing is read yet.
 
@@ -86,7 +86,7 @@ class Recorder:
             pipeline: what looks at the frames.
             seconds: for which each prompt is recorded.
             view: a window, or None.
-            tell: called with each message to the user.
+            on_message: called with each message to the user.
 
         Raises:
             ConfigError: `seconds` is not 2 to 60.
@@ -95,7 +95,7 @@ class Recorder:
             raise ConfigError(f"{seconds:g} seconds for each prompt; give 2 to 60")
         self.prompts = prompts(pipeline.classifier.labels, seconds)
         self.crowded = 0
-        self._source, self._pipeline, self._view, self._tell = source, pipeline, view, tell
+        self._source, self._pipeline, self._view, self._on_message = source, pipeline, view, on_message
         self._overlay = Overlay()
         self._rows: list[list[Floats]] = [[] for _ in self.prompts]  # of each prompt, (C,) a frame with a face
         self._frames = [0] * len(self.prompts)
@@ -116,7 +116,7 @@ class Recorder:
                 return None
             item = self._source.get(_TURN if self._view else 0.5)
             if isinstance(item, Failure):
-                self._say(item.reason)
+                self._show_message(item.reason)
             elif item is not None:
                 began = item.time if began is None else began
                 if item.time - began >= self.prompts[-1].end:
@@ -140,15 +140,15 @@ class Recorder:
                 face = result.faces[0]
                 row = [face.probabilities[label] for label in self._pipeline.classifier.labels]
                 self._rows[at].append(np.array(row, np.float32))
-            self._say(f"{which}: {prompt.words}, now, for {prompt.end - prompt.start:g} s")
+            self._show_message(f"{which}: {prompt.words}, now, for {prompt.end - prompt.start:g} s")
         else:
-            self._say(f"{which}: {prompt.words}, get ready")
+            self._show_message(f"{which}: {prompt.words}, get ready")
         if self._view:
             left = math.ceil((prompt.end if recording else prompt.start) - now)
             count = f"hold it for {left} s" if recording else f"starts in {left} s"
-            self._view.show(self._picture(result), [which, prompt.words, count, "q  quit"])
+            self._view.show(self._image(result), [which, prompt.words, count, "q  quit"])
 
-    def _picture(self, result: Result) -> Image:
+    def _image(self, result: Result) -> Image:
         """The frame with outlines alone."""
         bare = tuple(replace(face, probabilities={}) for face in result.faces)
         return self._overlay(replace(result, faces=bare))
@@ -160,8 +160,8 @@ class Recorder:
             for p, frames, rows in zip(self.prompts, self._frames, self._rows, strict=True)
         ]
 
-    def _say(self, message: str) -> None:
+    def _show_message(self, message: str) -> None:
         """Once each."""
-        if self._tell and message != self._said:
-            self._tell(message)
+        if self._on_message and message != self._said:
+            self._on_message(message)
         self._said = message

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mien import draw
 from mien.errors import SourceError
 from mien.faces import crop, detectors, models, onnx
-from mien.media import image
+from mien.media import image as codec
 from mien.pipeline import Pipeline
 from mien.serve.batcher import Batcher
 from mien.serve.limits import Limits
@@ -48,10 +48,10 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was found in a picture.
+    """What was found in a image.
 
     Attributes:
-        result: with its faces, the largest first; its frame has the size of the picture, and no pixels (all are 0).
+        result: with its faces, the largest first; its frame has the size of the image, and no pixels (all are 0).
         left_out: how many more faces there were than the limit.
     """
 
@@ -89,9 +89,9 @@ class Engine:
         """Prepare the threads.
 
         Args:
-            pipeline: what looks at each picture.
+            pipeline: what looks at each image.
             limits: `pixels`, `faces`, `queue`, `max_batch`, `max_wait` and `threads` count here.
-            seen_faces: told the number of faces of each picture.
+            seen_faces: told the number of faces of each image.
             seen_batch: told the number of crops of each call of the network.
         """
         self.pipeline, self.limits = pipeline, limits
@@ -120,19 +120,19 @@ class Engine:
         finally:
             self.inside -= count
 
-    async def process(self, picture: EncodedImage, index: int = 0, time: float = 0.0, cropped: bool = False) -> Seen:
+    async def process(self, image: EncodedImage, index: int = 0, time: float = 0.0, cropped: bool = False) -> Seen:
         """Find and classify the faces of a picture; the caller has been admitted.
 
         Args:
-            picture: as it came.
+            image: as it came.
             index: for the frame.
             time: for the frame, in seconds.
             cropped: the picture is one face, cut out by somebody else: it is stretched to the square of the network.
 
         Raises:
-            SourceError: not a picture, cut short, or with more than `limits.pixels`.
+            SourceError: not a image, cut short, or with more than `limits.pixels`.
         """
-        frame, found, crops = await self._found(picture, index, time, cropped)
+        frame, found, crops = await self._found(image, index, time, cropped)
         self._seen_faces(len(found))
         faces = found[: self.limits.faces]
         if not faces:
@@ -140,18 +140,18 @@ class Engine:
         rows = await self._classify(crops)
         return Seen(Result(frame, self.pipeline.named(faces, rows.tolist()), crops), len(found) - len(faces))
 
-    async def annotate(self, picture: EncodedImage, suffix: str) -> bytes:
+    async def annotate(self, image: EncodedImage, suffix: str) -> bytes:
         """The picture with its faces drawn, as a file.
 
         Args:
-            picture: as it came.
+            image: as it came.
             suffix: ".png" or ".jpeg".
 
         Raises:
             SourceError: as of `process`, or the picture does not fit the format.
         """
-        faces = (await self.process(picture)).result.faces
-        return await self._in_thread(lambda: _drawn(picture, faces, suffix, self.limits.pixels))
+        faces = (await self.process(image)).result.faces
+        return await self._in_thread(lambda: _drawn(image, faces, suffix, self.limits.pixels))
 
     async def warm(self) -> None:
         """Make each thread load its detector and the network run once, so that the first request is no slower."""
@@ -177,16 +177,16 @@ class Engine:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def _found(self, picture: EncodedImage, index: int, time: float, cropped: bool) -> _Found:
-        if cropped and len(picture.data) <= _SMALL_FILE:
+    async def _found(self, image: EncodedImage, index: int, time: float, cropped: bool) -> _Found:
+        if cropped and len(image.data) <= _SMALL_FILE:
             with suppress(SourceError):  # the thread knows whether it is one
-                return self._find(picture, index, time, True, min(_SMALL, self.limits.pixels))
-        return await self._in_thread(lambda: self._find(picture, index, time, cropped, self.limits.pixels))
+                return self._find(image, index, time, True, min(_SMALL, self.limits.pixels))
+        return await self._in_thread(lambda: self._find(image, index, time, cropped, self.limits.pixels))
 
-    def _find(self, picture: EncodedImage, index: int, time: float, cropped: bool, most: int) -> _Found:
-        pixels = image.decode(picture.data, picture.name, most)
+    def _find(self, image: EncodedImage, index: int, time: float, cropped: bool, most: int) -> _Found:
+        pixels = codec.decode(image.data, image.name, most)
         # What waits for the classifier holds no pixels: a picture takes hundreds of times the memory of its crops.
-        frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, picture.name)
+        frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, image.name)
         try:
             if cropped:
                 height, width = pixels.shape[:2]
@@ -195,18 +195,18 @@ class Engine:
             faces = found[: self.limits.faces]
             crops = crop.crops(pixels, faces, self.pipeline.margin, self.pipeline.align)
         except cv2.error as error:
-            raise SourceError(f"{picture.name}: a picture of this shape cannot be searched; crop it") from error
+            raise SourceError(f"{image.name}: a picture of this shape cannot be searched; crop it") from error
         return frame, found, crops
 
 
-def _drawn(picture: EncodedImage, faces: tuple[Face, ...], suffix: str, max_pixels: int) -> bytes:
+def _drawn(image: EncodedImage, faces: tuple[Face, ...], suffix: str, max_pixels: int) -> bytes:
     # Decoded once more: a picture held while it waits for a thread would take 100 times the memory of its file.
-    pixels = image.decode(picture.data, picture.name, max_pixels)
-    drawn = draw.draw(Result(Frame(pixels, name=picture.name), faces))
+    pixels = codec.decode(image.data, image.name, max_pixels)
+    drawn = draw.draw(Result(Frame(pixels, name=image.name), faces))
     try:
         written, data = cv2.imencode(suffix, drawn)
     except cv2.error:
         written = False
     if not written:
-        raise SourceError(f"{picture.name}: a picture of this shape cannot be written as {suffix[1:]}; ask for another")
+        raise SourceError(f"{image.name}: a picture of this shape cannot be written as {suffix[1:]}; ask for another")
     return data.tobytes()

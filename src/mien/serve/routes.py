@@ -51,7 +51,7 @@ class Serving:
     """What the routes share."""
 
     engine: Engine
-    intake: Uploads
+    uploads: Uploads
     telemetry: Metrics
     limits: Limits
     models: dict[str, Path]  # by name, for the page
@@ -66,10 +66,10 @@ class Serving:
 async def predict(request: Request, crops: Annotated[bool, schemas.CROPS] = False) -> schemas.Prediction:
     """Find the faces of one picture or many, and how each looks. One that cannot be read does not stop the others."""
     serving: Serving = request.app.state.serving
-    async with serving.intake.pictures(request) as pictures:
-        with serving.engine.admit(len(pictures)):
+    async with serving.uploads.images(request) as images:
+        with serving.engine.admit(len(images)):
             results = await _in_time(
-                serving, asyncio.gather(*(_record(serving, picture, k, crops) for k, picture in enumerate(pictures)))
+                serving, asyncio.gather(*(_record(serving, image, k, crops) for k, image in enumerate(images)))
             )
     if all(result.error for result in results):
         raise HTTPException(422, "; ".join(result.error or "" for result in results[:3]))
@@ -86,12 +86,12 @@ async def predict(request: Request, crops: Annotated[bool, schemas.CROPS] = Fals
 async def annotate(request: Request, format: Literal["jpeg", "png"] = "jpeg") -> Response:
     """The picture with its faces drawn: box, emotion and probabilities. Nothing of the original's metadata is kept."""
     serving: Serving = request.app.state.serving
-    async with serving.intake.pictures(request) as pictures:
-        if len(pictures) != 1:
-            raise HTTPException(413, f"{len(pictures)} pictures; send one")
+    async with serving.uploads.images(request) as images:
+        if len(images) != 1:
+            raise HTTPException(413, f"{len(images)} pictures; send one")
         with serving.engine.admit():
             try:
-                drawn = await _in_time(serving, serving.engine.annotate(pictures[0], f".{format}"))
+                drawn = await _in_time(serving, serving.engine.annotate(images[0], f".{format}"))
             except SourceError as error:
                 raise HTTPException(422, str(error)) from error
     return Response(drawn, media_type=f"image/{format}")
@@ -123,7 +123,7 @@ async def model(request: Request) -> schemas.ModelInfo:
         version=file.metadata.get("version", "") if file else "",
         sha256=file.sha256 if file else "",
         labels=list(classifier.labels),
-        uncertain_below=classifier.uncertain_below,
+        uncertain_below=classifier.confidence_threshold,
         detector=pipeline.detector.name,
         limits={key: getattr(limits, key) for key in ("body_bytes", "frame_bytes", "pixels", "pictures", "faces")},
     )
@@ -165,12 +165,12 @@ async def metrics(request: Request) -> Response:
     return Response(request.app.state.serving.telemetry.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _record(serving: Serving, picture: EncodedImage, index: int, cropped: bool) -> schemas.SeenPicture:
+async def _record(serving: Serving, image: EncodedImage, index: int, cropped: bool) -> schemas.SeenPicture:
     """What was found as plain values, so that the pixels are freed before the whole request is done."""
     try:
-        seen = await serving.engine.process(picture, index, cropped=cropped)
+        seen = await serving.engine.process(image, index, cropped=cropped)
     except SourceError as error:
-        return schemas.SeenPicture(name=picture.name, index=index, error=str(error))
+        return schemas.SeenPicture(name=image.name, index=index, error=str(error))
     return schemas.SeenPicture.model_validate(seen.result.to_dict() | {"left_out": seen.left_out})
 
 

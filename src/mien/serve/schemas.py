@@ -108,7 +108,7 @@ _FACE = {
 
 
 PREDICTION: dict[str, Any] = {
-    "model": "rep",
+    "model": "mien-s",
     "results": [
         {"name": "face.jpg", "index": 0, "width": 512, "height": 512, "faces": [_FACE], "left_out": 0, "error": None},
         {"name": "notes.txt", "index": 1, "width": 0, "height": 0, "faces": [], "left_out": 0,
@@ -118,7 +118,7 @@ PREDICTION: dict[str, Any] = {
 
 
 MODEL: dict[str, Any] = {
-    "name": "rep",
+    "name": "mien-s",
     "version": "0.1.0",
     "sha256": "3bc55dd6bf313a51d5e02d3bed20dc721a1726903e109510939d5102902791cc",
     "labels": ["angry", "happy", "sad", "surprise", "neutral"],

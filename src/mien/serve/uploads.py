@@ -38,7 +38,7 @@ class Uploads:
         self.held = 0
 
     @asynccontextmanager
-    async def pictures(self, request: Request) -> AsyncIterator[list[EncodedImage]]:
+    async def images(self, request: Request) -> AsyncIterator[list[EncodedImage]]:
         """The pictures of a request, at least one; their bytes count as held as long as the context lasts.
 
         Raises:
@@ -63,8 +63,8 @@ class Uploads:
 class _Body:
     """The bytes of one request as they come."""
 
-    def __init__(self, intake: Uploads, limits: Limits, request: Request) -> None:
-        self._intake, self._limits, self._request = intake, limits, request
+    def __init__(self, uploads: Uploads, limits: Limits, request: Request) -> None:
+        self._uploads, self._limits, self._request = uploads, limits, request
         self.length = 0
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -75,10 +75,10 @@ class _Body:
             raise too_large
         async for chunk in self._request.stream():
             self.length += len(chunk)
-            self._intake.held += len(chunk)
+            self._uploads.held += len(chunk)
             if self.length > most:
                 raise too_large
-            if self._intake.held > self._limits.buffered_bytes:
+            if self._uploads.held > self._limits.buffered_bytes:
                 raise HTTPException(503, "too many uploads at once; try again in a moment", {"Retry-After": "1"})
             yield chunk
 
@@ -106,7 +106,7 @@ async def _multipart(request: Request, chunks: AsyncGenerator[bytes, None], most
         raise HTTPException(422, f"malformed multipart body; {_HOW}") from error
     if not form.complete:
         raise HTTPException(422, "malformed multipart body: it is cut short")
-    return _counted(form.pictures, most)
+    return _counted(form.images, most)
 
 
 class _Form:
@@ -116,7 +116,7 @@ class _Form:
     """
 
     def __init__(self, most: int) -> None:
-        self.pictures: list[EncodedImage] = []
+        self.images: list[EncodedImage] = []
         self.complete = False
         self._most = most
         self._start()
@@ -150,8 +150,8 @@ class _Form:
         self._name = shortened(name.decode("utf-8", "replace"))
 
     def _add(self) -> None:
-        self.pictures.append(EncodedImage(self._name, bytes(self._data)))
-        _counted(self.pictures, self._most)
+        self.images.append(EncodedImage(self._name, bytes(self._data)))
+        _counted(self.images, self._most)
 
     def _end(self) -> None:
         self.complete = True
@@ -165,22 +165,22 @@ async def _json(request: Request, chunks: AsyncGenerator[bytes, None], most: int
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise HTTPException(422, f"malformed JSON body: {shortened(place)}: {shortened(first['msg'])}") from error
-    pictures = []
+    images = []
     for number, item in enumerate(_counted(upload.pictures, most)):
         text = item.data.partition(",")[2] if item.data.startswith("data:") else item.data
         try:
-            pictures.append(EncodedImage(shortened(item.name), base64.b64decode(text, validate=True)))
+            images.append(EncodedImage(shortened(item.name), base64.b64decode(text, validate=True)))
         except ValueError as error:
             raise HTTPException(422, f"malformed JSON body: pictures.{number}.data is not base64") from error
-    return pictures
+    return images
 
 
-def _counted(pictures: list[T], most: int) -> list[T]:
-    if not pictures:
+def _counted(images: list[T], most: int) -> list[T]:
+    if not images:
         raise HTTPException(422, f"no picture in the request; {_HOW}")
-    if len(pictures) > most:
+    if len(images) > most:
         raise HTTPException(413, f"too many pictures; send at most {most} at once")
-    return pictures
+    return images
 
 
 def shortened(name: str) -> str:

@@ -13,6 +13,7 @@ from safetensors.torch import save as serialized
 from torch import Tensor
 
 from mien.errors import ConfigError, ModelError
+from mien.faces.models import current_name
 from mien.faces.onnx import ASSETS
 from mien.media import atomic
 from mien.train.config import TrainConfig, from_dict
@@ -116,4 +117,4 @@ def so_far(config: TrainConfig, epoch: int) -> TrainConfig:
 def named(name: str) -> Path:
     """The file of a shipped checkpoint, or of one given by its path."""
     path = Path(name)
-    return path if path.suffix == ".safetensors" else ASSETS / f"{name}.safetensors"
+    return path if path.suffix == ".safetensors" else ASSETS / f"{current_name(name)}.safetensors"

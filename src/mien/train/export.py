@@ -88,7 +88,7 @@ def load_network(checkpoint: Path, extra: bool = False) -> tuple[nn.Module, dict
 
 
 def export(
-    checkpoint: Path, path: Path, version: str, temperature: float = 1.0, uncertain_below: float = 0.0,
+    checkpoint: Path, path: Path, version: str, temperature: float = 1.0, confidence_threshold: float = 0.0,
     fold: bool = True,
 ) -> Path:  # fmt: skip
     """Write the fp32 ONNX file of a checkpoint, with the metadata of the model file's contract.
@@ -98,7 +98,7 @@ def export(
         path: of the file.
         version: of the package.
         temperature: see `Deployed`.
-        uncertain_below: top probability below which an answer counts as uncertain.
+        confidence_threshold: top probability below which an answer counts as uncertain.
         fold: fold a residual addition into its convolution: the same function, fewer operations.
     """
     model, meta = load_network(checkpoint)
@@ -124,7 +124,7 @@ def export(
         "mean": meta["mean"],
         "std": meta["std"],
         "temperature": temperature,
-        "uncertain_below": uncertain_below,
+        "uncertain_below": confidence_threshold,
         "recipe": meta["config"],
         "data": {"source": source, "train": meta["train"], "valid": meta["valid"], "epoch": meta["epoch"]},
         "license": f"MIT (code and weights); trained on {source}, whose images keep their own terms",
