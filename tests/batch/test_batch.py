@@ -21,14 +21,13 @@ import pytest
 
 from conftest import picture
 from mien import sinks
-from mien.batch import filesystem, partition, runner
+from mien.batch import filesystem, partition, runner, worker
 from mien.batch.worker import Crops, Job, Worker, _seen, write_part
 from mien.cli.batch import batch
 from mien.errors import ConfigError, SourceError
 from mien.faces import crop
 from mien.faces.models import load_classifier
 from mien.faces.onnx import ASSETS
-from mien.media import image
 from mien.pipeline import Pipeline
 from mien.types import Frame, Result
 
@@ -153,7 +152,7 @@ def test_pictures_give_the_pipelines_faces_in_the_columns_of_the_parquet_sink(tm
     with sinks.Parquet(tmp_path / "sink.parquet") as sink:
         for name in ("a.jpg", "b.png", "c.jpg"):
             data = (tmp_path / "in" / name).read_bytes()
-            sink.write(Pipeline().process(Frame(image.decode(data, name), "abc".index(name[0]), 0.0, name)))
+            sink.write(Pipeline().process(Frame(worker.decode(data, name), "abc".index(name[0]), 0.0, name)))
     found, wanted = pq.read_table(tmp_path / "out"), pq.read_table(tmp_path / "sink.parquet")
     common = [name for name in wanted.schema.names if name not in ("time", "id")]
     assert [found.schema.field(name).type for name in common] == [wanted.schema.field(name).type for name in common]
@@ -197,14 +196,14 @@ def test_a_picture_that_kills_its_worker_twice_is_passed_over(tmp_path: Path, mo
     class Killed(BaseException):
         """In place of a crash."""
 
-    decode = image.decode
+    decode = worker.decode
 
     def crash(data: bytes, name: str) -> Any:
         if name == "004.png":
             raise Killed
         return decode(data, name)
 
-    monkeypatch.setattr(image, "decode", crash)
+    monkeypatch.setattr(worker, "decode", crash)
     (tmp_path / "out").mkdir()
     [part] = partition.parts(str(fill(tmp_path / "in", 7)))
     job = Job(str(tmp_path / "out"), "mien-s", load_classifier().sha256, None)
