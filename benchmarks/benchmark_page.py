@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import audit
+
 import peers
-from mien import files
+from mien.media import atomic as files
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mien import files
+from mien.media import atomic as files
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -1,0 +1,1 @@
+"""How fast mien is, and how much memory it takes."""
