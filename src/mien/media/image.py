@@ -1,0 +1,339 @@
+"""Image files become uint8 BGR arrays.
+
+An image file is one image, and these rules say which:
+
+- An animation (GIF, APNG, WebP, AVIF) is its first frame; of an APNG that is the image other programs show.
+  `mien video` reads all frames.
+- An MPO file (stereo and depth cameras) is its first image, a HEIC file its primary one.
+- A TIFF file is its first page; `decode_pages` gives them all. Thumbnails and masks in it are no pages.
+
+EXIF orientation is always applied, transparency is laid over white, 16 bits are rounded to 8, and embedded colour
+profiles are ignored. Pillow decodes everything (HEIC: pillow-heif): unlike OpenCV it writes nothing to the terminal
+about damaged files, and for JPEG and PNG its pixels equal OpenCV's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pil
+
+from mien.media import png, pnm, tiff
+from mien.media.image_header import read_header
+from mien.media.image_info import DAMAGED, DEFAULT, Header, Limits, over_limit
+from mien.types import Image, SourceError
+
+_Rows = Callable[[int, int], Image]
+"""Gives rows top..bottom of an image as stored, uint8 BGR (N, W, 3)."""
+
+_BAND = 1 << 16  # pixels that are converted at once: they stay in the cache, and wide types stay small
+_TALL = 1 << 18  # the same for turned images, whose bands become columns
+_JPEG = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}  # Adobe stores CMYK inverted, and so does everyone
+_PLUGINS = {
+    "png": "PngImagePlugin.PngImageFile",
+    "gif": "GifImagePlugin.GifImageFile",
+    "webp": "WebPImagePlugin.WebPImageFile",
+    "bmp": "BmpImagePlugin.BmpImageFile",
+    "dib": "BmpImagePlugin.DibImageFile",
+    "tiff": "TiffImagePlugin.TiffImageFile",
+    "avif": "AvifImagePlugin.AvifImageFile",
+    "jp2": "Jpeg2KImagePlugin.Jpeg2KImageFile",
+    "tga": "TgaImagePlugin.TgaImageFile",
+}
+_OTHER_HALF = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
+
+
+def decode(data: bytes, name: str, limits: Limits = DEFAULT) -> Image:
+    """Decode an image file: its content -> uint8 BGR, shape (H, W, 3), upright.
+
+    The header is checked against the limits before any memory is taken; `name` is what to call the image in an error.
+    The module says which frame of a file with several is its image.
+
+    Raises:
+        SourceError: Not an image, cut short, damaged, too large, or not enough memory.
+    """
+    header = read_header(data, name, limits)
+    return _guarded(lambda: _decoded(data, header), name, header)
+
+
+def decode_pages(data: bytes, name: str, limits: Limits = DEFAULT) -> Iterator[Image | SourceError]:
+    """Decode all pages of a TIFF file, and of any other file its one image: uint8 BGR, (H, W, 3) each.
+
+    A page that cannot be read gives a SourceError as a value, and the others follow.
+
+    Raises:
+        SourceError: No page can be read.
+    """
+    header = read_header(data, name, limits)
+    if header.format != "tiff" or header.frames == 1:
+        yield _guarded(lambda: _decoded(data, header), name, header)
+        return
+    for number, page in enumerate(tiff.pages(data)):
+        shown = page_name(name, number)
+        own = tiff.header(data, page)
+        try:
+            if reason := over_limit(own, limits):
+                raise SourceError(f"{shown}: {reason}")
+            yield _guarded(partial(_page, data, page, own), shown, own)
+        except SourceError as error:
+            yield error
+
+
+def page_name(name: str, number: int) -> str:
+    """Return what to call a page of a TIFF file, `number` from 0: the first is called as the file is."""
+    return f"{name}, page {number + 1}" if number else name
+
+
+def to_bgr(array: NDArray[Any], name: str) -> Image:
+    """Bring a user's array into the form in which everything works: uint8 BGR, shape (H, W, 3).
+
+    The array is gray (H, W) or (H, W, 1), BGR (H, W, 3) or BGRA (H, W, 4); uint8, uint16 or floats of 0..1.
+    Transparency is laid over white. A contiguous uint8 BGR array comes back as it is, not copied.
+
+    Raises:
+        SourceError: Another shape, type or range.
+    """
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or array.size == 0:
+        raise SourceError(
+            f"{name}: an array of shape {array.shape} is not an image; give (H, W), (H, W, 1), (H, W, 3) BGR or "
+            "(H, W, 4) BGRA"
+        )
+    if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
+        raise SourceError(f"{name}: an array of {array.dtype} is not an image; give uint8, uint16 or floats of 0..1")
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
+        return np.ascontiguousarray(array)
+    height, width = array.shape[:2]
+    try:
+        return _assembled(Header("array", width, height, 3, 8), lambda top, end: _bgr(array[top:end], rgb=False))
+    except ValueError as error:
+        raise SourceError(f"{name}: {error}") from error
+
+
+def _guarded(work: Callable[[], Image], name: str, header: Header) -> Image:
+    try:
+        return work()
+    except SourceError:
+        raise
+    except MemoryError as error:
+        size = f"{header.width} x {header.height}"
+        raise SourceError(f"{name}: not enough memory to decode {size} pixels; make the image smaller") from error
+    except _Unsupported as error:
+        raise SourceError(f"{name}: {error}") from error
+    except Exception as error:  # Pillow and its libraries raise some ten classes on damaged files
+        raise SourceError(f"{name}: {DAMAGED}") from error
+
+
+class _Unsupported(ValueError):
+    """An intact image of a kind that cannot be read; the message says which."""
+
+
+def _decoded(data: bytes, header: Header) -> Image:
+    if header.format == "pnm":
+        parsed = pnm.parse(data)
+        rows = pnm.rows(data, parsed)
+        return _assembled(header, lambda top, end: _bgr(rows(top, end), rgb=True))
+    if header.format == "jpeg":
+        mode, raw = _JPEG[header.channels]
+        return _assembled(
+            header, _pillow_rows(Pil.frombytes(mode, (header.width, header.height), data, "jpeg", raw, ""))
+        )
+    if header.format == "png":
+        return _assembled(header, _png(data, header))
+    if header.format == "tiff":
+        return _page(data, tiff.pages(data)[0], header)
+    if header.format == "heic":
+        return _assembled(header, _heic(data, header))
+    return _assembled(header, _pillow_rows(_load(_opened(data, header))))
+
+
+def _page(data: bytes, page: tiff.Page, header: Header) -> Image:
+    return _assembled(header, _tiff(data, page, header))
+
+
+def _assembled(header: Header, rows: _Rows) -> Image:
+    """The whole image, upright, from bands of rows: no second copy of it is ever in memory."""
+    width, height, orientation = header.width, header.height, header.orientation
+    sideways = orientation >= 5
+    out = np.empty((width, height, 3) if sideways else (height, width, 3), np.uint8)
+    step = max(1, (_TALL if sideways else _BAND) // width)
+    for top in range(0, height, step):
+        end = min(top + step, height)
+        first, last = (height - end, height - top) if orientation in (3, 4, 6, 7) else (top, end)
+        place = out[:, first:last] if sideways else out[first:last]
+        place[...] = _turned(rows(top, end), orientation)
+    return out
+
+
+def _turned(band: Image, orientation: int) -> Image:
+    match orientation:
+        case 2:
+            return np.asarray(cv2.flip(band, 1), np.uint8)
+        case 3:
+            return np.asarray(cv2.flip(band, -1), np.uint8)
+        case 4:
+            return np.asarray(cv2.flip(band, 0), np.uint8)
+        case 5:
+            return np.asarray(cv2.transpose(band), np.uint8)
+        case 6:
+            return np.asarray(cv2.rotate(band, cv2.ROTATE_90_CLOCKWISE), np.uint8)
+        case 7:
+            return np.asarray(cv2.flip(cv2.transpose(band), -1), np.uint8)
+        case 8:
+            return np.asarray(cv2.rotate(band, cv2.ROTATE_90_COUNTERCLOCKWISE), np.uint8)
+    return band
+
+
+def _opened(data: bytes, header: Header) -> Any:
+    """A file opened by the Pillow plugin of its format; no other one looks at it, and nothing is decoded yet."""
+    module, plugin = _PLUGINS[header.format].split(".")
+    image = getattr(importlib.import_module(f"PIL.{module}"), plugin)(io.BytesIO(data))
+    if image.size != (header.width, header.height):
+        raise ValueError("the header contradicts itself")
+    return image
+
+
+def _load(image: Any) -> Pil.Image:
+    image.load()
+    loaded: Pil.Image = image
+    return loaded
+
+
+def _pillow_rows(image: Pil.Image) -> _Rows:
+    width, height = image.size
+
+    def rows(top: int, end: int) -> Image:
+        return _band(image if (top, end) == (0, height) else image.crop((0, top, width, end)))
+
+    return rows
+
+
+def _band(part: Pil.Image) -> Image:
+    """A Pillow image -> uint8 BGR."""
+    if part.mode in ("P", "PA", "LA", "La", "RGBa", "1", "YCbCr", "HSV") or "transparency" in part.info:
+        clear = "transparency" in part.info or part.mode in ("PA", "LA", "La", "RGBa")
+        part = part.convert("L" if part.mode == "1" else "RGBA" if clear else "RGB")
+    shape = (part.height, part.width)
+    if part.mode in ("RGB", "RGBX"):
+        return _colour(np.frombuffer(part.tobytes("raw", "RGBX"), np.uint8).reshape(*shape, 4), cv2.COLOR_RGBA2BGR)
+    pixels = np.frombuffer(part.tobytes(), _dtype(part.mode))
+    if part.mode == "CMYK":
+        return _cmyk(pixels.reshape(*shape, 4))
+    return _bgr(pixels.reshape(*shape, -1) if part.mode == "RGBA" else pixels.reshape(shape), rgb=True)
+
+
+def _dtype(mode: str) -> np.dtype[Any]:
+    kinds = {
+        "L": "u1",
+        "RGBA": "u1",
+        "CMYK": "u1",
+        "I;16": "<u2",
+        "I;16L": "<u2",
+        "I;16B": ">u2",
+        "I;16N": "=u2",
+        "F": "=f4",
+    }
+    if mode not in kinds:
+        raise _Unsupported(f"pixels of the kind {mode} cannot be read; save the image anew as JPEG or PNG")
+    return np.dtype(kinds[mode])
+
+
+def _bgr(pixels: NDArray[Any], rgb: bool) -> Image:
+    """A band of uint8, uint16 or floats of 0..1: (N, W), (N, W, 1), (N, W, 2) with alpha, RGB(A) or BGR(A) -> BGR."""
+    small = np.ascontiguousarray(_to_uint8(pixels))
+    channels = 1 if small.ndim == 2 else small.shape[2]
+    if channels == 1:
+        return _colour(small.reshape(small.shape[:2]), cv2.COLOR_GRAY2BGR)
+    if channels == 2:
+        return _over_white(np.asarray(small[:, :, [0, 0, 0, 1]]))
+    if channels == 3:
+        return _colour(small, cv2.COLOR_RGB2BGR) if rgb else small
+    return _over_white(_colour(small, cv2.COLOR_RGBA2BGRA) if rgb else small)
+
+
+def _colour(pixels: NDArray[np.uint8], code: int) -> Image:
+    return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
+
+
+def _to_uint8(band: NDArray[Any]) -> NDArray[np.uint8]:
+    if band.dtype == np.uint8:
+        return band
+    if band.dtype.kind == "u":
+        return np.asarray((band.astype(np.uint32) + 128) // 257, np.uint8)
+    # Written so that NaN fails it too.
+    if not bool(np.all((band >= 0) & (band <= 1))):
+        raise _Unsupported("floats must lie in 0..1; divide by 255 or give uint8")
+    return np.asarray(np.rint(band.astype(np.float32) * 255), np.uint8)
+
+
+def _over_white(pixels: NDArray[np.uint8]) -> Image:
+    """BGRA -> BGR."""
+    alpha = pixels[:, :, 3:]
+    if alpha.min() == 255:
+        return _colour(pixels, cv2.COLOR_BGRA2BGR)
+    alpha = alpha.astype(np.uint16)
+    return np.asarray((pixels[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255, np.uint8)
+
+
+def _cmyk(pixels: NDArray[np.uint8]) -> Image:
+    """CMYK, 255 for full ink -> BGR, as OpenCV converts it."""
+    light = np.uint16(255) - pixels[:, :, 3:]
+    return np.ascontiguousarray((light - (pixels[:, :, 2::-1] * light >> 8)).astype(np.uint8))
+
+
+def _png(data: bytes, header: Header) -> _Rows:
+    plain = png.plain(data, header)
+    if header.bits < 16 or header.channels == 1:
+        return _pillow_rows(_load(_opened(plain, header)))
+    if header.channels == 2:
+        # Gray and alpha of 16 bits are stored as the four bytes of RGBA are.
+        pairs = _load(_opened(plain, header))
+        return lambda top, end: _bgr(_bytes(pairs, top, end).view(">u2"), rgb=True)
+    return _deep(plain, header)
+
+
+def _deep(data: bytes, header: Header) -> _Rows:
+    """RGB or RGBA of 16 bits. Pillow keeps 8 of them, so the high and the low bytes are decoded one after the other."""
+    high, low = _opened(data, header), _opened(data, header)
+    kinds = [(tile.args if isinstance(tile.args, str) else tile.args[0]).rpartition(";16") for tile in low.tile]
+    if not all(half in _OTHER_HALF for _, _, half in kinds):
+        return _pillow_rows(_load(high))
+    swapped = [f"{base};16{_OTHER_HALF[half]}" for base, _, half in kinds]
+    low.tile = [
+        tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:]))
+        for tile, raw in zip(low.tile, swapped, strict=True)
+    ]
+    high.load()
+    low.load()
+    return lambda top, end: _bgr(
+        _bytes(high, top, end).astype(np.uint16) << np.uint16(8) | _bytes(low, top, end), rgb=True
+    )
+
+
+def _bytes(image: Pil.Image, top: int, end: int) -> NDArray[np.uint8]:
+    part = image.crop((0, top, image.width, end))
+    return np.frombuffer(part.tobytes(), np.uint8).reshape(end - top, image.width, -1)
+
+
+def _tiff(data: bytes, page: tiff.Page, header: Header) -> _Rows:
+    plain = tiff.single(data, page)
+    if page.bits == 16 and page.channels in (3, 4):
+        return _deep(plain, header)
+    return _pillow_rows(_load(_opened(plain, header)))
+
+
+def _heic(data: bytes, header: Header) -> _Rows:
+    import pillow_heif
+
+    file: Any = pillow_heif.open_heif(data)
+    pixels = np.asarray(file)  # decodes, and may learn the size only now
+    if pixels.shape[:2] != (header.height, header.width) or file.mode not in ("L", "LA", "RGB", "RGBA"):
+        raise ValueError("the header contradicts itself")
+    return lambda top, end: _bgr(pixels[top:end], rgb=True)
