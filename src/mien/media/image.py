@@ -14,11 +14,14 @@ about damaged files, and for JPEG and PNG its pixels equal OpenCV's.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import io
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -27,7 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pil
 
 from mien.media import png, pnm, tiff
-from mien.media.image_header import read_header
+from mien.media.image_header import read_header, without_exif
 from mien.media.image_info import DAMAGED, DEFAULT, Header, Limits, over_limit
 from mien.types import Image, SourceError
 
@@ -138,8 +141,7 @@ class _Unsupported(ValueError):
 def _decoded(data: bytes, header: Header) -> Image:
     if header.format == "pnm":
         parsed = pnm.parse(data)
-        rows = pnm.rows(data, parsed)
-        return _assembled(header, lambda top, end: _bgr(rows(top, end), rgb=True))
+        return _assembled(header, _shown(pnm.rows(data, parsed)))
     if header.format == "jpeg":
         mode, raw = _JPEG[header.channels]
         return _assembled(
@@ -194,7 +196,8 @@ def _turned(band: Image, orientation: int) -> Image:
 def _opened(data: bytes, header: Header) -> Any:
     """A file opened by the Pillow plugin of its format; no other one looks at it, and nothing is decoded yet."""
     module, plugin = _PLUGINS[header.format].split(".")
-    image = getattr(importlib.import_module(f"PIL.{module}"), plugin)(io.BytesIO(data))
+    content = without_exif(data) if header.format == "avif" else data
+    image = getattr(importlib.import_module(f"PIL.{module}"), plugin)(io.BytesIO(content))
     if image.size != (header.width, header.height):
         raise ValueError("the header contradicts itself")
     return image
@@ -289,32 +292,47 @@ def _cmyk(pixels: NDArray[np.uint8]) -> Image:
 
 
 def _png(data: bytes, header: Header) -> _Rows:
-    plain = png.plain(data, header)
-    if header.bits < 16 or header.channels == 1:
-        return _pillow_rows(_load(_opened(plain, header)))
-    if header.channels == 2:
+    plain, key = png.plain(data, header)
+    if header.bits == 16 and header.channels == 2:
         # Gray and alpha of 16 bits are stored as the four bytes of RGBA are.
         pairs = _load(_opened(plain, header))
-        return lambda top, end: _bgr(_bytes(pairs, top, end).view(">u2"), rgb=True)
-    return _deep(plain, header)
+        return _shown(lambda top, end: _bytes(pairs, top, end).view(">u2"))
+    if header.bits == 16 and header.channels > 1:
+        return _shown(_deep(plain, header), key)
+    image = _load(_opened(plain, header))
+    if not key:
+        return _pillow_rows(image)
+    gray = image.convert("L") if image.mode == "1" else image
+    return _shown(lambda top, end: _bytes(gray, top, end).view(_dtype(gray.mode)), key)
 
 
-def _deep(data: bytes, header: Header) -> _Rows:
+def _shown(values: Callable[[int, int], NDArray[Any]], key: tuple[int, ...] = ()) -> _Rows:
+    """Rows of values in RGB order; pixels of the colour `key` are transparent, which means white."""
+
+    def rows(top: int, end: int) -> Image:
+        pixels = values(top, end)
+        out = _bgr(pixels, rgb=True)
+        if key:
+            out[(pixels == np.asarray(key, pixels.dtype)).all(axis=2)] = 255
+        return out
+
+    return rows
+
+
+def _deep(data: bytes, header: Header) -> Callable[[int, int], NDArray[Any]]:
     """RGB or RGBA of 16 bits. Pillow keeps 8 of them, so the high and the low bytes are decoded one after the other."""
     high, low = _opened(data, header), _opened(data, header)
     kinds = [(tile.args if isinstance(tile.args, str) else tile.args[0]).rpartition(";16") for tile in low.tile]
+    high.load()
     if not all(half in _OTHER_HALF for _, _, half in kinds):
-        return _pillow_rows(_load(high))
+        return lambda top, end: _bytes(high, top, end)
     swapped = [f"{base};16{_OTHER_HALF[half]}" for base, _, half in kinds]
     low.tile = [
         tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:]))
         for tile, raw in zip(low.tile, swapped, strict=True)
     ]
-    high.load()
     low.load()
-    return lambda top, end: _bgr(
-        _bytes(high, top, end).astype(np.uint16) << np.uint16(8) | _bytes(low, top, end), rgb=True
-    )
+    return lambda top, end: _bytes(high, top, end).astype(np.uint16) << np.uint16(8) | _bytes(low, top, end)
 
 
 def _bytes(image: Pil.Image, top: int, end: int) -> NDArray[np.uint8]:
@@ -322,10 +340,22 @@ def _bytes(image: Pil.Image, top: int, end: int) -> NDArray[np.uint8]:
     return np.frombuffer(part.tobytes(), np.uint8).reshape(end - top, image.width, -1)
 
 
+@cache
+def _quiet_libtiff() -> None:
+    """Silence the libtiff that comes with Pillow, which writes to the terminal about damaged files."""
+    place = Path(Pil.__file__).parent
+    for library in (*place.parent.glob("pillow.libs/libtiff*"), *place.glob(".dylibs/libtiff*")):
+        with suppress(OSError, AttributeError):
+            handlers = ctypes.CDLL(str(library))
+            handlers.TIFFSetErrorHandler(None)
+            handlers.TIFFSetWarningHandler(None)
+
+
 def _tiff(data: bytes, page: tiff.Page, header: Header) -> _Rows:
+    _quiet_libtiff()
     plain = tiff.single(data, page)
     if page.bits == 16 and page.channels in (3, 4):
-        return _deep(plain, header)
+        return _shown(_deep(plain, header))
     return _pillow_rows(_load(_opened(plain, header)))
 
 
@@ -336,4 +366,4 @@ def _heic(data: bytes, header: Header) -> _Rows:
     pixels = np.asarray(file)  # decodes, and may learn the size only now
     if pixels.shape[:2] != (header.height, header.width) or file.mode not in ("L", "LA", "RGB", "RGBA"):
         raise ValueError("the header contradicts itself")
-    return lambda top, end: _bgr(pixels[top:end], rgb=True)
+    return _shown(lambda top, end: pixels[top:end])

@@ -21,6 +21,8 @@ KNOWN = "JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, HEIC, JPEG 2000, TGA or PNM file
 
 _MOST_CHUNKS = 200_000
 _HEIC = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1 mif2".split())
+_HELD = 16  # bytes a pixel that libavif and libheif take, with Pillow's image and ours
+_EXIF_ITEM = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
 _ISPE = re.compile(rb"ispe\0\0\0\0(.{4})(.{4})", re.DOTALL)
 
 
@@ -43,13 +45,21 @@ def read_header(source: bytes | Path, name: str = "", limits: Limits = DEFAULT) 
         raise SourceError(f"{name}: {_unknown(source)}")
     try:
         header = reader(source, limits)
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, OverflowError) as error:
         raise SourceError(f"{name}: {_unknown(b'?')}") from error
     except ValueError as error:
         raise SourceError(f"{name}: {error}") from error
     if reason := over_limit(header, limits):
         raise SourceError(f"{name}: {reason}")
     return header
+
+
+def without_exif(data: bytes) -> bytes:
+    """Return an AVIF file in which no reader finds the EXIF block: Pillow would parse it, and warn when it is damaged.
+
+    An AVIF image is turned by a property of its own; the orientation in its EXIF block does not count.
+    """
+    return _EXIF_ITEM.sub(rb"\1none", data)
 
 
 def _reader(data: bytes, name: str) -> Callable[[bytes, Limits], Header] | None:
@@ -144,7 +154,7 @@ def _webp(data: bytes, limits: Limits) -> Header:
         if kind == b"EXIF":
             orientation = exif_orientation(data[at + 8 : at + 8 + length])
         at += 8 + length + (length & 1)
-    memory = width * height * 23 + 2 * len(data)
+    memory = width * height * 18 + 2 * len(data)
     return Header("webp", width, height, 4 if alpha else 3, 8, max(frames, 1), orientation, memory)
 
 
@@ -196,8 +206,8 @@ def _jp2(data: bytes, limits: Limits) -> Header:
         raise ValueError(DAMAGED)
     if (-(-(x1 - tile_x0) // tile_x)) * (-(-(y1 - tile_y0) // tile_y)) > 65_535:
         raise ValueError(DAMAGED)
-    # OpenJPEG keeps four bytes a channel, for the image and again for the tile.
-    return Header("jp2", width, height, channels, depth, memory=width * height * (8 * channels + 8))
+    # OpenJPEG keeps four bytes a channel.
+    return Header("jp2", width, height, channels, depth, memory=width * height * (5 * channels + 8))
 
 
 def _tga(data: bytes, limits: Limits) -> Header:
@@ -213,14 +223,14 @@ def _avif(data: bytes, limits: Limits) -> Header:
 
     _refuse_early("avif", data, limits)
     try:
-        with AvifImagePlugin.AvifImageFile(io.BytesIO(data)) as image:
+        with AvifImagePlugin.AvifImageFile(io.BytesIO(without_exif(data))) as image:
             size, channels, frames = image.size, len(image.getbands()), int(getattr(image, "n_frames", 1))
             orientation = exif_orientation(image.info.get("exif") or b"")
     except MemoryError:
         raise
     except Exception as error:  # libavif's errors come as several classes
         raise ValueError(DAMAGED) from error
-    memory = size[0] * size[1] * 23 + 2 * len(data)
+    memory = size[0] * size[1] * _HELD + 2 * len(data)
     return Header("avif", size[0], size[1], channels, 8, frames, orientation, memory)
 
 
@@ -238,7 +248,7 @@ def _heic(data: bytes, limits: Limits) -> Header:
     except Exception as error:  # libheif's errors come as several classes
         raise ValueError(DAMAGED) from error
     # Its library turns and mirrors the image as the file says, so that it comes out upright.
-    return Header("heic", size[0], size[1], channels, 8, frames, memory=size[0] * size[1] * 23 + 2 * len(data))
+    return Header("heic", size[0], size[1], channels, 8, frames, memory=size[0] * size[1] * _HELD + 2 * len(data))
 
 
 def _refuse_early(kind: str, data: bytes, limits: Limits) -> None:
@@ -247,5 +257,5 @@ def _refuse_early(kind: str, data: bytes, limits: Limits) -> None:
     if not sizes:
         raise ValueError(CUT)
     width, height = max(sizes, key=lambda size: size[0] * size[1])
-    if reason := over_limit(Header(kind, width, height, 3, 8, memory=width * height * 23), limits):
+    if reason := over_limit(Header(kind, width, height, 3, 8, memory=width * height * _HELD), limits):
         raise ValueError(reason)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 CUT = "the file is cut short; copy or download it again"
 DAMAGED = "the image is damaged; copy it again or save it anew as JPEG or PNG"
 
+_PILLOW_PIXELS = 89_478_485  # above it Pillow's readers of these two formats warn
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -61,6 +63,8 @@ def over_limit(header: Header, limits: Limits) -> str:
         return DAMAGED
     if width * height > limits.pixels:
         return f"{width} x {height} pixels is more than the limit of {limits.pixels}; make the image smaller"
+    if header.format in ("gif", "tiff") and width * height > _PILLOW_PIXELS:
+        return f"{width} x {height} pixels is more than Pillow's limit of {_PILLOW_PIXELS}; save it as JPEG or PNG"
     if header.memory > limits.memory:
         return (
             f"{width} x {height} pixels of {header.channels} x {header.bits} bits take {header.memory / 1e9:.2f} GB to "

@@ -33,7 +33,7 @@ def header(data: bytes, limits: Limits) -> Header:
     if frame is None:
         raise IndexError
     marker, bits, height, width, count, factors = frame
-    if not scan or data.find(b"\xff\xd9", scan) < 0:  # a thumbnail in the header has an end marker too
+    if not scan or data.rfind(b"\xff\xd9", scan) < 0:  # a thumbnail in the header has an end marker too
         raise ValueError(CUT)
     if bits != 8 or count not in (1, 3, 4):
         raise ValueError(f"a JPEG with {count} channels of {bits} bits cannot be read; save it anew with 8 bits")

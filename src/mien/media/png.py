@@ -44,27 +44,34 @@ def header(data: bytes, limits: Limits) -> Header:
     return Header("png", width, height, shown, bits, frames, orientation, width * height * (held + 3) + 2 * len(data))
 
 
-def plain(data: bytes, header: Header) -> bytes:
+def plain(data: bytes, header: Header) -> tuple[bytes, tuple[int, ...]]:
     """Return the file with nothing but size, palette, transparency and pixels: no animation, no profile, no text.
 
-    Gray and alpha of 16 bits become RGBA of 8: their four bytes a pixel are stored in the same way.
+    Gray and alpha of 16 bits become RGBA of 8: their four bytes a pixel are stored in the same way. The one transparent
+    colour of a gray or 16-bit image is left out and returned beside it, in 0..255 or 0..65535; () when there is none.
 
     Raises:
         ValueError: A checksum is wrong.
     """
     view = memoryview(data)
     parts: list[bytes | memoryview] = [view[:8]]
+    key: tuple[int, ...] = ()
     for kind, at, length in chunks(data):
         if kind not in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
             continue
         if zlib.crc32(view[at - 4 : at + length]) != int.from_bytes(view[at + length : at + length + 4], "big"):
             raise ValueError("wrong checksum")
-        if kind == b"IHDR" and header.bits == 16 and header.channels == 2:
+        if kind == b"tRNS" and (data[25] == 0 or header.bits == 16):
+            if length == 2 * header.channels:
+                scale = 255 // (2**header.bits - 1) if header.bits < 8 else 1
+                largest = 2**header.bits - 1
+                key = tuple(min(v, largest) * scale for v in struct.unpack_from(f">{header.channels}H", data, at))
+        elif kind == b"IHDR" and header.bits == 16 and header.channels == 2:
             content = b"IHDR" + data[at : at + 8] + b"\x08\x06" + data[at + 10 : at + 13]
             parts += [data[at - 8 : at - 4], content, zlib.crc32(content).to_bytes(4, "big")]
         else:
             parts.append(view[at - 8 : at + length + 4])
-    return b"".join(parts)
+    return b"".join(parts), key
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

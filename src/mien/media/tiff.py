@@ -22,6 +22,7 @@ _NEEDED = frozenset(
         *(512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532),
     )
 )
+_SINGLE = frozenset((256, 257, 259, 262, 266, 277, 278, 284, 317, 322, 323, 512, 513, 514, 515))
 _MOST_PAGES = 1000
 _MOST_TAGS = 1000
 _MOST_CHANNELS = 4
@@ -66,7 +67,7 @@ def pages(data: bytes) -> list[Page]:
         seen.add(at)
         try:
             page, kind, at = _page(data, at, order, large)
-        except struct.error:
+        except (struct.error, OverflowError):
             if not found:
                 raise
             break
@@ -119,6 +120,8 @@ def _page(data: bytes, start: int, order: str, large: bool) -> tuple[Page, int, 
             if tag in values:  # decoders may take the other one
                 raise struct.error
             values[tag] = _values(data, at, order, large)
+            if tag in _SINGLE and len(values[tag]) != 1:
+                raise struct.error
             if tag in _NEEDED:
                 tags.append(data[at : at + width_of_tag])
         at += width_of_tag
@@ -131,8 +134,6 @@ def _page(data: bytes, start: int, order: str, large: bool) -> tuple[Page, int, 
         return value[0]
 
     width, height = one(256), one(257)
-    if len(values[256]) != 1 or len(values[257]) != 1:
-        raise struct.error
     channels, bits = one(277, 1), max(values.get(258, (1,)), default=1)
     if channels > _MOST_CHANNELS or bits > 64:
         raise ValueError(f"a TIFF with {channels} channels of {bits} bits cannot be read; save it anew as PNG")
