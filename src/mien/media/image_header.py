@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mien.media import jpeg, paths, png, pnm, tiff
-from mien.media.image_info import CUT, DAMAGED, DEFAULT, Header, Limits, exif_orientation, over_limit
+from mien.media.image_info import BROKEN, CUT, DAMAGED, DEFAULT, UNKNOWN, Header, Limits, exif_orientation, over_limit
 from mien.types import SourceError
-
-KNOWN = "JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, HEIC, JPEG 2000, TGA or PNM file"
 
 _MOST_CHUNKS = 200_000
 _HEIC = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1 mif2".split())
@@ -46,7 +44,7 @@ def read_header(source: bytes | Path, name: str = "", limits: Limits = DEFAULT) 
     try:
         header = reader(source, limits)
     except (struct.error, IndexError, OverflowError) as error:
-        raise SourceError(f"{name}: {_unknown(b'?')}") from error
+        raise SourceError(f"{name}: {BROKEN}") from error
     except ValueError as error:
         raise SourceError(f"{name}: {error}") from error
     if reason := over_limit(header, limits):
@@ -99,7 +97,7 @@ def _unknown(data: bytes) -> str:
         return "a web page, not an image; download the image itself"
     if data[4:8] == b"ftyp" or data[:4] == b"\x1aE\xdf\xa3":
         return "a video, not an image; use mien video"
-    return f"not an image that mien can read; use a {KNOWN}"
+    return UNKNOWN
 
 
 def _u32(data: bytes, at: int, order: str = ">") -> int:
@@ -213,7 +211,7 @@ def _jp2(data: bytes, limits: Limits) -> Header:
 def _tga(data: bytes, limits: Limits) -> Header:
     mapped, kind, width, height, depth = struct.unpack_from("<xBB9xHHB", data)
     if mapped > 1 or kind not in (1, 2, 3, 9, 10, 11) or depth not in (8, 15, 16, 24, 32):
-        raise IndexError
+        raise ValueError(UNKNOWN)
     channels = 1 if kind in (3, 11) else 4 if depth == 32 else 3
     return Header("tga", width, height, channels, 8, memory=width * height * 8 + len(data))
 

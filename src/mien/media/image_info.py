@@ -5,6 +5,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+UNKNOWN = (
+    "not an image that mien can read; use a JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, HEIC, JPEG 2000, TGA or PNM file"
+)
+BROKEN = "the file is cut short or damaged; copy or download it again"
 CUT = "the file is cut short; copy or download it again"
 DAMAGED = "the image is damaged; copy it again or save it anew as JPEG or PNG"
 

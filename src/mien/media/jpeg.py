@@ -16,7 +16,6 @@ def header(data: bytes, limits: Limits) -> Header:
 
     Raises:
         ValueError: Cut short, too many scans, or of a kind that cannot be read.
-        IndexError: No image size in the header.
     """
     frame: tuple[int, int, int, int, int, list[int]] | None = None
     orientation, frames, scan, exif = 1, 1, 0, False
@@ -31,7 +30,7 @@ def header(data: bytes, limits: Limits) -> Header:
         elif marker == 0xDA:
             scan = at
     if frame is None:
-        raise IndexError
+        raise ValueError(CUT)
     marker, bits, height, width, count, factors = frame
     if not scan or data.rfind(b"\xff\xd9", scan) < 0:  # a thumbnail in the header has an end marker too
         raise ValueError(CUT)
@@ -44,7 +43,7 @@ def header(data: bytes, limits: Limits) -> Header:
     if marker not in (0xC0, 0xC1) or data[scan + 4] != count:
         scans = _scans(data, scan, limits.scans)
         if scans > limits.scans or scans * width * height > _MOST_SCANNED:
-            raise ValueError(f"{scans} scans of {width} x {height} pixels are too many; save it as a plain JPEG")
+            raise ValueError(f"too many scans of {width} x {height} pixels; save it as a plain JPEG")
         blocks = [(factor >> 4) * (factor & 15) for factor in factors]
         work = 2 * sum(blocks) / max(max(blocks), 1)
     per_pixel = (1 if count == 1 else 4) + max(work, 3)

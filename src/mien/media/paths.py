@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mien.types import Failure, SourceError
 
-IMAGES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in (
         *("jpg", "jpeg", "jpe", "jfif", "jfi", "jif", "mpo", "png", "apng", "gif", "webp", "bmp", "dib", "tif", "tiff"),
@@ -20,14 +20,14 @@ IMAGES = frozenset(
 )
 """Suffixes of the files that a folder search takes for images."""
 
-VIDEOS = frozenset(
+VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in (
         *("mp4", "mov", "avi", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "ts", "mts", "m2ts", "3gp", "flv", "ogv"),
         *("mxf", "vob", "y4m", "h264", "hevc"),
     )
 )
-_RAW = frozenset([".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"])
+_RAW_SUFFIXES = frozenset([".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"])
 _LITTER = frozenset((".ds_store", "thumbs.db", "desktop.ini", ".directory"))
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -75,7 +75,7 @@ def list_images(folder: Path, recursive: bool = True, skipped: Counter[str] | No
                 counts["hidden"] += 1
             elif entry.is_symlink() and entry.is_dir():
                 counts["link to a folder"] += 1
-            elif suffix not in IMAGES:
+            elif suffix not in IMAGE_SUFFIXES:
                 counts[suffix] += 1
             elif reason := _no_file(entry.stat().st_mode):
                 yield Failure(str(path), f"{display(path)}: {reason}")
@@ -121,7 +121,9 @@ def read_file(path: Path, limit: int = 256_000_000) -> bytes:
                     f"{name}: {status.st_size / 1e6:.0f} MB is more than the limit of {limit / 1e6:.0f} MB; "
                     "make the image smaller"
                 )
-            data = file.read(limit + 1)
+            data = file.read(status.st_size + 1)  # no more, for that much memory is taken first
+            if len(data) > status.st_size:
+                data += file.read(limit + 1 - len(data))
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise SourceError(f"{name}: {_cannot(error)}") from error
     except MemoryError as error:
@@ -157,6 +159,6 @@ def _kind(kind: str, count: int) -> str:
         plural = {"folder": "folders", "link to a folder": "links to folders"}
         return plural.get(plain, plain) if count > 1 else plain
     shown = display(kind)
-    if kind in VIDEOS:
+    if kind in VIDEO_SUFFIXES:
         return f"{shown} (use mien video)"
-    return f"{shown} (camera raw; export as JPEG)" if kind in _RAW else shown
+    return f"{shown} (camera raw; export as JPEG)" if kind in _RAW_SUFFIXES else shown

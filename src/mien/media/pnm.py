@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.media.image_info import CUT, UNKNOWN
+
 _COMMENT = re.compile(rb"#[^\r\n]*")
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _BITMAP = re.compile(rb"(P[14])" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})\s")
@@ -75,17 +77,17 @@ def parse(data: bytes) -> Pnm:
         try:
             width, height, channels, largest = (int(fields[key]) for key in (b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL"))
         except KeyError:
-            raise IndexError from None
+            raise ValueError(UNKNOWN) from None
         parsed = Pnm(b"P7", width, height, channels, largest, found.end())
     else:
-        raise IndexError
+        raise ValueError(UNKNOWN)
     if parsed.width < 1 or parsed.height < 1 or not 1 <= parsed.channels <= 4 or not 1 <= parsed.largest <= 65535:
-        raise IndexError
+        raise ValueError(UNKNOWN)
     row = -(-parsed.width // 8) if parsed.kind == b"P4" else parsed.width * parsed.channels * (1 + (parsed.bits > 8))
     if parsed.kind in (b"P1", b"P2", b"P3"):
         row = parsed.width * parsed.channels  # a digit each at least
     if row * parsed.height > len(data) - parsed.start:
-        raise ValueError("the file is cut short; copy or download it again")
+        raise ValueError(CUT)
     return parsed
 
 
@@ -125,7 +127,7 @@ def _text(data: bytes, header: Pnm) -> NDArray[Any]:
         done += len(numbers)
         if done == count:
             return 1 - out if header.kind == b"P1" else out
-    raise ValueError("the file is cut short; copy or download it again")
+    raise ValueError(CUT)
 
 
 def _pieces(data: bytes, at: int) -> Iterator[NDArray[np.uint8]]:
