@@ -189,6 +189,7 @@ def work(first: int, count: int, progress: Path) -> None:
 def run(seconds: float, first: int = 0, size: int = 500) -> Counter[str]:
     """Decode mutants in processes of their own for some seconds, and count what happened; faults go to stdout."""
     counts: Counter[str] = Counter()
+    slowest = ""
     end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as folder:
         progress, noise = Path(folder, "progress"), Path(folder, "noise")
@@ -211,7 +212,8 @@ def run(seconds: float, first: int = 0, size: int = 500) -> Counter[str]:
                     counts["peak"] = max(counts["peak"], int(took))
                     continue
                 counts["tried"] += 1
-                counts["longest, ms"] = max(counts["longest, ms"], round(1000 * float(took)))
+                if (duration := round(1000 * float(took))) > counts["longest, ms"]:
+                    counts["longest, ms"], slowest = duration, what
                 if outcome in ("read", "refused"):
                     counts[outcome] += 1
                 else:
@@ -230,6 +232,7 @@ def run(seconds: float, first: int = 0, size: int = 500) -> Counter[str]:
             if said:
                 counts["noise"] += 1
                 print(f"from seed {first - size}, stderr: {said[:300]}", flush=True)
+    print(f"slowest: {slowest}")
     return counts
 
 

@@ -374,7 +374,7 @@ def test_running_out_of_memory_is_told_of_the_image(monkeypatch: pytest.MonkeyPa
         raise MemoryError
 
     data = saved(rgb(), "JPEG")
-    monkeypatch.setattr(Pil, "frombytes", no_memory)
+    monkeypatch.setattr(Pil, "new", no_memory)
     with pytest.raises(SourceError, match=r"a\.jpg: not enough memory to decode 60 x 40"):
         image.decode(data, "a.jpg")
 

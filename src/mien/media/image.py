@@ -144,9 +144,9 @@ def _decoded(data: bytes, header: Header) -> Image:
         return _assembled(header, _shown(pnm.rows(data, parsed)))
     if header.format == "jpeg":
         mode, raw = _JPEG[header.channels]
-        return _assembled(
-            header, _pillow_rows(Pil.frombytes(mode, (header.width, header.height), data, "jpeg", raw, ""))
-        )
+        image = Pil.new(mode, (header.width, header.height), None)  # not filled first
+        image.frombytes(data, "jpeg", raw, "")
+        return _assembled(header, _pillow_rows(image))
     if header.format == "png":
         return _assembled(header, _png(data, header))
     if header.format == "tiff":
@@ -287,7 +287,7 @@ def _over_white(pixels: NDArray[np.uint8]) -> Image:
 
 def _cmyk(pixels: NDArray[np.uint8]) -> Image:
     """CMYK, 255 for full ink -> BGR, as OpenCV converts it."""
-    light = np.uint16(255) - pixels[:, :, 3:]
+    light = 255 - pixels[:, :, 3:].astype(np.uint16)
     return np.ascontiguousarray((light - (pixels[:, :, 2::-1] * light >> 8)).astype(np.uint8))
 
 
