@@ -50,10 +50,12 @@ def oriented(orientation: int) -> Pil.Exif:
     return exif
 
 
-def heic(picture: Pil.Image, **options: object) -> bytes:
+def heic(picture: Pil.Image, orientation: int = 1, **options: object) -> bytes:
     pillow_heif = pytest.importorskip("pillow_heif")
-    buffer = io.BytesIO()
-    pillow_heif.from_pillow(picture).save(buffer, **options)
+    buffer, file = io.BytesIO(), pillow_heif.from_pillow(picture)
+    if orientation > 1:
+        file[0].info["exif"] = oriented(orientation).tobytes()  # the writer makes properties of HEIC from it
+    file.save(buffer, **options)
     return buffer.getvalue()
 
 
@@ -172,10 +174,17 @@ def _with_orientation(picture: Pil.Image, orientation: int) -> Pil.Image:
     return Pil.open(io.BytesIO(saved(picture, "PNG", exif=oriented(orientation))))
 
 
-@pytest.mark.parametrize("orientation", [3, 6])
-def test_orientation_of_avif_is_applied(orientation: int) -> None:
-    expected = np.asarray(ImageOps.exif_transpose(_with_orientation(rgb(), orientation)))[:, :, ::-1]
-    out = image.decode(avif(rgb(), exif=oriented(orientation)), "x")
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["avif", "heic"])
+def test_orientation_of_avif_and_heic_is_applied_once(kind: str, orientation: int) -> None:
+    picture = _with_orientation(rgb(), orientation)
+    if kind == "avif":
+        data = avif(rgb(), exif=oriented(orientation))
+    else:
+        data = heic(rgb(), orientation, quality=-1, chroma=444)
+        assert b"irot" in data or b"imir" in data or orientation == 1
+    expected = np.asarray(ImageOps.exif_transpose(picture))[:, :, ::-1]
+    out = image.decode(data, "x")
     assert out.shape == expected.shape
     assert np.abs(out.astype(int) - expected).max() <= 8
 

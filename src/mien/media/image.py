@@ -8,7 +8,7 @@ An image file is one image, and these rules say which:
 - A TIFF file is its first page; `decode_pages` gives them all. Thumbnails and masks in it are no pages.
 
 EXIF orientation is always applied, transparency is laid over white, 16 bits are rounded to 8, and embedded colour
-profiles are ignored. Pillow decodes everything (HEIC: pillow-heif): unlike OpenCV it writes nothing to the terminal
+profiles are ignored. Pillow decodes (HEIC: pillow-heif, PNM: `pnm`): unlike OpenCV it writes nothing to the terminal
 about damaged files, and for JPEG and PNG its pixels equal OpenCV's.
 """
 
@@ -32,6 +32,7 @@ from PIL import Image as Pil
 from mien.media import png, pnm, tiff
 from mien.media.image_header import read_header, without_exif
 from mien.media.image_info import DAMAGED, DEFAULT, Header, Limits, over_limit
+from mien.media.pixels import Unsupported, array_to_bgr, dtype_of, pillow_to_bgr
 from mien.types import Image, SourceError
 
 _Rows = Callable[[int, int], Image]
@@ -115,7 +116,9 @@ def to_bgr(array: NDArray[Any], name: str) -> Image:
         return np.ascontiguousarray(array)
     height, width = array.shape[:2]
     try:
-        return _assembled(Header("array", width, height, 3, 8), lambda top, end: _bgr(array[top:end], rgb=False))
+        return _assembled(
+            Header("array", width, height, 3, 8), lambda top, end: array_to_bgr(array[top:end], rgb=False)
+        )
     except ValueError as error:
         raise SourceError(f"{name}: {error}") from error
 
@@ -128,14 +131,10 @@ def _guarded(work: Callable[[], Image], name: str, header: Header) -> Image:
     except MemoryError as error:
         size = f"{header.width} x {header.height}"
         raise SourceError(f"{name}: not enough memory to decode {size} pixels; make the image smaller") from error
-    except _Unsupported as error:
+    except Unsupported as error:
         raise SourceError(f"{name}: {error}") from error
     except Exception as error:  # Pillow and its libraries raise some ten classes on damaged files
         raise SourceError(f"{name}: {DAMAGED}") from error
-
-
-class _Unsupported(ValueError):
-    """An intact image of a kind that cannot be read; the message says which."""
 
 
 def _decoded(data: bytes, header: Header) -> Image:
@@ -213,82 +212,9 @@ def _pillow_rows(image: Pil.Image) -> _Rows:
     width, height = image.size
 
     def rows(top: int, end: int) -> Image:
-        return _band(image if (top, end) == (0, height) else image.crop((0, top, width, end)))
+        return pillow_to_bgr(image if (top, end) == (0, height) else image.crop((0, top, width, end)))
 
     return rows
-
-
-def _band(part: Pil.Image) -> Image:
-    """A Pillow image -> uint8 BGR."""
-    if part.mode in ("P", "PA", "LA", "La", "RGBa", "1", "YCbCr", "HSV") or "transparency" in part.info:
-        clear = "transparency" in part.info or part.mode in ("PA", "LA", "La", "RGBa")
-        part = part.convert("L" if part.mode == "1" else "RGBA" if clear else "RGB")
-    shape = (part.height, part.width)
-    if part.mode in ("RGB", "RGBX"):
-        return _colour(np.frombuffer(part.tobytes("raw", "RGBX"), np.uint8).reshape(*shape, 4), cv2.COLOR_RGBA2BGR)
-    pixels = np.frombuffer(part.tobytes(), _dtype(part.mode))
-    if part.mode == "CMYK":
-        return _cmyk(pixels.reshape(*shape, 4))
-    return _bgr(pixels.reshape(*shape, -1) if part.mode == "RGBA" else pixels.reshape(shape), rgb=True)
-
-
-def _dtype(mode: str) -> np.dtype[Any]:
-    kinds = {
-        "L": "u1",
-        "RGBA": "u1",
-        "CMYK": "u1",
-        "I;16": "<u2",
-        "I;16L": "<u2",
-        "I;16B": ">u2",
-        "I;16N": "=u2",
-        "F": "=f4",
-    }
-    if mode not in kinds:
-        raise _Unsupported(f"pixels of the kind {mode} cannot be read; save the image anew as JPEG or PNG")
-    return np.dtype(kinds[mode])
-
-
-def _bgr(pixels: NDArray[Any], rgb: bool) -> Image:
-    """A band of uint8, uint16 or floats of 0..1: (N, W), (N, W, 1), (N, W, 2) with alpha, RGB(A) or BGR(A) -> BGR."""
-    small = np.ascontiguousarray(_to_uint8(pixels))
-    channels = 1 if small.ndim == 2 else small.shape[2]
-    if channels == 1:
-        return _colour(small.reshape(small.shape[:2]), cv2.COLOR_GRAY2BGR)
-    if channels == 2:
-        return _over_white(np.asarray(small[:, :, [0, 0, 0, 1]]))
-    if channels == 3:
-        return _colour(small, cv2.COLOR_RGB2BGR) if rgb else small
-    return _over_white(_colour(small, cv2.COLOR_RGBA2BGRA) if rgb else small)
-
-
-def _colour(pixels: NDArray[np.uint8], code: int) -> Image:
-    return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
-
-
-def _to_uint8(band: NDArray[Any]) -> NDArray[np.uint8]:
-    if band.dtype == np.uint8:
-        return band
-    if band.dtype.kind == "u":
-        return np.asarray((band.astype(np.uint32) + 128) // 257, np.uint8)
-    # Written so that NaN fails it too.
-    if not bool(np.all((band >= 0) & (band <= 1))):
-        raise _Unsupported("floats must lie in 0..1; divide by 255 or give uint8")
-    return np.asarray(np.rint(band.astype(np.float32) * 255), np.uint8)
-
-
-def _over_white(pixels: NDArray[np.uint8]) -> Image:
-    """BGRA -> BGR."""
-    alpha = pixels[:, :, 3:]
-    if alpha.min() == 255:
-        return _colour(pixels, cv2.COLOR_BGRA2BGR)
-    alpha = alpha.astype(np.uint16)
-    return np.asarray((pixels[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255, np.uint8)
-
-
-def _cmyk(pixels: NDArray[np.uint8]) -> Image:
-    """CMYK, 255 for full ink -> BGR, as OpenCV converts it."""
-    light = 255 - pixels[:, :, 3:].astype(np.uint16)
-    return np.ascontiguousarray((light - (pixels[:, :, 2::-1] * light >> 8)).astype(np.uint8))
 
 
 def _png(data: bytes, header: Header) -> _Rows:
@@ -303,7 +229,7 @@ def _png(data: bytes, header: Header) -> _Rows:
     if not key:
         return _pillow_rows(image)
     gray = image.convert("L") if image.mode == "1" else image
-    return _shown(lambda top, end: _bytes(gray, top, end).view(_dtype(gray.mode)), key)
+    return _shown(lambda top, end: _bytes(gray, top, end).view(dtype_of(gray.mode)), key)
 
 
 def _shown(values: Callable[[int, int], NDArray[Any]], key: tuple[int, ...] = ()) -> _Rows:
@@ -311,7 +237,7 @@ def _shown(values: Callable[[int, int], NDArray[Any]], key: tuple[int, ...] = ()
 
     def rows(top: int, end: int) -> Image:
         pixels = values(top, end)
-        out = _bgr(pixels, rgb=True)
+        out = array_to_bgr(pixels, rgb=True)
         if key:
             out[(pixels == np.asarray(key, pixels.dtype)).all(axis=2)] = 255
         return out
@@ -363,7 +289,8 @@ def _heic(data: bytes, header: Header) -> _Rows:
     import pillow_heif
 
     file: Any = pillow_heif.open_heif(data)
-    pixels = np.asarray(file)  # decodes, and may learn the size only now
-    if pixels.shape[:2] != (header.height, header.width) or file.mode not in ("L", "LA", "RGB", "RGBA"):
+    shape = np.asarray(file).shape  # decodes, and may learn the size only now
+    if shape[:2] != (header.height, header.width) or file.mode not in ("L", "LA", "RGB", "RGBA"):
         raise ValueError("the header contradicts itself")
-    return _shown(lambda top, end: pixels[top:end])
+    # The array owns no memory: it is asked of the file each time, which must live as long.
+    return _shown(lambda top, end: np.asarray(file)[top:end])
