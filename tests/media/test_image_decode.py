@@ -438,6 +438,15 @@ def test_gray_arrays_become_three_channels(array: np.ndarray) -> None:
     np.testing.assert_array_equal(image.to_bgr(array, "x"), np.repeat(GRAY[:, :, None], 3, axis=2))
 
 
+def test_every_alpha_and_every_16_bit_value_is_rounded_exactly() -> None:
+    value, alpha = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8))
+    out = image.to_bgr(np.dstack([value, value, value, alpha]), "x")
+    expected = (value.astype(int) * alpha + 255 * (255 - alpha.astype(int)) + 127) // 255
+    np.testing.assert_array_equal(out[:, :, 0], expected)
+    deep = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    np.testing.assert_array_equal(image.to_bgr(deep, "x")[:, :, 0], np.rint(deep / 257))
+
+
 @pytest.mark.parametrize(
     "array",
     [

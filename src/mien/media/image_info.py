@@ -28,7 +28,7 @@ class Limits:
 
     file_bytes: int = 256_000_000
     pixels: int = 100_000_000
-    memory: int = 1_000_000_000
+    memory: int = 900_000_000
     scans: int = 100
 
 

@@ -79,7 +79,7 @@ def _to_uint8(band: NDArray[Any]) -> NDArray[np.uint8]:
     if band.dtype == np.uint8:
         return band
     if band.dtype.kind == "u":
-        return np.asarray((band.astype(np.uint32) + 128) // 257, np.uint8)
+        return np.asarray(band.astype(np.uint32) * 255 + 32895 >> 16, np.uint8)  # equals rint(band / 257)
     # Written so that NaN fails it too.
     if not bool(np.all((band >= 0) & (band <= 1))):
         raise Unsupported("floats must lie in 0..1; divide by 255 or give uint8")
@@ -91,8 +91,11 @@ def _over_white(pixels: NDArray[np.uint8]) -> Image:
     alpha = pixels[:, :, 3:]
     if alpha.min() == 255:
         return _colour(pixels, cv2.COLOR_BGRA2BGR)
-    alpha = alpha.astype(np.uint16)
-    return np.asarray((pixels[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255, np.uint8)
+    # p a + 255 (255 - a), divided by 255 and rounded: x // 255 is (x + 1 + (x >> 8)) >> 8 for every x below 65535.
+    mixed = (255 - pixels[:, :, :3]).astype(np.uint16) * alpha
+    np.subtract(255 * 255 + 127, mixed, out=mixed)
+    mixed += (mixed >> 8) + np.uint16(1)
+    return np.asarray(mixed >> 8, np.uint8)
 
 
 def _cmyk(pixels: NDArray[np.uint8]) -> Image:
