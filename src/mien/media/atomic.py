@@ -57,8 +57,8 @@ class AtomicFile:
             suffix: of the draft, see `drafts.draft_path`.
             folder: make the draft a folder, for formats that are put together at the end.
             keep: keep the draft when the run fails, because what it holds is of use or can be resumed.
-            sync: wait until the disk has the file before it takes its name. Leave it out for many small files that
-                can be made again.
+            sync: try the disk at the start, and wait at the end until it has the file. Leave it out for many small
+                files that can be made again.
             wait: seconds to wait for the reader of a pipe.
         """
         self.target = resolve(path)
@@ -107,7 +107,6 @@ class AtomicFile:
         old = drafts.state_of(self.target.real)
         mode = 0o666 if old is None else old.st_mode & 0o777
         self._fd, made = drafts.open_draft(self.path, draft, folder=self._folder, mode=mode, fresh=not resume)
-        drafts.remove_dead_draft(draft_path(draft))  # see `replace`
         if self._folder:
             return
         try:
@@ -115,7 +114,10 @@ class AtomicFile:
                 _take_over(self._fd, draft, old)
             if resume and old is not None:
                 self._continue(draft, may_drop)
-            _probe(self._fd)
+            if self._keep:
+                drafts.remove_dead_draft(draft_path(draft))  # see `replace`
+            if self._sync:
+                _probe(self._fd)
         except BaseException:
             self._release()
             if made or not resume:

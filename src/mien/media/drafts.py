@@ -123,6 +123,20 @@ def busy(path: Path, what: str = "it") -> OutputError:
     return OutputError(f"{path}: another run is writing {what}; wait until it has ended, or choose another name")
 
 
+def is_locked(path: Path) -> bool:
+    """Tell whether a run is writing a draft."""
+    try:
+        fd = os.open(
+            path / ".lock" if path.is_dir() and sys.platform == "win32" else path, os.O_RDONLY | _NO_LINK | FLAGS
+        )
+    except OSError:
+        return False
+    try:
+        return not lock(fd)
+    finally:
+        os.close(fd)
+
+
 def remove(path: Path) -> bool:
     """Remove a draft, and of one that is a folder only what mien put there; tell whether it is gone."""
     try:
@@ -169,6 +183,31 @@ def remove_dead_drafts(folder: str | os.PathLike[str], *patterns: str) -> list[P
         names = sorted(entry.name for entry in entries if MARK in entry.name)
     wanted = [n for n in names if any(fnmatch.fnmatchcase(n[: n.index(MARK)], pattern) for pattern in patterns)]
     return [path for path in (Path(folder, name) for name in wanted) if remove_dead_draft(path)]
+
+
+class FolderLock:
+    """A folder that one run at a time writes into. Windows has no such locks."""
+
+    def __init__(self, folder: Path) -> None:
+        """Lock a folder that is there.
+
+        Raises:
+            OutputError: another run has locked it.
+        """
+        self._fd = -1
+        if sys.platform == "win32":
+            return
+        with suppress(OSError):  # without the right to read it, it cannot be locked
+            self._fd = os.open(folder, os.O_RDONLY | FLAGS)
+        if self._fd >= 0 and not lock(self._fd):
+            self.release()
+            raise busy(folder, "into it")
+
+    def release(self) -> None:
+        """Let others lock it; calling it twice does no harm."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 class RunRecord:

@@ -10,13 +10,14 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mien.types import SourceError
+from mien.media.identity import existing, is_file
+from mien.types import ConfigError, SourceError
 
 FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """Of every `os.open`."""
@@ -129,3 +130,48 @@ def open_stream(path: Path, wait: float) -> int:
     if nonblock:
         os.set_blocking(fd, True)
     return fd
+
+
+def check_suffix(target: Target, what: str, suffixes: Sequence[str]) -> None:
+    """Raise a ConfigError that names the suffixes when a file's name ends in none of them; "" is none at all."""
+    if suffixes and target.path.suffix.lower() not in suffixes:
+        known = ", ".join(suffix for suffix in suffixes if suffix)
+        raise ConfigError(f"{target.path}: no name for {what}; let it end in {known}")
+
+
+def check_place(target: Target, draft: str = "") -> None:
+    """See whether a file or folder can be made there, as far as that can be known without making one.
+
+    Args:
+        target: of the file or folder.
+        draft: name of the file's draft.
+
+    Raises:
+        ConfigError: a parent is a file, the file is write-protected, or its name is too long.
+        OutputError: no rights, a read-only or full disk.
+    """
+    if target.kind == "file" and is_file(target.real):
+        if not target.real.stat().st_mode & 0o222:
+            raise ConfigError(f"{target.path}: is write-protected; choose another name, or make it writable")
+        try:
+            os.close(os.open(target.real, os.O_WRONLY | FLAGS))  # for what no rights tell: an immutable file
+        except OSError as error:
+            raise output_error(target.path, error) from error
+    here = target.real if target.kind == "folder" else next(existing(target.real.parent))
+    if not here.is_dir():
+        raise ConfigError(f"{target.path}: {here} is a file, not a folder; choose another place")
+    effective = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
+    if hasattr(os, "statvfs"):
+        disk = os.statvfs(here)
+        free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
+        if disk.f_flag & os.ST_RDONLY:
+            raise output_error(target.path, OSError(errno.EROFS, os.strerror(errno.EROFS)))
+        if disk.f_blocks and not free:
+            raise output_error(target.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    if not os.access(here, os.W_OK | os.X_OK, **effective):
+        raise OutputError(
+            f"{target.path}: cannot be written (no rights in {here}); choose another place, or change them"
+        )
+    longest = os.pathconf(here, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+    if len(os.fsencode(draft)) > longest:
+        raise ConfigError(f"{target.path}: too long a name for its draft; make it shorter than {longest - 30} bytes")
