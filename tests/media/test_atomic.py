@@ -151,6 +151,15 @@ def test_rights_of_an_existing_file_are_kept(tmp_path: Path, mode: int) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == mode and path.read_text() == "newer"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_owner_of_an_existing_file_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("old")
+    os.chown(path, 65534, 65534)
+    write_text(path, "new")
+    assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534)
+
+
 def test_rights_of_a_new_file_follow_the_umask(tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
@@ -180,6 +189,21 @@ def test_pipe_gets_the_bytes_as_they_come_and_stays_a_pipe(tmp_path: Path) -> No
     reader.join()
     assert got[1] == b"whole"
     assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+
+
+def test_pipe_with_a_slow_reader_gets_all(tmp_path: Path) -> None:
+    pipe = tmp_path / "rows.jsonl"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reader, True)
+    size = 1_000_000  # a pipe holds 64 kB
+    with AtomicFile(pipe) as file:
+        writer = threading.Thread(target=file.write, args=(bytes(size),))
+        writer.start()
+        while size > 0:
+            size -= len(os.read(reader, 1000))
+        writer.join()
+    os.close(reader)
 
 
 def test_pipe_without_reader_is_an_error_and_does_not_hang(tmp_path: Path) -> None:
@@ -337,6 +361,25 @@ def test_run_that_waits_for_a_finished_one_writes_no_finished_file(
     assert path.read_bytes() == b"first\n"
     second.discard()
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_run_that_waits_for_a_finished_one_is_refused_when_a_third_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    first, third = AtomicFile(path).start(), AtomicFile(path)
+    real = drafts.lock
+
+    def lock(fd: int) -> bool:
+        monkeypatch.setattr(drafts, "lock", real)
+        first.commit()
+        third.start()
+        return real(fd)
+
+    monkeypatch.setattr(drafts, "lock", lock)
+    with pytest.raises(OutputError, match="another run is writing it"):
+        AtomicFile(path).start()
+    third.discard()
 
 
 def test_resume_goes_on_with_a_copy_of_the_finished_file(tmp_path: Path) -> None:

@@ -171,6 +171,9 @@ def test_two_outputs_are_never_one_file(tmp_path: Path) -> None:
     for name in ("sub/../out.csv", "link.csv", "OUT.csv", draft_path(Path("out.csv")).name):
         with pytest.raises(ConfigError, match=r"same file as .*out\.csv"):
             outputs.file(tmp_path / name)
+    outputs.file(draft_path(tmp_path / "later.csv"))
+    with pytest.raises(ConfigError, match="same file"):
+        outputs.file(tmp_path / "later.csv")
     (tmp_path / "x.csv").write_text("")
     (tmp_path / "y.csv").hardlink_to(tmp_path / "x.csv")
     outputs.file(tmp_path / "x.csv")
