@@ -439,6 +439,29 @@ def test_next_run_removes_no_draft_that_is_an_input_or_its_own(tmp_path: Path) -
     assert draft_path(tmp_path / "talk.mp4").exists()
 
 
+def test_further_files_of_a_dead_run_go_with_its_draft(tmp_path: Path) -> None:
+    """An encoder that was killed while it put sound and images together."""
+    further = draft_path(tmp_path / "talk.mp4", ".whole.mp4")
+    for other in ("talk.mp4", "o.csv"):
+        outputs = OutputPaths()
+        files = [outputs.file(tmp_path / "talk.mp4", keep=True, **VIDEO), outputs.file(tmp_path / "o.csv", keep=True)]
+        for file in files:
+            file.start()
+        further.write_text("half")
+        for file in files:
+            file.release()
+        kind = VIDEO if other == "talk.mp4" else CSV
+        with OutputPaths().file(tmp_path / other, **kind).start():
+            assert not further.exists()
+        assert [path.name for path in tmp_path.iterdir()] == [other]
+        (tmp_path / other).unlink()
+    outputs = OutputPaths()
+    file = outputs.file(tmp_path / "talk.mp4", **VIDEO).start()
+    further.write_text("half")
+    file.abandon()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_record_of_a_dead_run_removes_nothing_but_drafts(tmp_path: Path, photo: Path) -> None:
     draft = draft_path(tmp_path / "o.jsonl")
     (tmp_path / ".mien-run-1-x").write_text(f'[["{draft.name}", true], ["photos/a.jpg", false], ["../../x", false]]')

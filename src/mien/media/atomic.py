@@ -106,7 +106,7 @@ class AtomicFile:
         draft.parent.mkdir(parents=True, exist_ok=True)
         old = drafts.state_of(self.target.real)
         mode = 0o666 if old is None else old.st_mode & 0o777
-        self._fd, made = drafts.open_draft(self.path, draft, folder=self._folder, mode=mode, fresh=not resume)
+        self._fd, is_new = drafts.open_draft(self.path, draft, folder=self._folder, mode=mode, fresh=not resume)
         if self._folder:
             return
         try:
@@ -120,7 +120,7 @@ class AtomicFile:
                 _probe(self._fd)
         except BaseException:
             self._release()
-            if made or not resume:
+            if is_new or not resume:
                 drafts.remove(draft)
             raise
 
@@ -343,8 +343,8 @@ def _holds(draft: Path, finished: Path, may_drop: Callable[[bytes], bool] | None
         return hashlib.blake2b(line, digest_size=16).digest()  # of millions of lines
 
     with draft.open("rb") as rows, finished.open("rb") as lines:
-        there = set(map(digest, rows))
-        return all(digest(line) in there or (may_drop is not None and may_drop(line)) for line in lines)
+        known = set(map(digest, rows))
+        return all(digest(line) in known or (may_drop is not None and may_drop(line)) for line in lines)
 
 
 def _sync(path: Path) -> None:

@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def open_draft(path: Path, draft: Path, *, folder: bool = False, mode: int = 0o6
     """
     by_lock_file = folder and sys.platform == "win32"  # which opens no folders
     while True:
-        fd, made = _open(path, draft, folder, mode)
+        fd, is_new = _open(path, draft, folder, mode)
         if fd < 0:
             continue  # a run beside this one has just finished it
         try:
@@ -66,11 +66,11 @@ def open_draft(path: Path, draft: Path, *, folder: bool = False, mode: int = 0o6
                 raise busy(path)
             now, own = state_of(draft, follow=False), os.fstat(fd)
             if now is not None and (by_lock_file or os.path.samestat(now, own)):
-                if not fresh or made or folder:
-                    return fd, made
+                if not fresh or is_new or folder:
+                    return fd, is_new
                 if sys.platform == "win32":
                     os.ftruncate(fd, 0)
-                    return fd, made
+                    return fd, is_new
                 draft.unlink()  # and not truncated: it may have a second name, under which it is somebody's
         except BaseException:
             os.close(fd)
@@ -80,13 +80,13 @@ def open_draft(path: Path, draft: Path, *, folder: bool = False, mode: int = 0o6
 
 def _open(path: Path, draft: Path, folder: bool, mode: int) -> tuple[int, bool]:
     """Open a draft without a lock: the open file, or -1 where it has just gone, and whether it is new."""
-    made = True
+    is_new = True
     try:
         if not folder:
             return os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | FLAGS, mode), True
         draft.mkdir()
     except FileExistsError:
-        made = False
+        is_new = False
     state = state_of(draft, follow=False)
     if state is None:
         return -1, False
@@ -94,8 +94,8 @@ def _open(path: Path, draft: Path, folder: bool, mode: int) -> tuple[int, bool]:
         raise OutputError(f"{path}: the name of its draft, {draft.name}, is taken; move that away")
     try:
         if folder and sys.platform == "win32":
-            return os.open(draft / ".lock", os.O_RDWR | os.O_CREAT | FLAGS), made
-        return os.open(draft, (os.O_RDONLY if folder else os.O_RDWR) | _NO_LINK | FLAGS), made
+            return os.open(draft / ".lock", os.O_RDWR | os.O_CREAT | FLAGS), is_new
+        return os.open(draft, (os.O_RDONLY if folder else os.O_RDWR) | _NO_LINK | FLAGS), is_new
     except FileNotFoundError:
         return -1, False
 
@@ -142,9 +142,9 @@ def remove(path: Path) -> bool:
     try:
         state = state_of(path, follow=False)
         if state is not None and stat.S_ISDIR(state.st_mode):
-            for each in path.iterdir():
-                if _INSIDE.fullmatch(each.name):
-                    each.unlink()
+            for file in path.iterdir():
+                if _INSIDE.fullmatch(file.name):
+                    file.unlink()
             path.rmdir()
         elif state is not None:
             path.unlink()
@@ -189,7 +189,7 @@ class FolderLock:
     """A folder that one run at a time writes into. Windows has no such locks."""
 
     def __init__(self, folder: Path) -> None:
-        """Lock a folder that is there.
+        """Lock a folder that exists.
 
         Raises:
             OutputError: another run has locked it.
@@ -219,13 +219,13 @@ class RunRecord:
 
     def __init__(self) -> None:
         """Begin without drafts; nothing is written before there are two."""
-        self._drafts: dict[Path, bool] = {}
+        self._drafts: dict[Path, tuple[bool, Sequence[Path]]] = {}
         self._name = f"{_RECORD}{os.getpid()}-{os.urandom(4).hex()}"
         self._folders: set[Path] = set()
 
-    def add(self, draft: Path, resumable: bool) -> None:
-        """Note a draft that was begun."""
-        self._drafts[draft] = resumable
+    def add(self, draft: Path, resumable: bool, further: Sequence[Path] = ()) -> None:
+        """Note a draft that was begun, and further files beside it that go with it."""
+        self._drafts[draft] = resumable, further
         self._save()
 
     def drop(self, draft: Path) -> None:
@@ -240,7 +240,10 @@ class RunRecord:
                 (folder / self._name).unlink()
         for folder in folders:
             with suppress(OSError, ValueError):  # a help to clean up, and no reason to end a run
-                rows = [[os.path.relpath(draft, folder), resumable] for draft, resumable in self._drafts.items()]
+                rows = [
+                    [os.path.relpath(draft, folder), resumable, *(path.name for path in further)]
+                    for draft, (resumable, further) in self._drafts.items()
+                ]
                 (folder / self._name).write_text(json.dumps(rows), "utf-8")
         self._folders = folders
 
@@ -256,25 +259,30 @@ def clean_after(draft: Path, mine: Iterable[Path], spared: Callable[[Path], bool
     Returns:
         The drafts removed.
     """
-    kept, removed = set(mine) | {draft}, []
+    kept, removed = {*mine, draft}, []
     for record in draft.parent.glob(f"{_RECORD}*"):
         try:
-            rows = json.loads(record.read_text("utf-8"))
-            drafts = {Path(os.path.normpath(draft.parent / name)): bool(resumable) for name, resumable in rows}
+            rows = {
+                Path(os.path.normpath(draft.parent / name)): (bool(resumable), [str(path) for path in further])
+                for name, resumable, *further in json.loads(record.read_text("utf-8"))
+            }
         except (OSError, ValueError, TypeError):
             continue  # it is being written
-        if draft not in drafts:
+        if draft not in rows:
             continue
-        left = 0
-        for other, resumable in drafts.items():
+        is_done = True
+        for other, (resumable, further) in rows.items():
             if other in kept or state_of(other, follow=False) is None:
                 continue
             if resumable or MARK not in other.name or spared(other) or not remove_dead_draft(other):
-                left += 1
-            else:
-                removed.append(other)
-        if not left:
-            for folder in {each.parent for each in drafts}:
+                is_done = False
+                continue
+            removed.append(other)
+            for path in (other.parent / Path(name).name for name in further):
+                if path not in kept and not spared(path):
+                    remove_dead_draft(path)
+        if is_done:
+            for folder in {path.parent for path in rows}:
                 with suppress(OSError):
                     (folder / record.name).unlink()
     return removed

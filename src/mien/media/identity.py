@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 
 PathLike = str | os.PathLike[str]
 
 
-def existing(path: Path) -> Iterator[Path]:
-    """Yield the nearest of a path and its parents that is there."""
-    for each in (path, *path.parents):
-        try:
-            each.stat()
-        except OSError:
-            continue
-        yield each
+def nearest_existing(path: Path) -> Path:
+    """Return a path, or the nearest of its parents that exists."""
+    return next((place for place in (path, *path.parents) if identity_of(place) is not None), Path(path.anchor))
 
 
 def name_key(path: Path) -> tuple[int | str, ...]:
-    """Return what two names of one file have in common, also of one that is not there yet.
+    """Return what two names of one file have in common, also of one that does not exist yet.
 
     Names of new files that differ in case alone count as one: some file systems take them so.
     """
-    here = next(existing(path))
+    here = nearest_existing(path)
     rest = path.relative_to(here).parts
     identity = identity_of(here) or 0
     return (identity, *(unicodedata.normalize("NFC", part).casefold() for part in rest))

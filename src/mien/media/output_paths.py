@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -107,9 +108,18 @@ class OutputPaths:
         check_place(target, names[0].name)
         if drafts.is_locked(names[0]):
             raise drafts.busy(target.path)
-        self._claims += [(each, target.path, None) for each in (target.real, *names)]
+        self._claims += [(real, target.path, None) for real in (target.real, *names)]
         self._drafts += names
-        return Output(self, path, resumable, suffix=draft_suffixes[0], folder=draft_folder, keep=keep, wait=wait)
+        return Output(
+            self,
+            path,
+            resumable,
+            further=names[1:],
+            suffix=draft_suffixes[0],
+            folder=draft_folder,
+            keep=keep,
+            wait=wait,
+        )
 
     def folder(
         self,
@@ -142,15 +152,15 @@ class OutputPaths:
                 f"{target.path}: the name of a file, and {what} need a folder; "
                 f"give a folder, as in {target.path.with_suffix('')}"
             )
-        if any(self._is_input_folder(each) for each in (target.real, *target.real.parents)):
+        if any(map(self._is_input_folder, (target.real, *target.real.parents))):
             raise ConfigError(f"{target.path}: lies in an input folder, whose files {what} would join; choose another")
         self._check_claims(target, [target.real])
         check_place(target)
         self._claims.append((target.real, target.path, None))
-        made = OutputFolder(self, target.path, target.real, again)
+        folder = OutputFolder(self, target.path, target.real, again)
         for name in names:
-            made.check(name)
-        return made
+            folder.check(name)
+        return folder
 
     def is_input(self, path: PathLike) -> bool:
         """Tell whether a path is one of the input files."""
@@ -171,9 +181,9 @@ class OutputPaths:
         if self._known is None:
             files: set[int] = set()
             folders: set[int] = set()
-            for each in self._inputs:
-                if (identity := identity_of(each)) is not None:
-                    (folders if Path(each).is_dir() else files).add(identity)
+            for path in self._inputs:
+                if (identity := identity_of(path)) is not None:
+                    (folders if Path(path).is_dir() else files).add(identity)
             self._known = files, folders
         return self._known
 
@@ -231,20 +241,24 @@ class Output(atomic.AtomicFile):
         path: PathLike,
         resumable: bool,
         *,
+        further: Sequence[Path] = (),
         suffix: str = "",
         folder: bool = False,
         keep: bool = False,
         wait: float = 5.0,
     ) -> None:
         super().__init__(path, suffix=suffix, folder=folder, keep=keep, wait=wait)
-        self._paths, self._resumable = paths, resumable
+        self._paths, self._resumable, self._further = paths, resumable, further
 
     def start(self, resume: bool = False, may_drop: Callable[[bytes], bool] | None = None) -> Self:
         """Open and lock the draft, see `AtomicFile.start`, and remove what a dead run of the same outputs left."""
         super().start(resume, may_drop)
         if self.draft is not None:
-            drafts.clean_after(self.draft, self._paths.drafts, self._paths.is_input)
-            self._paths.record.add(self.draft, self._resumable)
+            for path in self._further:
+                drafts.remove(path)
+            with suppress(OSError):
+                drafts.clean_after(self.draft, self._paths.drafts, self._paths.is_input)
+            self._paths.record.add(self.draft, self._resumable, self._further)
         return self
 
     def commit(self) -> None:
@@ -257,6 +271,8 @@ class Output(atomic.AtomicFile):
     def discard(self) -> None:
         """End, and remove the draft."""
         super().discard()
+        for path in self._further:
+            drafts.remove(path)
         self._forget()
 
     def _forget(self) -> None:

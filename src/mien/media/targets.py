@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mien.media.identity import existing, is_file
+from mien.media.identity import is_file, nearest_existing
 from mien.types import ConfigError, SourceError
 
 FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -87,8 +87,8 @@ def resolve(path: str | os.PathLike[str]) -> Target:
     """
     path = Path(path)
     number = _STANDARD.get(str(path), -1)
-    if found := _DESCRIPTOR.fullmatch(str(path)):
-        number = int(found[1] or found[2])
+    if match := _DESCRIPTOR.fullmatch(str(path)):
+        number = int(match[1] or match[2])
     if number >= 0:
         return Target(path, path, "descriptor", number)
     try:
@@ -157,7 +157,7 @@ def check_place(target: Target, draft: str = "") -> None:
             os.close(os.open(target.real, os.O_WRONLY | FLAGS))  # for what no rights tell: an immutable file
         except OSError as error:
             raise output_error(target.path, error) from error
-    here = target.real if target.kind == "folder" else next(existing(target.real.parent))
+    here = target.real if target.kind == "folder" else nearest_existing(target.real.parent)
     if not here.is_dir():
         raise ConfigError(f"{target.path}: {here} is a file, not a folder; choose another place")
     effective = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
