@@ -1,0 +1,224 @@
+"""Videos out: H.264, each frame at its own time, with the sound of the video that is being watched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import cv2
+import numpy as np
+from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
+
+from mien.media.audio import Sound
+from mien.types import ConfigError, Image, SourceError
+
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+"""Suffixes of the files that are written, and libav's names of their formats."""
+
+_TICKS = 60_000  # a second; MPEG-4 part 2 allows no more than 65,535
+_BT709 = 1
+_LIMITED_RANGE = 1
+# no look-ahead and no reordering: frames are in the file as soon as they are given
+_H264 = {
+    "libx264": {"preset": "veryfast", "crf": "21", "tune": "zerolatency", "forced-idr": "1"},
+    "libopenh264": {"rc_mode": "off", "allow_skip_frames": "0"},
+    "h264_videotoolbox": {"realtime": "1"},
+    "h264_mf": {},
+}
+_MPEG4 = {"mpeg4": {"qmin": "2", "qmax": "5"}}
+_VPX = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "crf": "32", "b": "0"}
+_WEBM = {"libvpx-vp9": {**_VPX, "row-mt": "1"}, "libvpx": {**_VPX, "crf": "12", "b": "4M"}}
+
+
+class VideoWriter:
+    """Writes a video to the path it is given; what a crash leaves there can be played, up to about the last second.
+
+    An MP4 or MOV is made of fragments of a second while it is written, and becomes a plain one when it is closed.
+
+    Attributes:
+        path: the file.
+        width: pixels, even.
+        height: the same.
+        count: frames written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        width: int,
+        height: int,
+        rate: float = 30.0,
+        audio_from: str | os.PathLike[str] | None = None,
+        audio_start: float | None = None,
+        file_format: str | None = None,
+        on_message: Callable[[str], None] | None = None,
+    ) -> None:
+        """Open the file; its header is written with the first frame.
+
+        Args:
+            path: where to write; its folder exists.
+            width: pixels of the video; made even.
+            height: the same.
+            rate: the nominal rate; one outside of 1..120 is taken for 30.
+            audio_from: a file whose sound to add, as long as the pictures last; what holds none is no error.
+            audio_start: the time of the first frame by that file's clock, `VideoReader.start`; None to look it up.
+            file_format: one of the values of `FORMATS`, for a path without its suffix.
+            on_message: is told what becomes of sound that is not simply copied.
+
+        Raises:
+            ConfigError: a suffix that is none of `FORMATS`, or an encoder that this PyAV does not have.
+            SourceError: the file cannot be written.
+        """
+        self.path = Path(path)
+        self.width, self.height = max(width + width % 2, 2), max(height + height % 2, 2)  # 4:2:0 needs even sides
+        self.count = 0
+        kind = file_format or FORMATS.get(self.path.suffix.lower())
+        if kind not in FORMATS.values():
+            raise ConfigError(f"{path}: no kind of video that mien writes; let the name end in {', '.join(FORMATS)}")
+        self._rate = rate if 1.0 <= rate <= 120.0 else 30.0
+        self._start, self._last, self._key = 0.0, -1, 0
+        self._scaler = VideoReformatter()
+        self._sound: Sound | None = None
+        self._is_broken = False
+        name, options = _encoder(_WEBM if kind == "webm" else _H264 | _MPEG4, self.path)
+        with self._errors():
+            self.path.open("ab").close()  # whether it can be written is known before any work is done
+            self._container: Any = av.open(
+                str(self.path.absolute()), "w", format=kind, container_options=_container_options(str(kind))
+            )
+        self._stream = self._add_video(name, options)
+        if audio_from is not None:
+            self._sound = Sound(Path(audio_from), self._container, audio_start)
+            if self._sound.note and on_message:
+                on_message(self._sound.note)
+
+    def write(self, image: Image, time: float) -> None:
+        """Add a frame.
+
+        Args:
+            image: uint8 BGR (H, W, 3); one of another size is fitted into the video's, on black.
+            time: seconds; the first frame's counts as 0. Frames come in the order of their times.
+
+        Raises:
+            SourceError: it cannot be written.
+        """
+        if self._stream is None:
+            raise SourceError(f"{self.path}: the video is finished; nothing can be added")
+        if self.count == 0:
+            self._start = time
+        pixels = _fit(image, (self.width, self.height))
+        picture: Any = av.VideoFrame.from_numpy_buffer(pixels, "bgr24")
+        frame: Any = self._scaler.reformat(picture, format="yuv420p", dst_colorspace=_BT709, threads=1)
+        frame.pts = self._last = max(round((time - self._start) * _TICKS), self._last + 1)
+        frame.time_base = Fraction(1, _TICKS)
+        frame.pict_type = PictureType.NONE
+        if frame.pts >= self._key:  # a fragment ends where a key frame begins
+            frame.pict_type = PictureType.I
+            self._key = frame.pts + _TICKS
+        with self._errors():
+            self._mux(self._stream.encode(frame))
+        self.count += 1
+
+    def close(self) -> None:
+        """Write what is still to come, and end the file; calling it twice does no harm.
+
+        Raises:
+            SourceError: it cannot be written.
+        """
+        if self._stream is None:
+            return
+        stream, self._stream = self._stream, None
+        try:
+            if self.count and not self._is_broken:
+                with self._errors():
+                    self._mux(stream.encode(None))
+                    self._mux_sound((self._last + _TICKS / self._rate) / _TICKS)
+        finally:
+            if self._sound is not None:
+                self._sound.close()
+            if self._is_broken:
+                with suppress(OSError, av.FFmpegError):  # the first error has been told
+                    self._container.close()
+            else:
+                with self._errors():
+                    self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _add_video(self, name: str, options: dict[str, str]) -> Any:
+        stream = self._container.add_stream(name, rate=Fraction(self._rate).limit_denominator(1001), options=options)
+        stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
+        context = stream.codec_context
+        context.time_base = Fraction(1, _TICKS)
+        if name == "mpeg4":
+            context.bit_rate = round(0.2 * self.width * self.height * self._rate)
+        # said in the file, so that players need not guess
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED_RANGE
+        return stream
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            packet.duration = round(_TICKS / self._rate)
+            self._mux_sound(float(packet.dts * packet.time_base))
+            self._container.mux(packet)
+
+    def _mux_sound(self, until: float) -> None:
+        if self._sound is not None:
+            for packet in self._sound.until(until):
+                self._container.mux(packet)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what libav and the system raise into a SourceError."""
+        try:
+            yield
+        except (OSError, av.FFmpegError) as error:
+            self._is_broken = True
+            reason = getattr(error, "strerror", None) or error
+            advice = "choose another place, or check its rights and free space"
+            raise SourceError(f"{self.path}: cannot be written ({reason}); {advice}") from error
+
+
+def _encoder(wanted: dict[str, dict[str, str]], path: Path) -> tuple[str, dict[str, str]]:
+    """Return the first encoder that this PyAV has, and its options."""
+    for name, options in wanted.items():
+        with suppress(ValueError):
+            av.codec.Codec(name, "w")
+            return name, dict(options)
+    raise ConfigError(f"{path}: this PyAV has no encoder for it; install PyAV's wheel, or let the name end in .mp4")
+
+
+def _container_options(kind: str) -> dict[str, str]:
+    if kind in ("mp4", "mov"):
+        flags = "hybrid_fragmented+frag_keyframe+empty_moov+default_base_moof"
+        return {"movflags": flags, "flush_packets": "1"}
+    return {"flush_packets": "1", "cluster_time_limit": "1000"}
+
+
+def _fit(image: Image, size: tuple[int, int]) -> Image:
+    """Return the image in the middle of a black one of (width, height), made smaller or larger to touch its sides."""
+    height, width = image.shape[:2]
+    if abs(size[0] - width) > 1 or abs(size[1] - height) > 1:
+        scale = min(size[0] / width, size[1] / height)
+        width, height = max(1, round(width * scale)), max(1, round(height * scale))
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    if (width, height) == size:
+        return np.ascontiguousarray(image)
+    canvas = np.zeros((size[1], size[0], 3), np.uint8)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    canvas[top : top + height, left : left + width] = image
+    return canvas
