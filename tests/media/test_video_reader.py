@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -16,9 +15,9 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from av.video.reformatter import Interpolation
+from media_files import HEIGHT, WIDTH, click, natural, number, numbered, write_video
 from PIL import Image
 
-from media_files import HEIGHT, WIDTH, click, natural, number, numbered, write_video
 from mien.media.video_frame import VideoFrame
 from mien.media.video_reader import VideoError, VideoReader, _Clock
 from mien.types import SourceError

@@ -18,6 +18,7 @@ from typing import IO
 
 _STEP = 65_536  # bytes taken from the network at once
 _SKIP = 262_144  # bytes that are read and dropped rather than asked for anew
+_MAX_FAILURES = 3  # then nothing more is asked for
 _PLAYLISTS = re.compile(r"mpegurl|dash\+xml|^multipart/", re.IGNORECASE)
 
 
@@ -30,7 +31,7 @@ class HttpFile(io.RawIOBase):
 
     Attributes:
         size: bytes of the whole file, or None where the server does not say.
-        error: why reading ended before the end of the file, or "".
+        error: why the last `read` ended before the end of the file, or "".
         is_playlist: whether the server says that this is a playlist or a stream of parts, which libav reads itself.
     """
 
@@ -51,6 +52,8 @@ class HttpFile(io.RawIOBase):
         self._next = 0  # where the response goes on
         self._kept: IO[bytes] | None = None
         self._stop = threading.Event()
+        self._failures = 0
+        self._failed_at = -1
         self.error = ""
         response = self._ask(0)
         self._response: HTTPResponse | None = response
@@ -84,17 +87,30 @@ class HttpFile(io.RawIOBase):
         """Return the next bytes, at most `size`, or b"" at the end, after an error and after `abort`."""
         if size < 0:
             size = _STEP
-        if self.error or self._stop.is_set() or (self.size is not None and self._at >= self.size):
+        if self._stop.is_set() or self._has_failed_here() or (self.size is not None and self._at >= self.size):
             return b""
+        error, data = "", b""
         try:
             data = self._take_kept(size) if self._kept else self._take(size)
-        except (OSError, http.client.HTTPException) as error:
-            self.error = "" if self._stop.is_set() else _reason(error)
+            if not data and self.size is not None:
+                error = "the connection broke off"
+        except (OSError, http.client.HTTPException) as caught:
+            error = _reason(caught)
+        if self._stop.is_set():
             return b""
-        if not data and self.size is not None and not self._stop.is_set():
-            self.error = "the connection broke off"
+        if error:
+            self._failures += 1
+            self._failed_at = self._at
+            self._drop_response()
+        self.error = error
         self._at += len(data)
         return data
+
+    def _has_failed_here(self) -> bool:
+        """Return whether asking again is in vain; libav looks at the end of a file before it reads the middle."""
+        return bool(self.error) and (
+            self._at == self._failed_at or not self._has_ranges or self._failures >= _MAX_FAILURES
+        )
 
     def abort(self) -> None:
         """End a `read` that waits for the network, from another thread; all later ones return nothing."""
@@ -108,18 +124,21 @@ class HttpFile(io.RawIOBase):
     def close(self) -> None:
         """Close the connection and drop what was kept."""
         self._stop.set()
-        if self._response is not None:
-            self._response.close()
+        self._drop_response()
         if self._kept is not None:
             self._kept.close()
         super().close()
 
+    def _drop_response(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
     def _take(self, size: int) -> bytes:
         """Return bytes from the network at the reader's position."""
         ahead = self._at - self._next
-        if self._has_ranges and not 0 <= ahead <= _SKIP:
-            assert self._response is not None
-            self._response.close()
+        if self._has_ranges and (self._response is None or not 0 <= ahead <= _SKIP):
+            self._drop_response()
             self._response, self._next, ahead = self._ask(self._at), self._at, 0
         while ahead > 0 and (dropped := self._receive(min(ahead, _STEP))):
             ahead -= len(dropped)
@@ -135,7 +154,8 @@ class HttpFile(io.RawIOBase):
         return self._kept.read(size)
 
     def _receive(self, size: int) -> bytes:
-        assert self._response is not None
+        if self._response is None:
+            return b""
         data = self._response.read1(size)
         self._next += len(data)
         return data
