@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.bitstream import BitStreamFilterContext
 
-# sound that browsers play as it is; Matroska and MOV are for players, which take more
+# what is copied: in the formats for browsers what these play, in the others what players do
 _PLAYABLE = frozenset({"aac", "mp3", "opus", "flac", "vorbis"})
+_OF_MOV = frozenset({"aac", "mp3", "alac", "ac3", "eac3", "mp2"})
 _ENCODERS = {"webm": ("libopus", "opus")}
 _RATE = 48_000  # Hz, of sound that is encoded anew
 _BREAK = 1.0  # s; a step back that is larger begins another recording
@@ -53,7 +55,7 @@ class Sound:
         name = audio.codec_context.codec.canonical_name
         kind = out.format.name
         try:
-            if name in out.supported_codecs and (name in _PLAYABLE or kind in ("matroska", "mov")):
+            if name in out.supported_codecs and _is_copied(name, kind):
                 self._packets = self._copied(audio, out, start)
                 return
             self._packets = self._encoded(audio, out, start)
@@ -88,7 +90,10 @@ class Sound:
     def _shifted(self, audio: Any, target: Any, start: float) -> Iterator[tuple[float, Any]]:
         base = audio.time_base
         shift, last = -round(start / base), None
-        for packet in _until_broken(self._source.demux(audio)):
+        packets = _until_broken(self._source.demux(audio))
+        if audio.codec_context.name == "aac" and not audio.codec_context.extradata:
+            packets = _without_adts(packets, audio)
+        for packet in packets:
             if packet.dts is None or packet.pts is None or packet.size == 0:
                 continue
             if last is not None and packet.dts + shift <= last[0]:
@@ -116,6 +121,19 @@ class Sound:
                 frame.pts -= shift
             for packet in target.encode(frame):
                 yield float(packet.dts * packet.time_base), packet
+
+
+def _is_copied(codec: str, kind: str) -> bool:
+    if kind == "mov":
+        return codec in _OF_MOV or codec.startswith("pcm_")
+    return kind == "matroska" or codec in _PLAYABLE
+
+
+def _without_adts(packets: Iterator[Any], audio: Any) -> Iterator[Any]:
+    """Take from the AAC packets of a broadcast the headers that other formats store once."""
+    headers = BitStreamFilterContext("aac_adtstoasc", audio)
+    for packet in packets:
+        yield from headers.filter(packet) if packet.size else [packet]
 
 
 def _until_broken(items: Iterator[Any]) -> Iterator[Any]:

@@ -60,7 +60,7 @@ class VideoWriter:
         file_format: str | None = None,
         on_message: Callable[[str], None] | None = None,
     ) -> None:
-        """Open the file; its header is written with the first frame.
+        """Open the file and write its header.
 
         Args:
             path: where to write; its folder exists.
@@ -87,17 +87,14 @@ class VideoWriter:
         self._scaler = VideoReformatter()
         self._sound: Sound | None = None
         self._is_broken = False
-        name, options = _encoder(_WEBM if kind == "webm" else _H264 | _MPEG4, self.path)
+        self._container: Any = None
+        self._encoder = _encoder(_WEBM if kind == "webm" else _H264 | _MPEG4, self.path)
+        self._stream: Any = None
         with self._errors():
-            self.path.open("ab").close()  # whether it can be written is known before any work is done
-            self._container: Any = av.open(
-                str(self.path.absolute()), "w", format=kind, container_options=_container_options(str(kind))
-            )
-        self._stream = self._add_video(name, options)
-        if audio_from is not None:
-            self._sound = Sound(Path(audio_from), self._container, audio_start)
-            if self._sound.note and on_message:
-                on_message(self._sound.note)
+            self.path.open("ab").close()
+        if audio_from is None or not self._open(str(kind), Path(audio_from), audio_start, on_message):
+            with self._errors():
+                self._open(str(kind))
 
     def write(self, image: Image, time: float) -> None:
         """Add a frame.
@@ -158,7 +155,35 @@ class VideoWriter:
     ) -> None:
         self.close()
 
-    def _add_video(self, name: str, options: dict[str, str]) -> Any:
+    def _open(
+        self,
+        kind: str,
+        audio_from: Path | None = None,
+        audio_start: float | None = None,
+        on_message: Callable[[str], None] | None = None,
+    ) -> bool:
+        """Open the file and write its header; return False when the format does not take that sound after all."""
+        self._container = av.open(
+            str(self.path.absolute()), "w", format=kind, container_options=_container_options(kind)
+        )
+        self._stream = self._add_video()
+        if audio_from is not None:
+            self._sound = Sound(audio_from, self._container, audio_start)
+        note = self._sound.note if self._sound else ""
+        try:
+            self._container.start_encoding()
+        except (OSError, av.FFmpegError) as error:
+            if audio_from is None or self._sound is None:
+                raise
+            note = f"{audio_from}: its sound is left out; {kind} does not take it ({error})"
+            self._sound.close()
+            self._sound = None
+        if note and on_message:
+            on_message(note)
+        return audio_from is None or self._sound is not None
+
+    def _add_video(self) -> Any:
+        name, options = self._encoder
         stream = self._container.add_stream(name, rate=Fraction(self._rate).limit_denominator(1001), options=options)
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
         context = stream.codec_context
@@ -204,7 +229,7 @@ def _encoder(wanted: dict[str, dict[str, str]], path: Path) -> tuple[str, dict[s
 
 def _container_options(kind: str) -> dict[str, str]:
     if kind in ("mp4", "mov"):
-        flags = "hybrid_fragmented+frag_keyframe+empty_moov+default_base_moof"
+        flags = "hybrid_fragmented+frag_keyframe+delay_moov+default_base_moof"
         return {"movflags": flags, "flush_packets": "1"}
     return {"flush_packets": "1", "cluster_time_limit": "1000"}
 
