@@ -40,6 +40,12 @@ def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
     # What is seen at x comes from (R S M)^-1 (x - shift), coordinates from -1 to 1.
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
     a, b, c, d = cos * mirror, sin * mirror, -sin, cos
+    if config.stretch or config.shear:  # the image's own axes: rows of the inverse are scaled, then sheared
+        across, along = torch.exp(spread(config.stretch)), torch.exp(spread(config.stretch))
+        shear = spread(config.shear)
+        a, b = a / across, b / along
+        c, d = c / across, d / along
+        b, d = b + a * shear, d + c * shear
     right, down = 2 * spread(config.shift), 2 * spread(config.shift)
     matrix = torch.stack([a, b, -a * right - b * down, c, d, -c * right - d * down], 1).view(n, 2, 3)
     grid = affine_grid(matrix, [n, 1, height, width], align_corners=True)
@@ -47,10 +53,23 @@ def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
 
     if config.gamma:
         images = images.clamp(1e-4, 1) ** torch.exp(spread(config.gamma)).view(n, 1, 1, 1)
+    if config.shadow:
+        ramp = torch.linspace(-0.5, 0.5, width, device=device)
+        direction = 2 * torch.pi * torch.rand(n, device=device)
+        plane = torch.cos(direction).view(n, 1, 1) * ramp + torch.sin(direction).view(n, 1, 1) * ramp[:, None]
+        images = images * (1 + plane[:, None] * 2 * spread(config.shadow).view(n, 1, 1, 1))
     mean = images.mean((2, 3), keepdim=True)
     gain = (1 + spread(config.contrast)).view(n, 1, 1, 1)
     offset = spread(config.brightness).view(n, 1, 1, 1)
     images = ((images - mean) * gain + mean + offset).clamp(0, 1)
+    if config.sharpen * factor:
+        some = (torch.rand(n) < config.sharpen * factor).nonzero()[:, 0]
+        if len(some):
+            part = images[some]
+            blurred = gaussian_blur2d(part, (5, 5), (1.0, 1.0), "replicate")
+            amount = (2 * torch.rand(len(some), device=device)).view(-1, 1, 1, 1)
+            images = images.clone()
+            images[some] = (part + amount * (part - blurred)).clamp(0, 1)
     if config.degrade * factor:
         images = _degrade(images, config.degrade * factor)
     if config.motion * factor:

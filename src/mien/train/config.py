@@ -60,6 +60,11 @@ class TrainConfig:
     """Cross-fitting: the Training images fall into this many parts by a hash of their pixels; 0 for none."""
     fold: int = 0
     """The part that is left out, 0..folds - 1: of it the model can later tell soft labels that it has not learned."""
+    photos: int = 0
+    """Photographs drawn an epoch, each by its class's number to the power of `balance`."""
+    balance: float = -0.35
+    photos_distill: float = 0.0
+    """Share of the photographs' targets that is their soft label."""
     drop_leaks: bool = True
     """Leave out Training images that are identical to a test image."""
     stages: tuple[Stage, ...] = (Stage(),)
@@ -99,6 +104,14 @@ class TrainConfig:
     """Largest rotation in degrees, either way."""
     zoom: float = 0.1
     """Largest change of scale, as a share."""
+    stretch: float = 0.0
+    """Largest change of each axis on its own: both are scaled by a factor between exp(-stretch) and exp(stretch)."""
+    shear: float = 0.0
+    """Largest shear along the x axis, as a share of the height."""
+    shadow: float = 0.0
+    """Largest strength of light from one side: brightness falls linearly by up to this share across the image."""
+    sharpen: float = 0.0
+    """Share of the pictures that are sharpened by an unsharp mask, 0..1."""
     shift: float = 0.08
     """Largest shift, as a share of the side."""
     brightness: float = 0.2

@@ -44,6 +44,8 @@ class Lessons:
     labels: tuple[str, ...]
     teachers: tuple[tuple[Classifier, list[int]], ...] = ()
     soft: Tensor | None = None
+    base: int = 0
+    draws: Tensor | None = None
 
     def wanted(self, config: TrainConfig, stage: Stage, views: Tensor, index: Tensor, turn: int = 0) -> Tensor:
         """Targets (N, C): the label, smoothed, and as far as the stage distils, what a teacher says.
@@ -65,6 +67,9 @@ class Lessons:
             return wanted
         if self.soft is not None:
             soft = self.soft[index]
+            if self.draws is not None:
+                share = torch.where(index < self.base, stage.distill, config.photos_distill)[:, None]
+                return share * soft + (1 - share) * wanted
         else:
             teacher, order = self.teachers[turn % len(self.teachers)]  # the config has one where a stage distils
             crops = (views[:, 0] * 255).round().byte().cpu().numpy()
@@ -92,7 +97,28 @@ def gather(config: TrainConfig, train: Faces, device: torch.device) -> Lessons:
         teachers.append((teacher, _columns(f"the teacher {name}", teacher.labels, train.labels)))
     if config.soft_labels:
         soft = torch.from_numpy(read_soft(config.soft_labels, train)).to(device)
-    return Lessons(*tensors(train, device), votes, train.labels, tuple(teachers), soft)
+    images, targets = tensors(train, device)
+    base, draws = len(images), None
+    if config.photos:
+        photos = np.load("runs/photos_train.npz")
+        pi, pt = photos["images"], photos["targets"]
+        ps = np.eye(len(train.labels), dtype=np.float32)[pt]
+        if Path("runs/photos_soft.npy").exists() and config.photos_distill:
+            ps = np.load("runs/photos_soft.npy").astype(np.float32)
+            assert len(ps) == len(pi)
+        if config.folds:
+            people = np.array([int(n.split("/")[1].split("_")[0], 16) for n in photos["names"]])
+            keep = people % config.folds != config.fold
+            pi, pt, ps = pi[keep], pt[keep], ps[keep]
+        counts = np.bincount(pt, minlength=len(train.labels)).clip(1)
+        draws = torch.from_numpy(counts[pt].astype(np.float64) ** config.balance)
+        images = torch.cat([images, torch.from_numpy(pi)[:, None]])
+        targets = torch.cat([targets, torch.from_numpy(pt).to(targets)])
+        if votes is not None:
+            votes = torch.cat([votes, torch.zeros(len(pi), votes.shape[1])])
+        assert soft is not None
+        soft = torch.cat([soft, torch.from_numpy(ps)])
+    return Lessons(images, targets, votes, train.labels, tuple(teachers), soft, base, draws)
 
 
 def tensors(faces: Faces, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -128,6 +128,7 @@ def fit(
             lr, loss, accuracy = _epoch(config, stage, within, epoch, state, taught, mean, std, fabric, progress)
             val_loss, val_accuracy = validate(state.average, *tests, mean, std, stage.size, columns, fabric)
             state.epoch = epoch + 1
+            field(state.average, mean, std, stage.size, facts["labels"])
             better = stage is config.stages[-1] and val_accuracy > state.best
             state.best = val_accuracy if better else state.best
             if fabric.is_global_zero:
@@ -219,12 +220,18 @@ def _set_momentum(group: dict[str, Any], momentum: float) -> None:
         group["betas"] = (momentum, group["betas"][1])
 
 
-def _batches(config: TrainConfig, stage: Stage, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(config: TrainConfig, stage: Stage, taught: Lessons) -> Iterator[tuple[Tensor, Tensor]]:
     """Which pictures, and how they look this time: one batch after the other.
 
     A GPU makes the views of many batches at once: for one batch, starting its kernels takes longer than they do.
     """
-    order = torch.randperm(len(images))[: len(images) // config.batch * config.batch].to(images.device)
+    images = taught.images
+    order = torch.randperm(taught.base)
+    if taught.draws is not None:
+        more = taught.base + torch.multinomial(taught.draws, config.photos, replacement=True)
+        order = torch.cat([order, more])
+        order = order[torch.randperm(len(order))]
+    order = order[: len(order) // config.batch * config.batch].to(images.device)
     for index in torch.split(order, config.batch * (16 if images.is_cuda else 1)):
         views = augment(images[index].float() / 255, config, stage.augment)
         yield from zip(torch.split(index, config.batch), torch.split(views, config.batch), strict=True)
@@ -237,7 +244,7 @@ def _epoch(
     """One pass; returns the last learning rate, the mean loss and the accuracy on the augmented pictures."""
     torch.manual_seed(config.seed * 1_000_003 + epoch)
     state.model.train()
-    count = len(taught.images)
+    count = taught.base + (config.photos if taught.draws is not None else 0)
     steps = count // config.batch
     warm, total = int(config.warmup * steps), stage.epochs * steps
     if config.schedule == "one-cycle":
@@ -245,7 +252,7 @@ def _epoch(
     sums = torch.zeros(3, dtype=torch.float64, device=taught.images.device if taught.images.is_cuda else "cpu")
     seen, lr, began = 0, stage.lr, time.perf_counter()
     # Each process makes the views of the whole batch, so that all draw the same and mixing crosses the shares.
-    for step, (index, views) in enumerate(_batches(config, stage, taught.images)):
+    for step, (index, views) in enumerate(_batches(config, stage, taught)):
         lr = _rate(config, stage, within * steps + step, total, warm)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
@@ -285,6 +292,47 @@ def _forward(config: TrainConfig, network: nn.Module, batch: Tensor, targets: Te
     if votes is not None:  # rows without votes are all 0 and add nothing
         loss = loss + config.ferplus * cross_entropy(votes, targets[:, classes:])
     return logits, loss
+
+
+_PUBLIC: list[Any] = []
+
+
+@torch.no_grad()
+def field(model: nn.Module, mean: float, std: float, size: int, labels: list[str]) -> None:
+    """Print the field figures of an epoch."""
+    import numpy as np
+    if not _PUBLIC:
+        views = data.views("/work/shared/data/fer2013.zip", "/work/shared/data/ferplus_votes.csv", "PublicTest")
+        seven = data.load("/work/shared/data/fer2013.zip", 7).split("PublicTest")
+        _PUBLIC.append({k: (v.images, v.targets) for k, v in views.items()} | {"seven": (seven.images, seven.targets)})
+        photos = np.load("runs/photos_dev.npz")
+        five = np.array([labels.index(x) for x in EMOTIONS])
+        place = np.full(len(labels), -1)
+        place[five] = np.arange(5)
+        _PUBLIC[0]["dev"] = (photos["images"], place[photos["targets"]])
+    five_columns = [labels.index(x) for x in EMOTIONS]
+    names = [data.FERPLUS_NAMES.get(x, x) for x in data.FERPLUS[:EMOTION_VOTES]]
+    rows = [names.index(x) for x in labels]
+    for view, (images, truth) in _PUBLIC[0].items():
+        outs, votes = [], []
+        for part in torch.split(torch.from_numpy(np.ascontiguousarray(images))[:, None], 256):
+            x = prepare(part.float() / 255, mean, std, size)
+            features = model.features(x)
+            outs.append(model.head(features))
+            votes.append(model.auxiliary(features)[:, rows])
+        a, b = torch.cat(outs).double(), torch.cat(votes).double()
+        line = []
+        for blend in (0.0, 0.2, 0.35, 0.5):
+            logits = a + blend * b
+            if view != "seven":
+                logits = logits[:, five_columns]
+            got = logits.argmax(1).numpy()
+            recalls = [float((got[truth == c] == c).mean()) for c in np.unique(truth)]
+            if view == "dev":
+                line.append(f"{100 * np.mean(recalls):.1f} ({'/'.join(f'{100 * r:.0f}' for r in recalls)})")
+            else:
+                line.append(f"{100 * (got == truth).mean():.1f}")
+        print(f"   {view:6s}", "  ".join(line), flush=True)
 
 
 def prepare(images: Tensor, mean: float, std: float, size: int = 48) -> Tensor:
