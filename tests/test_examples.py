@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from test_server import Served, serving
 
 import mien
-from test_server import Served, serving
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"

@@ -15,18 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
-
-
 Floats = NDArray[np.float32]
-
 
 EMOTIONS = ("angry", "happy", "sad", "surprise", "neutral")
 """The five classes, in the order in which mien shows them. A model's own order is in its metadata."""
 
-
 EMOTIONS7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """All classes of FER2013, in the order of its csv file."""
-
 
 EMOTIONS8 = (*EMOTIONS7, "contempt")
 

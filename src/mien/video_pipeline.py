@@ -17,14 +17,11 @@ from mien.types import Face, Failure, Frame, Result, ScaledDetector
 REDETECT_EVERY = 0.5
 """Seconds of a video between two searches for faces of every size."""
 
-
 _NEAR = 0.6
 """In between, faces of this share of the smallest known one are still found."""
 
-
 BLOCK = 16
 """Frames whose faces go to the classifier in one call."""
-
 
 _BYTES = 64_000_000  # or fewer frames, when their pixels come to this: of 4K three
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import cv2
 import pytest
+from test_server import serving
 
 import mien
 from mien.faces.onnx import ASSETS
 from mien.media import image
 from mien.serve.middleware import CSP
 from mien.types import EMOTIONS
-from test_server import serving
 
 from .test_page import ALLOW, FAKE_CAMERA, bars, opened, saved, upload
 from .test_page import browser as browser  # a fixture

@@ -10,8 +10,6 @@ from typing import Any
 from mien.errors import SourceError
 
 Stamp = int | str | None  # tells versions of a file apart: nanoseconds of its last change, an etag; None if unknown
-
-
 _STAMPS = ("ETag", "etag", "generation", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
 
 

@@ -21,26 +21,12 @@ from mien.errors import ConfigError, SourceError
 from mien.media.paths import IMAGE_SUFFIXES
 
 Part = dict[str, Any]
-
-
 File = tuple[str, str, int, Stamp]  # name, path, bytes and stamp
-
-
 _TABLES, _TARS = (".parquet", ".pq"), (".tar", ".tar.gz", ".tgz")
-
-
 _IMAGES = ("image", "bytes", "image_bytes", "img", "jpg", "jpeg", "png", "content")  # usual names of columns
-
-
 _PATHS = ("path", "image_path", "file_name", "filename", "file", "name")
-
-
 _AHEAD = 16  # files that threads read before they are asked for
-
-
 _BLOCK = 64  # rows of a table in memory
-
-
 _PIECES = 8  # of a row group: each piece reads the group from its start
 
 

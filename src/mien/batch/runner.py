@@ -29,10 +29,7 @@ from mien.faces.classifier import OnnxClassifier
 from mien.faces.onnx import cores
 
 _SETTINGS, _MANIFEST = "_run.json", "_manifest.json"  # readers of Parquet folders pass over names with _ or .
-
-
 _STARTS = 3  # of Ray, before it counts as broken
-
 
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no warning about a change to come

@@ -26,13 +26,8 @@ from mien.types import Face, Failure, Frame, Image, Result
 COLUMNS = (*("name", "origin", "index", "face", "x1", "y1", "x2", "y2", "score", "emotion", "confidence", "uncertain"),)
 """The columns before those of the probabilities; behind them come error, content and key."""
 
-
 _BLOCK, _BYTES = 64, 64_000_000  # pictures that are looked at together, or fewer when their pixels come to this
-
-
 _FLUSH = 10_000  # rows in memory
-
-
 _TRIES = 3  # starts of a part before its worker looks for the picture that kills it
 
 

@@ -14,7 +14,6 @@ from mien.errors import DataError
 AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 """AffectNet's expressions 0..7; 8 none, 9 uncertain and 10 no face are left out (Mollahosseini et al., 2017)."""
 
-
 _BOX = ("face_x", "face_y", "face_width", "face_height")
 
 

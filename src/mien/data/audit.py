@@ -25,14 +25,11 @@ NEAR = 0.93
 """Correlation from which two pictures count as near-duplicates. Chosen by eye on FER2013: of 133 pairs from 0.930 to
 0.935 one shows two people, of 60 pairs from 0.90 to 0.91 eight do."""
 
-
 BLANK = 5.0
 """Standard deviation of the pixels (0..255) below which a picture counts as blank; FER2013's darkest face has 9."""
 
-
 BLURRED = 0.1
 """Sharpness below which a picture counts as blurred. FER2013 has a median of 0.75; a blur of 1 pixel makes it 0.07."""
-
 
 BLURRED_SPLIT = 0.7
 """Median sharpness of a split, relative to the sharpest split, below which it counts as blurred. The splits of FER2013

@@ -10,11 +10,7 @@ from mien.data.ferplus import FERPLUS_NAMES
 from mien.errors import DataError
 
 _ALIASES = {**FERPLUS_NAMES, "surprised": "surprise", "disgusted": "disgust", "fearful": "fear"}
-
-
 FOLDER_SPLITS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
-
-
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 

@@ -15,7 +15,6 @@ from mien.types import EMOTIONS8
 
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 
-
 FERPLUS_NAMES = {"happiness": "happy", "sadness": "sad", "anger": "angry"}
 """FER+ names that differ from FER2013's."""
 

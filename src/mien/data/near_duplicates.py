@@ -16,14 +16,10 @@ from numpy.typing import NDArray
 from mien.errors import DataError
 
 _BLOCK = 4096
-
-
 _WAVES = 8
-
 
 _SAME = 2
 """Place in the short vectors of a wave that mirroring leaves as it is and in which faces differ much."""
-
 
 _MOST_PAIRS = 1_000_000
 

@@ -2,7 +2,7 @@
 
 Pictures of any size and colour become gray 48 x 48 by area averaging, stretched to a square: aligning faces is not done
 here. Class numbers and names are mapped by name onto mien's emotions, contempt being the eighth. A split that a set
-lacks is a tenth of its training pictures (see `_carve`), so that nothing is chosen on test pictures.
+lacks is a tenth of its training pictures (see `splits.carve_splits`), so that nothing is chosen on test pictures.
 """
 
 from __future__ import annotations
@@ -28,10 +28,7 @@ from mien.media.image import decode
 from mien.types import EMOTIONS, EMOTIONS7, EMOTIONS8, Face
 
 KINDS = ("fer2013", "rafdb", "affectnet", "ferplus", "folder")
-
-
 _CLASSES = {5: EMOTIONS, 7: EMOTIONS7, 8: EMOTIONS8}
-
 
 _KNOWN = (
     "fer2013 (zip, csv, or train/<class>/Training_*.jpg and test/<class>/P*Test_*.jpg), "

@@ -14,14 +14,8 @@ from mien.draw.panel import Panel, Style, face_panel, fit, paint, text_width
 from mien.types import Face, Image, Result
 
 Box = tuple[int, int, int, int]
-
-
 _LEGIBLE = 6.0  # below this height of a capital, in pixels, text cannot be read
-
-
 _KEEP = 0.2  # share of a panel that may be better elsewhere before it leaves its place
-
-
 _SMALL: tuple[Style, ...] = ("compact", "title")
 
 

@@ -6,7 +6,6 @@ from mien.types import Face
 
 Color = tuple[int, int, int]
 
-
 COLOURS: dict[str, Color] = {
     "angry": (0, 94, 213),
     "happy": (66, 228, 240),
@@ -19,19 +18,10 @@ COLOURS: dict[str, Color] = {
 """BGR, 0..255, from the palette of Okabe and Ito (2008), which the colour-blind can tell apart. Its gray is left out:
 to the green-blind it is the purple of surprise, and here gray means uncertain."""
 
-
 OTHER: Color = (255, 255, 255)
-
-
 WHITE: Color = (255, 255, 255)
-
-
 DARK: Color = (20, 20, 20)
-
-
 MUTED: Color = (185, 185, 185)
-
-
 GROUND: Color = (90, 90, 90)  # behind a bar, so that one sees how long it could be
 
 

@@ -14,11 +14,7 @@ from mien.draw.palette import COLOURS, GROUND, MUTED, OTHER, WHITE, Color
 from mien.types import EMOTIONS, Face, Image
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-
-
 _CAP = 21.5  # height of a capital of _FONT at scale 1, in pixels
-
-
 Style = Literal["full", "compact", "title"]
 
 

@@ -11,17 +11,12 @@ from mien.errors import ConfigError, DataError
 from mien.types import Floats
 
 Doubles = NDArray[np.float64]
-
-
 Integers = NDArray[np.int64]
-
 
 BINS = 15
 """Equal-width bins of the expected calibration error."""
 
-
 _LOG_T = math.log(20.0)
-
 
 RELIABLE = 0.85
 """Answers that are not marked uncertain are right at least this often on PublicTest."""

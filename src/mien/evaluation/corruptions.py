@@ -18,13 +18,8 @@ from numpy.typing import NDArray
 from mien.errors import ConfigError, DataError
 
 Crops = NDArray[np.uint8]
-
-
 Change = Callable[[Crops, float, np.random.Generator], Crops]
-
-
 SEVERITIES = (1, 2, 3, 4, 5)
-
 
 # On FER2013 (PublicTest, landmarks of YuNet) the eyes lie at y = 18 and x = 15 and 32 (medians; half of them within
 # 1.5 pixels of it), the corners of the mouth at y = 36 and x = 17 and 31, and the lips reach a little below them.

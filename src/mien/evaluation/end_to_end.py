@@ -22,16 +22,9 @@ from mien.pipeline import Pipeline
 from mien.types import Face, Frame, Image
 
 Box = tuple[float, float, float, float]
-
-
 WIDTH, HEIGHT = 640, 480
-
-
 SIDES = (48, 96, 160, 240)
-
-
 ANGLES = (0, 15, 30, 45)
-
 
 OVERLAP = 0.3
 """Intersection over union with the upright square, from which on a box counts as this face."""

@@ -19,8 +19,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 _NAMESPACES = re.compile(r' xmlns(:\w+)?="[^"]*"')
-
-
 _IDS = re.compile(r'(\bid="|href="#|url\(#)')
 
 

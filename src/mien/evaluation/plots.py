@@ -26,19 +26,10 @@ from mien.sinks import Timeline
 from mien.types import Floats, Result
 
 _DPI = 120
-
-
 _PEOPLE = 6
-
-
 _PIECES = 600
-
-
 _GAP = 2
-
-
 _COLUMNS = 5
-
 
 _LINES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("black", "x"))
 """Colours and markers of several models; the colours are from the palette of Okabe and Ito (2008)."""

@@ -15,8 +15,6 @@ from mien.faces import onnx
 from mien.types import Floats
 
 _BATCH = 256
-
-
 _ADVICE = "give a file that `mien train` wrote"
 
 

@@ -14,23 +14,11 @@ from mien.faces.smoothing import Hysteresis
 from mien.types import Face
 
 Array = NDArray[np.float64]
-
-
 _JITTER = 0.05  # standard deviation of a detector's centre and size, as a share of the face's side
-
-
 _SPEED = 1.5  # of a face just found, standard deviation, in sides a second
-
-
 _AGILITY = 2.0  # how fast that speed may change: sides a second, after one second
-
-
 _REACH = 1.0  # how far from its expected place a face may be, in sides
-
-
 _RATIO = 1.8  # a face this many times larger or smaller is another one
-
-
 _APART = 3.0  # cost of leaving a face and a track apart; a face just where it is expected costs 0
 
 

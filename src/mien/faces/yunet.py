@@ -22,7 +22,6 @@ crops of FER2013 in a made background are another matter: of 150, 160 pixels wid
 41 % at 32 and 69 % at 48 (92 % of 60 without shrinking). Ask for a smaller face than those that must not be missed.
 """
 
-
 _STEP = 32
 """Pixels: YuNet halves the picture five times, so its sides are filled up to multiples of this."""
 

@@ -30,10 +30,7 @@ HELP = (
     "q, Esc  quit",
 )
 
-
 _TURN = 0.03  # s, for which a window waits for a frame before it looks at its keys again
-
-
 _NEWS = 4.0  # s, for which a message is shown
 
 

@@ -15,11 +15,7 @@ from mien.errors import ConfigError
 from mien.types import Image
 
 _SHARE = 0.85  # of the screen's sides that a new window takes at most
-
-
 _SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
-
-
 _BLIND = frozenset({"dummy", "offscreen", "evdev", "kmsdrm"})  # drivers of SDL that show no window on a desktop
 
 

@@ -19,7 +19,6 @@ from mien.types import Failure, Frame
 RETRIES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds to wait before each attempt to open a stream again."""
 
-
 _TIMEOUT = 5.0  # s, for a stream to open or to give a frame
 
 
@@ -251,7 +250,9 @@ def _parse(source: int | str) -> int | str:
     if found := re.fullmatch(r"(?:/dev/video)?(\d+)", text):
         return int(found[1])
     if "://" not in text:
-        raise SourceError(f"{text}: no camera number and no URL; a file is read by sources.Video or mien video")
+        raise SourceError(
+            f"{text}: no camera number and no URL; a file is read by mien.media.video_reader.Video or mien video"
+        )
     return text
 
 

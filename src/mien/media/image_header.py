@@ -7,8 +7,6 @@ import struct
 from collections.abc import Iterator
 
 _PNM = re.compile(rb"P[1-6]\s+(?:#[^\r\n]*[\r\n]\s*)*(\d+)\s+(?:#[^\r\n]*[\r\n]\s*)*(\d+)\s")
-
-
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 

@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
-
-
 _BYTES = 64_000_000  # or fewer, when their pixels come to this: of 12 megapixels one a thread
 
 

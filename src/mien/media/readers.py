@@ -18,17 +18,9 @@ from mien.media.paths import VIDEO_SUFFIXES, expand_source
 from mien.types import Failure, Frame
 
 T = TypeVar("T")
-
-
 _AHEAD = 16  # pictures that threads read before they are asked for
-
-
 _BYTES = 64_000_000  # or fewer, when their pixels come to this: of 12 megapixels one a thread
-
-
 Item = str | Path | NDArray[Any]
-
-
 Source = Item | Sequence[Item]
 
 
@@ -129,7 +121,9 @@ def _read(item: Any, index: int, name: str) -> Frame | Failure:
             return Failure(name, f"a {type(item).__name__} is no source; give a path or a numpy array", index)
         if item.suffix.lower() in VIDEO_SUFFIXES:
             return Failure(
-                name, f"{name}: a video, where pictures are read; give it to sources.Video or mien video", index
+                name,
+                f"{name}: a video, where pictures are read; give it to mien.media.video_reader.Video or mien video",
+                index,
             )
         return Frame(decode(item.read_bytes(), name), index, 0.0, name)
     except SourceError as error:

@@ -17,11 +17,7 @@ from mien.media.readers import read_images
 from mien.types import Failure, Frame
 
 _BOXES = frozenset(b"ftyp moov mdat free skip wide moof mfra sidx styp uuid meta udta pnot".split())  # of MP4 and MOV
-
-
 _BREAK = 1.0  # s, or four frames: a step back that is larger is no mere disorder of the frames
-
-
 _TRIES = 250  # packets, about ten seconds, that may be damaged before a video counts as ended
 
 

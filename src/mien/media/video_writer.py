@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-
-
 _TICKS = 90_000  # a second, in the time base of MPEG
-
 
 _ENCODERS: dict[str, dict[str, str]] = {
     # no look-ahead and no reordering: frames are in the file as soon as they are given
@@ -39,7 +36,6 @@ _ENCODERS: dict[str, dict[str, str]] = {
     "libopenh264": {"rc_mode": "off", "allow_skip_frames": "0"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "crf": "32", "b": "0", "row-mt": "1"},
 }
-
 
 _LONGEST_GAP = 60.0  # s
 

@@ -15,14 +15,11 @@ from mien.types import Floats
 SPREAD = 0.5
 """Standard deviation of the normal prior around no shift; chosen with benchmarks/calibrate.py."""
 
-
 LEAST = 3.0
 """Seconds with a face that each emotion needs."""
 
-
 GAIN = 0.02
 """A profile is worth keeping when the mean recall, 0..1, of what the fit has not seen rises by this."""
-
 
 _STEPS = 5000
 

@@ -22,20 +22,15 @@ from mien.types import Classifier, Floats
 
 Array = NDArray[np.float64]
 
-
 CAP = math.log(4)
 """Greatest shift of a logit: a class's weight is multiplied or divided by at most 4, so that none can vanish."""
-
 
 NOTE = (
     "Adapts a model to how one person shows emotions on request before one camera; not to what anybody feels. "
     "Delete this file to undo it."
 )
 
-
 _ADVICE = "make it again with `mien personalize`, or leave out --profile"
-
-
 _BYTES = 100_000  # more is no profile, and a video given by mistake is not read into memory
 
 

@@ -17,13 +17,8 @@ from mien.types import EMOTIONS7, Failure, Floats, Frame, FrameSource, Image, Re
 ROUNDS = 2
 """How often each emotion is asked for. Frames of one pose are alike: what a fit brings is seen only in another pose."""
 
-
 _ADJECTIVES = {"surprise": "surprised", "disgust": "disgusted", "fear": "afraid"}
-
-
 _FIRST, _NEXT = 5.0, 2.0  # s, to get ready for the first prompt and for each other one
-
-
 _TURN = 0.03  # s, for which a window waits for a frame before it looks at its keys again
 
 

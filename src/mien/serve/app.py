@@ -26,14 +26,12 @@ from mien.serve.uploads import Uploads
 
 STATIC = Path(__file__).parent / "static"
 
-
 _KINDS = {
     ".js": "text/javascript",
     ".mjs": "text/javascript",
     ".wasm": "application/wasm",
     ".webmanifest": "application/manifest+json",
 }
-
 
 _ABOUT = """Finds faces and says how each looks, with probabilities.
 

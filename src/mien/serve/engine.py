@@ -25,10 +25,8 @@ from mien.types import Face, Frame, Result
 
 T = TypeVar("T")
 
-
 _Found = tuple[Frame, list[Face], NDArray[np.uint8]]
 """A picture's frame without its pixels, all its faces, and the crops of as many as may be classified."""
-
 
 _SMALL_FILE, _SMALL = 16 * 1024, 128 * 128
 """Bytes and pixels of a crop that is decoded at once: handing it to a thread would take longer."""
@@ -108,7 +106,7 @@ class Engine:
         """Room for some pictures, all of them or none, as long as the context lasts.
 
         Raises:
-            Busy: the queue is full, or the server is about to end.
+            QueueFull: the queue is full, or the server is about to end.
         """
         if self.state == "shutting down":
             raise QueueFull("the server is shutting down")

@@ -27,10 +27,8 @@ from mien.serve.metrics import Metrics
 SUBPROTOCOL = "mien"
 """Of the WebSocket; a page offers it beside `bearer.<token>`, because it cannot send an Authorization header."""
 
-
 CROWDED = "crowded"
 """In the state of a request when its connection is one too many; whoever listens sets it."""
-
 
 CSP = "; ".join(
     (
@@ -47,7 +45,6 @@ CSP = "; ".join(
     )
 )
 
-
 _ALWAYS = {
     "Content-Security-Policy": CSP,
     # Both together let WebAssembly use threads.
@@ -60,10 +57,7 @@ _ALWAYS = {
     "X-Frame-Options": "DENY",
 }
 
-
 _PRIVATE = ("/v1/", "/metrics")
-
-
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

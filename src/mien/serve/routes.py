@@ -31,18 +31,10 @@ from mien.serve.metrics import Metrics
 from mien.serve.uploads import Uploads, shortened
 
 _REFUSALS = (401, 403, 408, 413, 415, 421, 422, 429, 503)  # what a request with pictures may be answered with
-
-
 RETRY = {"Retry-After": "1"}
-
-
-# For the description; Guard is what asks for it.
+# For the description; AccessMiddleware is what asks for it.
 _TOKEN = [Depends(HTTPBearer(auto_error=False, description="needed when the server was started with a token"))]
-
-
 T = TypeVar("T")
-
-
 router = APIRouter()
 
 

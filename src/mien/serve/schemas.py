@@ -11,9 +11,7 @@ _TEXT = (
     "P2\n4 4\n255\n0 85 170 255 0 85 170 255 0 85 170 255 0 85 170 255\n"  # a picture (PGM) that JSON can hold as it is
 )
 
-
 _BASE64 = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVQIHWOsZ2CsZwAAA4gBAaTVtyAAAAAASUVORK5CYII="
-
 
 CROPS = Query(
     description="Each picture is one face that you have cut out: no detector runs, its box is the whole picture. Best "
@@ -106,7 +104,6 @@ _FACE = {
     "probabilities": {"angry": 0.01, "happy": 0.97, "sad": 0.01, "surprise": 0.004, "neutral": 0.006},
 }
 
-
 PREDICTION: dict[str, Any] = {
     "model": "mien-s",
     "results": [
@@ -115,7 +112,6 @@ PREDICTION: dict[str, Any] = {
          "error": "notes.txt: not a picture that mien can read; use a JPEG, PNG, GIF, WebP, BMP or TIFF file"},
     ],
 }  # fmt: skip
-
 
 MODEL: dict[str, Any] = {
     "name": "mien-s",

@@ -97,7 +97,7 @@ def _is_loopback(host: str) -> bool:
 class _Protocol(H11Protocol):
     """uvicorn's HTTP with deadlines for the headers and for taking an answer; it would wait forever.
 
-    A connection too many is marked for Guard to refuse: uvicorn's own refusal is no JSON and is not counted.
+    A connection too many is marked for AccessMiddleware to refuse: uvicorn's own refusal is no JSON and is not counted.
     """
 
     header_seconds = 10.0

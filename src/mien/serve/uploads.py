@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-
-
 _NAME = 100  # characters of a name that are shown
-
-
 _HOW = "send files, as in: curl -F pictures=@face.jpg, or JSON with base64"
 
 

@@ -169,8 +169,6 @@ class LineWriter:
 
 
 _BOX = ("x1", "y1", "x2", "y2")
-
-
 COLUMNS = ("name", "index", "time", "face", "id", *_BOX, "score", "emotion", "confidence", "uncertain")
 
 

@@ -17,7 +17,6 @@ from mien.types import Classifier, Floats
 WINDOW, STRIDE = 12, 4
 """Side of the hidden square and the step between two squares, pixels of the crop; 12 is about an eye with its brow."""
 
-
 # Squares also reach over the border, so that each pixel lies under equally many; else a corner would have the one
 # square's loss and look as important as the eye beside it.
 _RIM = WINDOW - STRIDE

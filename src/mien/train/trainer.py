@@ -28,7 +28,6 @@ from mien.types import EMOTIONS
 Progress = Callable[[dict[str, float]], None]
 """Told after each step: epoch, epochs, step, steps, loss, accuracy, rate (img/s); of several processes by the first."""
 
-
 LOG = ("epoch", "stage", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
 
 
