@@ -37,7 +37,7 @@ REPEATS = 5
 
 
 class Network:
-    """The network of `fer`: uint8 (N, 48, 48) -> float32 (N, 7): angry, disgust, fear, happy, sad, surprise, neutral."""
+    """The network: uint8 (N, 48, 48) -> float32 (N, 7): angry, disgust, fear, happy, sad, surprise, neutral."""
 
     def __init__(self, threads: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
