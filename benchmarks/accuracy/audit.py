@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import harness
-from mien.data import audit, near_duplicates
+from mien.data.audit import NEAR, Audit, audit_source
+from mien.data.near_duplicates import near_pairs
 
 
 def main() -> None:
@@ -27,15 +28,15 @@ def main() -> None:
 
 def measure(data: Path, votes: Path) -> dict[str, Any]:
     """Return findings and seconds."""
-    found: list[audit.Audit] = []
-    run = harness.stopwatch(lambda: found.append(audit.audit_source(data, votes)))
+    found: list[Audit] = []
+    run = harness.stopwatch(lambda: found.append(audit_source(data, votes)))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MIEN_CACHE"] = folder
         seconds = {name: run() for name in ("whole audit, first reading", "whole audit, pixels in the cache")}
     faces = found[-1].faces
     distinct = np.sort(np.unique(faces.groups(), return_index=True)[1])
     kept = distinct[~np.isin(distinct, found[-1].blank)]
-    search = harness.stopwatch(lambda: near_duplicates.near_pairs(faces.images, kept, audit.NEAR))
+    search = harness.stopwatch(lambda: near_pairs(faces.images, kept, NEAR))
     seconds["near-duplicates alone"] = search()
     facts = found[-1].to_dict()
     rows = found[-1].findings()
