@@ -17,11 +17,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from page_fps import FLAGS, RATE, SIZE
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from mien import draw, image, search
-from page_fps import FLAGS, RATE, SIZE
 
 SHOTS = {
     "page.png": {"viewport": {"width": 1200, "height": 1066}, "color_scheme": "light"},

@@ -13,13 +13,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 import folder
 import frame_profile
 import history
+import jinja2
 import session_options
 import video
+
 from mien.media import atomic as files
 
 HERE = Path(__file__).parent

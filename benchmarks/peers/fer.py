@@ -21,17 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import footprint
 import numpy as np
 from mien.classify import ASSETS, DEFAULT, OnnxClassifier, model
 from mien.train.evaluate import answer_views, compare_answers
-
-import footprint
-from mien.evaluation.html import environment
-from mien.media import atomic as files
-from mien.types import EMOTIONS7, Floats
 from peer_fer import timed
 from peer_fer_env import FER, installed
 from peer_process import PeerProcess
+
+from mien.evaluation.html import environment
+from mien.media import atomic as files
+from mien.types import EMOTIONS7, Floats
 
 PUBLISHED = 74.35
 """Accuracy of `fer` on T1 in per cent, as measured before with its own TensorFlow Lite; held to 0.3 points."""

@@ -21,9 +21,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from peer_fer_env import FER, installed, python_of
+
 from mien.faces.onnx import ASSETS
 from mien.media import atomic as files
-from peer_fer_env import FER, installed, python_of
 
 ROOT = Path(__file__).parents[1]
 PORTRAIT = ASSETS / "portrait.jpg"

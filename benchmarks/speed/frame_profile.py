@@ -41,15 +41,15 @@ from unittest import mock
 import cv2
 import numpy as np
 import onnx
-from mien.classify import ASSETS, OnnxClassifier
-
 import peaks
+from mien.classify import ASSETS, OnnxClassifier
+from video import SIZE, looped, scaled
+
 from mien import files, image, load, run, search, sources, video
 from mien.draw import Overlay
 from mien.evaluation.html import environment
 from mien.pipeline import WHOLE, Sought
 from mien.types import Face, Floats, Frame
-from video import SIZE, looped, scaled
 
 STEPS = ("decode", "detect, near", "detect, whole", "crop", "classify", "track", "draw", "encode")
 WARM = run.BLOCK

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from mien.classify import ASSETS, DEFAULT
+from peer_fer import timed
 
 from mien.evaluation.html import environment
 from mien.media import atomic as files
 from mien.types import Floats
-from peer_fer import timed
 
 LEVELS = {
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,

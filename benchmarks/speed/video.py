@@ -30,12 +30,12 @@ from typing import Any
 import cv2
 import numpy as np
 from mien.detect import DETECTORS, detector
+from peer_process import PeerProcess
 
 from mien import Pipeline, files, load, run, sources, video
 from mien.evaluation.html import environment
 from mien.pipeline import WHOLE
 from mien.types import Face, Frame, Image, Result
-from peer_process import PeerProcess
 
 SIZE = (640, 480)
 FRAMES = 480
