@@ -66,7 +66,7 @@ def main() -> None:
         err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         code = 2
     except ModuleNotFoundError as error:
-        train = ("torch", "kornia", "captum", "lightning_fabric", "yaml", "onnx", "safetensors")
+        train = ("torch", "kornia", "lightning_fabric", "yaml", "onnx", "safetensors")
         serve = ("fastapi", "starlette", "pydantic", "uvicorn", "python_multipart", "websockets", "prometheus_client")
         extra = "train" if error.name in train else "serve" if error.name in serve else "report"
         advice = escape(f"this command needs {error.name}: pip install 'mien[{extra}]'")
