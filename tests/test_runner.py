@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 
 from conftest import SHARED, number
-from mien import Pipeline, runner, video_pipeline
+from mien import Pipeline, runner
 from mien.errors import ConfigError, SourceError
-from mien.media import output_paths, readers, video_reader
+from mien.media import output_paths, prefetch, readers, video_reader
 from mien.media.paths import expand_videos, unique_names
 from mien.types import Face, Failure, Frame, Result
 from mien.video_pipeline import VideoPipeline
@@ -119,8 +119,8 @@ def test_a_table_does_not_depend_on_which_step_is_the_slow_one(film: Film, tmp_p
 def test_faces_go_to_the_classifier_in_blocks_and_failures_keep_their_place() -> None:
     classifier = Happy()
     items = [*frames(20), Failure("a", "damaged", 20), *frames(3)]
-    found = list(video_pipeline.results(items, VideoPipeline(Pipeline(Even(always=True), classifier)), most=8))
-    assert classifier.calls == [8, 8, 4, 3]
+    found = list(VideoPipeline(Pipeline(Even(always=True), classifier)).track(items))
+    assert classifier.calls == [16, 4, 3]
     assert [item.frame.index if isinstance(item, Result) else "damaged" for item in found] == [
         *range(20), "damaged", 0, 1, 2,
     ]  # fmt: skip
@@ -149,7 +149,7 @@ def test_pictures_come_in_order_in_blocks_and_few_are_in_memory(
         del item
     assert found == [(k, str(path)) for k, path in enumerate(paths) if k != 5]
     assert classifier.calls == [16, 16, 7, 16, 16, 7]
-    assert max(alive) <= 2 * video_pipeline.BLOCK + 1  # a block, as many read ahead
+    assert max(alive) <= 2 * prefetch.BATCH + 1  # a block, as many read ahead
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -181,8 +181,8 @@ def test_an_error_of_the_detector_ends_the_pictures() -> None:
 
 def test_large_frames_make_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = Happy()
-    monkeypatch.setattr(video_pipeline, "_BYTES", 3 * 10 * 20 * 3)
-    list(video_pipeline.results(frames(7), VideoPipeline(Pipeline(Even(always=True), classifier))))
+    monkeypatch.setattr(prefetch, "MAX_BYTES", 3 * 10 * 20 * 3)
+    list(VideoPipeline(Pipeline(Even(always=True), classifier)).track(frames(7)))
     assert classifier.calls == [3, 3, 1]
 
 
@@ -196,10 +196,10 @@ def test_no_frame_outlives_its_block() -> None:
             del frame  # else this generator keeps one more
 
     most = 0
-    for item in video_pipeline.results(watched(), VideoPipeline(Pipeline(Even(always=True), Happy())), most=4):
+    for item in VideoPipeline(Pipeline(Even(always=True), Happy())).track(watched()):
         del item
         most = max(most, sum(image() is not None for image in made))
-    assert len(made) == 60 and 1 <= most <= 4 + 16 + 3  # a block, what waits for the next, what three hands hold
+    assert len(made) == 60 and 1 <= most <= 16 + 16 + 3  # a batch, what waits for the next, what three threads hold
 
 
 def test_each_video_counts_its_people_from_1(film: Film, tmp_path: Path) -> None:

@@ -250,9 +250,7 @@ def _parse(source: int | str) -> int | str:
     if found := re.fullmatch(r"(?:/dev/video)?(\d+)", text):
         return int(found[1])
     if "://" not in text:
-        raise SourceError(
-            f"{text}: no camera number and no URL; a file is read by mien.media.video_reader.Video or mien video"
-        )
+        raise SourceError(f"{text}: no camera number and no URL; for a file use mien video")
     return text
 
 
