@@ -220,7 +220,7 @@ class Camera:
         if not self._is_camera:
             return f"{self.name}: the stream does not answer; check the address, its user and password, and the network"
         if opened:
-            return f"{self.name}: delivers no image; another program may be using it: close that program, or unplug the camera once"
+            return f"{self.name}: delivers no image; another program may use it: close it, or unplug the camera once"
         device = Path(f"/dev/video{self._source}")
         if device.exists() and not os.access(device, os.R_OK | os.W_OK):
             return f"{self.name}: no permission to read {device}; add your user to the group video and log in again"
