@@ -70,13 +70,13 @@ def video(
     except KeyboardInterrupt:
         warn("stopped; the results so far are in the files with .part in their names")
         return 130
-    for each in seen:
-        _summarize(each)
+    for summary in seen:
+        _summarize(summary)
     if outputs.timeline:
-        for each, name in zip(seen, paths.unique_names(videos), strict=True):
+        for summary, name in zip(seen, paths.unique_names(videos), strict=True):
             suffix = f"-{name}" if len(seen) > 1 else ""
-            plot_timeline(each.people, outputs.timeline.with_stem(outputs.timeline.stem + suffix), each.name)
-    return 1 if any(each.failures for each in seen) else 0
+            plot_timeline(summary.people, outputs.timeline.with_stem(outputs.timeline.stem + suffix), summary.name)
+    return 1 if any(summary.failures for summary in seen) else 0
 
 
 class _Speed(ProgressColumn):
