@@ -45,7 +45,7 @@ _FORMER = {
 """Former flags and commands -> current ones."""
 
 _EXTRAS = {
-    "train": ("torch", "kornia", "captum", "lightning_fabric", "yaml", "onnx", "safetensors"),
+    "train": ("torch", "kornia", "lightning_fabric", "yaml", "onnx", "safetensors"),
     "serve": ("fastapi", "starlette", "pydantic", "uvicorn", "python_multipart", "websockets", "prometheus_client"),
 }
 

@@ -20,7 +20,7 @@ from mien.cli.tables import people_table
 
 if TYPE_CHECKING:
     from mien.pipeline import Pipeline
-    from mien.runner import Seen
+    from mien.runner import VideoSummary
     from mien.sinks import Timeline
 
 
@@ -57,7 +57,7 @@ def video(
     if detector != "haar":
         cv2.setNumThreads(1)
     pipeline = with_profile(mien.load(model=model, detector=detector, min_face=min_face, threads=1), profile)
-    seen: list[Seen] = []
+    seen: list[VideoSummary] = []
     try:
         with ExitStack() as stack:
             tables = outputs.tables(stack, pipeline.classifier.labels)
@@ -101,7 +101,7 @@ def _progress_callback(bar: Progress, name: str) -> Callable[[int, int | None], 
     return on_progress
 
 
-def _summarize(seen: Seen) -> None:
+def _summarize(seen: VideoSummary) -> None:
     """Print a table of the people in one video, and its failures on stderr."""
     title = f"{seen.name}: {seen.frames} frames, {seen.people.span[1]:.2f} s"
     if seen.people.ids:
