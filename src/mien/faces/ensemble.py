@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mien.errors import ConfigError
 from mien.faces.classifier import OnnxClassifier
-from mien.types import Floats
+from mien.types import Floats, label_columns
 
 
 class Ensemble:
@@ -28,7 +28,7 @@ class Ensemble:
         for member in members:
             if set(member.labels) != set(self._labels):
                 raise ConfigError(f"{member.name} and {members[0].name} have different classes; choose other models")
-        self._orders = [[member.labels.index(label) for label in self._labels] for member in members]
+        self._orders = [label_columns(member.labels, self._labels) for member in members]
 
     @property
     def labels(self) -> tuple[str, ...]:
