@@ -4,6 +4,7 @@ Error                 root of all; the message says what was wrong and what to d
 +-- SourceError       an image, video or camera that cannot be read
 +-- ModelError        a model file that is missing, damaged or not one of ours
 +-- DataError         a data set that is missing, truncated or in another layout
++-- OutputError       an output that cannot be written
 +-- ConfigError       a setting that does not exist or has an impossible value
 """
 
@@ -24,6 +25,10 @@ class ModelError(Error):
 
 class DataError(Error):
     """A data set that is missing, truncated or in another layout."""
+
+
+class OutputError(Error):
+    """An output that cannot be written; the message has its path, the reason and what to do."""
 
 
 class ConfigError(Error):
