@@ -9,7 +9,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import ConfigError, DataError, Error, ModelError, SourceError
+from mien.errors import ConfigError, DataError, Error, ModelError, OutputError, SourceError
 from mien.types import EMOTIONS, Face, Failure, Frame, Result
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "Failure",
     "Frame",
     "ModelError",
+    "OutputError",
     "Pipeline",
     "Result",
     "SourceError",

@@ -57,7 +57,7 @@ def test_video_writes_all_outputs(portraits: Path, tmp_path: Path, capsys: pytes
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4
     assert len([item for item in video_reader.Video(tmp_path / "out.mp4") if isinstance(item, Frame)]) == 4
     assert (tmp_path / "out.svg").read_text().startswith("<?xml")
-    assert not list(tmp_path.glob("*.part*"))
+    assert not list(tmp_path.glob("*.mien*"))
     text = capsys.readouterr().out
     assert f"{portraits}: 4 frames, 0.12 s" in " ".join(text.split())
     assert "uncertain" in text and max(len(line) for line in text.splitlines()[1:]) <= 80
@@ -179,7 +179,7 @@ def interrupted(draft: Path, number: signal.Signals, *words: str | Path) -> tupl
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_live_finishes_its_files_on_signals(number: signal.Signals, film: Film, tmp_path: Path) -> None:
     path, goal = film(tmp_path / "a.mp4", [k / 10 for k in range(600)]), tmp_path / "out.jsonl"
-    draft = tmp_path / "out.jsonl.part"
+    draft = tmp_path / "out.jsonl.mien.part"
     assert interrupted(draft, number, "live", path, "--headless", "--jsonl", goal) == (0, "")
     assert json.loads(goal.read_text().splitlines()[0])["index"] == 0
     assert not draft.exists()
@@ -188,7 +188,7 @@ def test_live_finishes_its_files_on_signals(number: signal.Signals, film: Film, 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_interrupted_video_keeps_its_drafts(film: Film, tmp_path: Path) -> None:
     path, goal = film(tmp_path / "a.mp4", [k / 10 for k in range(1500)]), tmp_path / "out.jsonl"
-    draft = tmp_path / "out.jsonl.part"
+    draft = tmp_path / "out.jsonl.mien.part"
     code, message = interrupted(draft, signal.SIGINT, "video", path, "--jsonl", goal)
     assert code == 130 and "stopped" in message and "Traceback" not in message
     assert not goal.exists()

@@ -104,7 +104,7 @@ def test_failures_have_names_and_reasons(tmp_path: Path, name: str) -> None:
 
 
 def test_jsonl_resumes_after_the_complete_lines_of_a_draft(tmp_path: Path) -> None:
-    path, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
+    path, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.mien.part"
     with pytest.raises(KeyboardInterrupt), Jsonl(path, resume=True) as sink:
         assert sink.done == {}  # nothing to resume
         sink.write(seen("\udcff.png"))
@@ -199,7 +199,7 @@ def test_final_name_appears_on_close(tmp_path: Path, kind: type[Jsonl] | type[Cs
     sink = kind(path)
     sink.write(seen())
     assert path.read_text() == "older"
-    assert "a.png" in (tmp_path / "out.part").read_text()  # flushed: a crash loses nothing
+    assert "a.png" in (tmp_path / "out.mien.part").read_text()  # flushed: a crash loses nothing
     sink.close()
     sink.close()
     assert "a.png" in path.read_text()
@@ -220,7 +220,7 @@ def test_exception_keeps_the_older_file(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         interrupt()
     assert path.read_text() == "older"
-    assert (tmp_path / "out.csv.part").exists()
+    assert (tmp_path / "out.csv.mien.part").exists()
 
 
 def test_names_that_are_not_utf8_are_escaped(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_parquet_matches_csv(tmp_path: Path) -> None:
 def test_parquet_draft_is_readable(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     sink = Parquet(tmp_path / "a.parquet", seconds=0.0)
-    part = tmp_path / "a.parquet.part"
+    part = tmp_path / "a.parquet.mien.part"
     for count in (1, 2, 3):
         sink.write(seen(faces=0))
         assert len(table(part)) == count
@@ -350,7 +350,7 @@ def test_video_keeps_its_source_and_an_older_file(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         interrupt()
     assert path.read_bytes() == b"older"
-    (frame,) = (item for item in Source(tmp_path / "a.part.mp4") if isinstance(item, Frame))
+    (frame,) = (item for item in Source(tmp_path / "a.mp4.mien.part.mp4") if isinstance(item, Frame))
     assert number(frame.image) == 3
 
 
@@ -392,14 +392,14 @@ def test_drafts_are_readable_after_kill(tmp_path: Path) -> None:
         child.kill()
     assert child.returncode in (-signal.SIGKILL, 1)
     done = 200
-    lines = (tmp_path / "a.jsonl.part").read_text().splitlines(keepends=True)
+    lines = (tmp_path / "a.jsonl.mien.part").read_text().splitlines(keepends=True)
     whole = [json.loads(line) for line in lines if line.endswith("\n")]
     assert [row["index"] for row in whole] == list(range(len(whole))) and len(whole) > done
-    assert [row["index"] for row in rows(tmp_path / "a.csv.part")][: done + 1] == [str(k) for k in range(done + 1)]
+    assert [row["index"] for row in rows(tmp_path / "a.csv.mien.part")][: done + 1] == [str(k) for k in range(done + 1)]
     if "parquet" in extras:
-        found = table(tmp_path / "a.parquet.part")
+        found = table(tmp_path / "a.parquet.mien.part")
         assert [row["index"] for row in found] == list(range(len(found))) and len(found) > done
-    for name, at_least in [("a.part.mp4", done - 31)] * ("video" in extras) + [("b.part.mkv", done // 4)]:
+    for name, at_least in [("a.mp4.mien.part.mp4", done - 31)] * ("video" in extras) + [("b.mkv.mien.part.mkv", done // 4)]:
         frames = [item for item in Source(tmp_path / name) if isinstance(item, Frame)]
         assert [number(item.image) for item in frames] == [k % 256 for k in range(len(frames))]
         assert len(frames) >= at_least, name

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.markup import escape
 
-from mien.cli.console import out, write_json
+from mien.cli.console import literal, screen_for, write_json
 from mien.cli.options import Measured
 from mien.cli.tables import comparison_table, robustness_table, views_table
 from mien.errors import ConfigError
+from mien.media.output_paths import OutputPaths
 
 
 def evaluate(
@@ -45,30 +45,35 @@ def evaluate(
     if len(first) > 1 or (first and measured.model):
         raise ConfigError("--compare takes a second model, or two models and no --model")
     name = first[0] if first else measured.model
+    outputs = OutputPaths([measured.data, measured.votes, measured.model, *(compare or [])])
+    if json:
+        outputs.file(json, what="figures", suffixes=(".json", ""), stdout=True)
+    folder = outputs.folder(plots, what="plots") if plots else None
+    screen = screen_for(json)
     classifier = load_classifier(name)
     answers = measured.answers(classifier)
     reports = {view: found.report() for view, found in answers.items()}
-    out.print(views_table(reports, f"{classifier.name} on {measured.split}"))
+    screen.print(views_table(reports, f"{classifier.name} on {measured.split}"))
     for view, found in reports.items():
-        named = escape(f"{view}: {found.name}" if found.name != view else view)
-        out.print(named, "sha256", found.index, soft_wrap=True)
-        if plots:
-            confusion_png(found, plots / f"confusion-{view}.png")
+        named = literal(f"{view}: {found.name}" if found.name != view else view)
+        screen.print(named, "sha256", found.index, soft_wrap=True)
+        if folder:
+            confusion_png(found, folder.check(f"confusion-{view}.png"))
     figures: dict[str, Any] = {"model": classifier.name, "sha256": classifier.sha256, "split": measured.split}
     figures["views"] = {view: found.to_dict() for view, found in reports.items()}
     if second:
         other = load_classifier(second)
         others = measured.answers(other)
         compared = {view: compare_answers(answers[view], others[view]) for view in answers}
-        out.print(comparison_table(compared, Path(name or classifier.name).stem, Path(second).stem))
+        screen.print(comparison_table(compared, Path(name or classifier.name).stem, Path(second).stem))
         figures["comparison"] = {"model": other.name, "sha256": other.sha256}
         figures["comparison"]["views"] = {view: each.to_dict() for view, each in compared.items()}
     if robustness:
         shaken = evaluate_robustness(classifier, next(iter(answers.values())).faces)
         figures["robustness"] = shaken.to_dict()
-        out.print(robustness_table(shaken))
-        if plots:
-            robustness_png({classifier.name: figures["robustness"]}, plots / "robustness.png")
+        screen.print(robustness_table(shaken))
+        if folder:
+            robustness_png({classifier.name: figures["robustness"]}, folder.check("robustness.png"))
     if json:
         write_json(json, figures)
     return 0

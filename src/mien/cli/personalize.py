@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack, closing
 from datetime import date
 from pathlib import Path
@@ -13,7 +12,7 @@ from cyclopts import Parameter
 import mien
 from mien.cli.console import echo, out, warn
 from mien.cli.tables import personal_table
-from mien.errors import ConfigError
+from mien.media.output_paths import OutputPaths
 
 if TYPE_CHECKING:
     from mien.personal.fit import Take
@@ -58,11 +57,7 @@ def personalize(
     """
     from mien.personal import fit, prior
 
-    if to.suffix.lower() != ".json" or to.is_dir():
-        raise ConfigError(f"{to}: no name for the profile; let it end in .json")
-    folder = next(each for each in to.absolute().parents if each.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):  # better now than after the recording
-        raise ConfigError(f"{to}: {folder} is no folder of yours to write to; choose another place")
+    OutputPaths([source, model]).file(to, what="a profile", suffixes=(".json",))
     pipeline = mien.load(model=model, detector=detector)
     try:
         takes, camera = _record(source, pipeline, seconds, headless)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mien.cli.console import echo
 from mien.cli.options import Measured
+from mien.media.output_paths import OutputPaths
 
 
 def report(
@@ -31,6 +32,8 @@ def report(
     from mien.evaluation.robustness import evaluate_robustness
     from mien.faces.models import load_classifier
 
+    inputs = [measured.data, measured.votes, measured.model]
+    OutputPaths(inputs).file(out, what="a report", suffixes=(".html", ".htm"))
     classifier = load_classifier(measured.model)
     answers = measured.answers(classifier)
     main = next(iter(answers.values()))

@@ -13,7 +13,8 @@ from stat import S_ISDIR
 import numpy as np
 
 from mien.data.faces import Faces
-from mien.media import atomic
+from mien.errors import OutputError
+from mien.media import atomic, drafts
 
 Read = Callable[[Path, dict[str, str] | None], Faces]
 """Reads a source; pictures that cannot be used are an error, or put into the dictionary with what is wrong."""
@@ -36,7 +37,8 @@ def cached(path: Path, kind: str, read: Read, unusable: dict[str, str] | None = 
             pass  # a damaged cache is only a cache: read the source again
     faces = read(path, unusable)
     if not unusable:
-        with suppress(OSError):  # a read-only place costs only time
+        drafts.remove_dead_drafts(folder, ".mien-*.npz")
+        with suppress(OutputError):  # a read-only place costs only time
             _write(cache, faces)
     return faces
 
@@ -57,7 +59,7 @@ def _key(path: Path, kind: str) -> str:
 
 
 def _write(cache: Path, faces: Faces) -> None:
-    with atomic.draft(cache) as place, place.open("wb") as stream:
+    with atomic.draft(cache, sync=False) as place, place.open("wb") as stream:
         np.savez(
             stream, images=faces.images, targets=faces.targets, splits=faces.splits, names=faces.names,
             labels=np.array(faces.labels),

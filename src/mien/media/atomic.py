@@ -37,7 +37,8 @@ class AtomicFile:
         path: the path as it was given.
         target: what it leads to.
         draft: the draft's path, for a program that opens files by itself; None for a stream.
-        complete: what takes the file's name at the end: the draft, or a file in a draft that is a folder.
+        complete: what takes the file's name at the end: the draft, or another file, such as one in a draft that is a
+            folder; then the draft is removed.
     """
 
     def __init__(
@@ -223,7 +224,7 @@ class AtomicFile:
         os.replace(complete, self.target.real)
         if self._sync:
             _sync(self.target.real.parent)
-        if self._folder:
+        if complete != draft:
             drafts.remove(draft)
 
     def abandon(self) -> None:

@@ -38,17 +38,17 @@ READS = (
 class OutputPaths:
     """The outputs of one run, kept apart from its inputs and from each other."""
 
-    def __init__(self, inputs: Iterable[PathLike] = (), reads: Sequence[str] = READS) -> None:
+    def __init__(self, inputs: Iterable[PathLike | None] = (), reads: Sequence[str] = READS) -> None:
         """Name the inputs.
 
         Args:
             inputs: all files that the run reads: sources, data, votes, models, recipes. A folder stands for all that
-                lies in it; give the files instead where they are known. URLs, camera numbers and names of nothing are
-                passed over.
+                lies in it; give the files instead where they are known. None, URLs, camera numbers and names of nothing
+                are passed over.
             reads: suffixes of files that an input folder may hold. No output of such a kind may lie in it, since the
                 next run would take it for an input.
         """
-        self._inputs = list(inputs)
+        self._inputs = [path for path in inputs if path]
         self._reads = frozenset(reads)
         self._known: tuple[set[int], set[int]] | None = None
         self._claims: list[tuple[Path, Path, int | None]] = []  # real path, path as given, what an open file is

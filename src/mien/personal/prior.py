@@ -57,15 +57,8 @@ class PriorShift:
     note: str = field(default=NOTE)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the JSON file, whole or not at all.
-
-        Raises:
-            ConfigError: it cannot be written.
-        """
-        try:
-            atomic.write_text(path, json.dumps(asdict(self), indent=2) + "\n")
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+        """Write the JSON file, whole or not at all."""
+        atomic.write_text(path, json.dumps(asdict(self), indent=2) + "\n")
 
 
 class PersonalClassifier:
