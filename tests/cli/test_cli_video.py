@@ -18,8 +18,10 @@ import pytest
 
 import mien
 from mien.cli import main
+from mien.cli.video import annotated_paths
 from mien.errors import ConfigError, SourceError
 from mien.media import video_reader
+from mien.media.output_paths import OutputPaths
 from mien.types import Frame
 
 Film = Callable[..., Path]
@@ -86,23 +88,36 @@ def test_several_videos_share_tables_and_continue_after_a_bad_one(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--save", "out.gif"], None),
-        (["--save", "out.avi"], "let the name end in"),
-        (["--timeline", "out.pdf"], r"\.png or \.svg"),
+        (["--save", "out.gif"], r"must end in \.mp4"),
+        (["--save", "out.avi"], r"must end in \.mp4"),
+        (["--timeline", "out.pdf"], r"must end in \.png, \.svg"),
         (["--detector", "magic"], "yunet"),
         (["--smoothing", "-1"], "smoothing"),
     ],
 )
 def test_invalid_options_are_refused(
-    words: list[str], message: str | None, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], message: str, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = film(tmp_path / "a.mp4", [0.0, 0.1])
-    if message is None:  # not a video's suffix: a folder
-        assert run("video", path, *words) == 0 and (tmp_path / "out.gif" / "a.mp4").exists()
-        return
     with pytest.raises(ConfigError, match=message):
         run("video", path, *words)
+
+
+def test_annotated_copies_have_unique_names(tmp_path: Path) -> None:
+    def names(videos: list[str], save: Path) -> list[Path]:
+        return annotated_paths(videos, save, OutputPaths(videos))
+
+    assert names(["in/a.mp4"], tmp_path / "out.mkv") == [tmp_path / "out.mkv"]
+    videos = ["x/a.mp4", "y/A.mov", "z/b.avi"]
+    assert [path.name for path in names(videos, tmp_path)] == ["a.mp4", "A_2.mp4", "b.mp4"]
+    here = [tmp_path / "a.mp4", tmp_path / "a_mien.mp4"]
+    for path in here:
+        path.touch()
+    copies = names([str(path) for path in here], tmp_path)
+    assert [path.name for path in copies] == ["a_mien_mien.mp4", "a_mien_mien_mien.mp4"]
+    with pytest.raises(ConfigError, match="give a folder"):
+        names(["a.mp4", "b.mp4"], tmp_path / "out.mp4")
 
 
 def test_former_flags_commands_and_models_work_with_one_note_each(film: Film, tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_parent_that_is_a_file_is_refused(photo: Path) -> None:
     [("x.xlsx", CSV, ".csv, .txt"), ("out.gif", VIDEO, ".mp4, .mkv"), ("out", VIDEO, ".mp4, .mkv")],
 )
 def test_suffix_that_does_not_fit_is_refused(tmp_path: Path, name: str, kind: dict[str, Any], known: str) -> None:
-    with pytest.raises(ConfigError, match=rf"no name for {kind['what']}; let it end in {known}$"):
+    with pytest.raises(ConfigError, match=rf"the name of {kind['what']} must end in {known}$"):
         OutputPaths().file(tmp_path / name, **kind)
 
 

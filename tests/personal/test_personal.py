@@ -19,7 +19,7 @@ import mien
 from conftest import number, numbered
 from mien import Pipeline
 from mien.cli import main
-from mien.errors import ConfigError, DataError
+from mien.errors import ConfigError, DataError, OutputError
 from mien.live import playback
 from mien.personal import prior
 from mien.personal.fit import LEAST, SPREAD, Take, fit, solve, trial
@@ -223,7 +223,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(ConfigError, match=r"cannot be written \(No space"):
+    with pytest.raises(OutputError, match=r"cannot be written \(No space"):
         PriorShift({"happy": 1.0}).write(path)
     assert [each.name for each in tmp_path.iterdir()] == ["me.json"] and read_profile(path).shifts == {"happy": 0.5}
 
@@ -442,9 +442,9 @@ def test_the_command_writes_nothing_that_does_not_help_unless_it_must(
 def test_the_command_says_when_nobody_was_seen(command: Callable[..., int], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no face was found when asked for angry, happy, sad, surprise, neutral"):
         command(pipeline(detector=Middle(lambda _: True)), "--out", tmp_path / "me.json")
-    with pytest.raises(ConfigError, match=r"let it end in \.json"):
+    with pytest.raises(ConfigError, match=r"must end in \.json"):
         run("personalize", "--out", tmp_path / "me.jpg")
-    with pytest.raises(ConfigError, match=r"film\.mp4 is no folder of yours"):
+    with pytest.raises(ConfigError, match=r"film\.mp4 is a file, not a folder"):
         run("personalize", "--out", tmp_path / "film.mp4" / "new" / "me.json")
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 

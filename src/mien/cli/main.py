@@ -67,14 +67,20 @@ _PACKAGES = {"cv2": "opencv-python-headless", "PIL": "pillow"}
 
 
 def current_words(words: list[str]) -> list[str]:
-    """Replace the former names in a command line by the current ones, with a note on stderr for each."""
+    """Replace the former names in a command line by the current ones, with a note on stderr for each.
+
+    A value `-` is joined to its flag.
+    """
     found = []
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name in _FORMER and (name.startswith("--") or place == 0):
             warn(f"note: {name} is now called {_FORMER[name]}; the old name works in this version only")
             name = _FORMER[name]
-        found.append(name + equals + value)
+        if word == "-" and found and found[-1].startswith("--"):  # standard output; the parser takes it for a flag
+            found[-1] += "=-"
+        else:
+            found.append(name + equals + value)
     return found
 
 

@@ -165,6 +165,12 @@ class AtomicFile:
             os.ftruncate(self._fd, size)
             os.lseek(self._fd, size, os.SEEK_SET)
 
+    def probe(self) -> None:
+        """Raise an OutputError if the disk takes nothing more: some encoders do not tell."""
+        self._check()
+        with writing(self.path):
+            _probe(self._fd)
+
     def replace(self, lines: Iterable[bytes]) -> None:
         """Put other lines in place of all that the draft holds, whole or not at all; the lock stays."""
         self._check()
@@ -256,6 +262,10 @@ class AtomicFile:
         if fd >= 0:
             with suppress(OSError):
                 os.close(fd)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            self._release()  # a file that is forgotten is no longer locked
 
     def __enter__(self) -> Self:
         return self if self.started else self.start()

@@ -204,6 +204,9 @@ class FolderLock:
             self.release()
             raise busy(folder, "into it")
 
+    def __del__(self) -> None:
+        self.release()
+
     def release(self) -> None:
         """Let others lock it; calling it twice does no harm."""
         fd, self._fd = self._fd, -1

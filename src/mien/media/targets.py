@@ -132,7 +132,7 @@ def check_suffix(target: Target, what: str, suffixes: Sequence[str]) -> None:
     """Raise a ConfigError that names the suffixes when a file's name ends in none of them; "" is none at all."""
     if suffixes and target.path.suffix.lower() not in suffixes:
         known = ", ".join(suffix for suffix in suffixes if suffix)
-        raise ConfigError(f"{target.path}: no name for {what}; let it end in {known}")
+        raise ConfigError(f"{target.path}: the name of {what} must end in {known}")
 
 
 def check_place(target: Target, draft: str = "") -> None:

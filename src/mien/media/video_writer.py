@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import importlib.util
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
@@ -87,10 +88,12 @@ class Encoder:
         """Close the draft so that it can be read, and keep its name; calling it twice does no harm."""
         raise NotImplementedError
 
-    def finish(self, sound: Path | None = None) -> Path:
-        """Close the draft and return what is to take the final name, with the sound of another file if possible."""
+    def finish(self, sound: Path | None = None) -> None:
+        """Close the draft and give it its final name; without pictures there is no file."""
         self.stop()
-        return self._complete(sound)
+        if self.count:
+            os.replace(self.complete(sound), self.path)
+        self.part.unlink(missing_ok=True)
 
     def _open(self) -> None:
         raise NotImplementedError
@@ -98,7 +101,8 @@ class Encoder:
     def _put(self, image: Image, time: float) -> None:
         raise NotImplementedError
 
-    def _complete(self, sound: Path | None) -> Path:
+    def complete(self, sound: Path | None) -> Path:
+        """Return the file that is to take the final name, if possible with the sound of another file."""
         return self.part
 
 
@@ -199,7 +203,7 @@ class PyavEncoder(Encoder):
             with _os_errors():
                 self._container.close()
 
-    def _complete(self, sound: Path | None) -> Path:
+    def complete(self, sound: Path | None) -> Path:
         """Copy the draft's packets, and the sound's, into a plain file: its length is known and seeking is quick."""
         import av
 

@@ -58,7 +58,9 @@ class Video(FileSink):
         self._encoder.stop()
 
     def _finish(self) -> None:
+        self._stop()
         if self._encoder.count:
-            self.file.complete = self._encoder.finish(self._sound)
+            self.file.complete = self._encoder.complete(self._sound)
+            self.file.probe()
         else:
             self.file.discard()
