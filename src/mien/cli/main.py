@@ -71,7 +71,7 @@ def current_words(words: list[str]) -> list[str]:
 
     A value `-` is joined to its flag.
     """
-    found = []
+    found: list[str] = []
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name in _FORMER and (name.startswith("--") or place == 0):
