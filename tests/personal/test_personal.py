@@ -407,7 +407,7 @@ def test_the_command_writes_what_helps_and_live_and_video_use_it(
     goal, made = tmp_path / "me.json", pipeline()
     assert command(made, "--out", goal) == 0
     told = capsys.readouterr()
-    assert "on request; no picture is kept" in told.err and "10 of 10: look angry, now" in told.err
+    assert "on request; no image is kept" in told.err and "10 of 10: look angry, now" in told.err
     assert f"wrote {goal}" in told.out and "cross-entropy" in told.out
     held = read_profile(goal)
     assert held.camera.endswith("film.mp4") and held.sha256 == "a" * 64 and 60 <= held.frames <= 70
@@ -442,9 +442,9 @@ def test_the_command_writes_nothing_that_does_not_help_unless_it_must(
 def test_the_command_says_when_nobody_was_seen(command: Callable[..., int], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no face was found when asked for angry, happy, sad, surprise, neutral"):
         command(pipeline(detector=Middle(lambda _: True)), "--out", tmp_path / "me.json")
-    with pytest.raises(ConfigError, match=r"let it end in \.json"):
+    with pytest.raises(ConfigError, match=r"must end in \.json"):
         run("personalize", "--out", tmp_path / "me.jpg")
-    with pytest.raises(ConfigError, match=r"film\.mp4 is no folder of yours"):
+    with pytest.raises(ConfigError, match=r"film\.mp4 is not a folder that you can write to"):
         run("personalize", "--out", tmp_path / "film.mp4" / "new" / "me.json")
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
