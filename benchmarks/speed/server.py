@@ -104,7 +104,7 @@ class Server:
 
     def idle(self) -> None:
         """Wait until what was asked by clients that have left is done."""
-        while self.figures()["mien_queue_pictures"]:
+        while self.figures()["mien_queue_images"]:
             time.sleep(0.1)
 
     def stop(self) -> None:

@@ -138,7 +138,7 @@ def test_more_streams_than_allowed_are_refused_and_a_place_comes_free() -> None:
 def test_a_full_queue_and_slow_work_are_told() -> None:
     detector = Gated()
     detector.gate.set()
-    limits = {"queue": 1, "pictures": 1, "work_seconds": 0.05, "threads": 2}
+    limits = {"queue": 1, "images": 1, "work_seconds": 0.05, "threads": 2}
     with client(Pipeline(detector, Brightness()), limits=limits) as made, made.websocket_connect(STREAM) as socket:
         detector.gate.clear()
         socket.send_bytes(PICTURE)

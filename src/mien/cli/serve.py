@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mien.cli.console import err, out
+from mien.cli.console import out, warn
 from mien.errors import ConfigError
 from mien.serve.limits import Limits
 
@@ -49,9 +49,10 @@ def serve(
     from mien.serve.app import create_app
 
     if pictures is not None:
-        err.print("--pictures is now --images", style="dim")
+        warn("--pictures is now --images")
         limits = replace(limits, images=pictures)
-    hosts = allow_host or ([] if server.is_loopback(host) else ["*"])
+    # Where other machines reach it, the token keeps web pages out whatever name they use.
+    hosts = [host, *(allow_host or ([] if server.is_loopback(host) else ["*"]))]
     with server.bind(host, port, token) as listening:
         pipeline = engine.load(model, detector)
         app = create_app(pipeline, token=token, hosts=hosts, origins=allow_origin or [], limits=limits)

@@ -112,9 +112,8 @@ class Engine:
         if not len(crops):
             return ImageResult(Result(frame))
         rows = await self._classify(crops)
-        return ImageResult(
-            Result(frame, self.pipeline.named(faces[: len(crops)], rows.tolist()), crops), len(faces) - len(crops)
-        )
+        kept = self.pipeline.label(faces[: len(crops)], rows)
+        return ImageResult(Result(frame, kept, crops), len(faces) - len(crops))
 
     async def annotate(self, image: EncodedImage, suffix: str) -> bytes:
         """Draw the faces of an image and encode it as ".png" or ".jpeg", or raise SourceError."""
@@ -165,14 +164,14 @@ class Engine:
 
     def _extract(
         self, image: EncodedImage, index: int, time: float, cropped: bool
-    ) -> tuple[Frame, tuple[Face, ...], NDArray[np.uint8]]:
+    ) -> tuple[Frame, list[Face], NDArray[np.uint8]]:
         """Return the frame without its pixels, all faces, and the crops of as many as may be classified."""
         pixels = codec.decode(image.data, image.name, self.limits.pixels)
         # Images that wait for the classifier hold no pixels, which take hundreds of times the memory of the crops.
         frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, image.name)
         if cropped:
             height, width = pixels.shape[:2]
-            return frame, (Face((0.0, 0.0, float(width), float(height))),), crop.to_network_input(pixels)[None]
+            return frame, [Face((0.0, 0.0, float(width), float(height)))], crop.to_network_input(pixels)[None]
         try:
             faces = self.pipeline.detect(pixels)
             return frame, faces, self.pipeline.crop(pixels, faces[: self.limits.faces])
@@ -189,7 +188,5 @@ def _draw(image: EncodedImage, faces: tuple[Face, ...], suffix: str, max_pixels:
     except cv2.error:
         written = False
     if not written:
-        raise SourceError(
-            f"{image.name}: an image of this shape cannot be written as {suffix[1:]}; try another format"
-        )
+        raise SourceError(f"{image.name}: an image of this shape cannot be written as {suffix[1:]}; try another format")
     return data.tobytes()

@@ -24,7 +24,7 @@ from mien.serve.limits import RateLimit
 from mien.serve.metrics import Metrics
 
 SUBPROTOCOL = "mien"
-"""Subprotocol of the WebSocket. Web pages offer it beside `bearer.<token>`: they cannot send an Authorization header."""
+"""Subprotocol of the WebSocket. Web pages offer it beside `bearer.<token>`, since they cannot set headers."""
 
 CROWDED = "crowded"
 """Key in the state of a request whose connection is one too many; the server sets it."""

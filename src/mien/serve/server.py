@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -113,7 +114,13 @@ class _Connection(asyncio.Protocol):
     """
 
     def __init__(
-        self, protocol: type[Any], limits: Limits, connections: set[_Connection], *, app_state: dict[str, Any], **more: Any
+        self,
+        protocol: type[Any],
+        limits: Limits,
+        connections: set[_Connection],
+        *,
+        app_state: dict[str, Any],
+        **more: Any,
     ) -> None:
         self._limits, self._connections = limits, connections
         self._state = app_state | {_CONNECTION: self}
@@ -121,13 +128,12 @@ class _Connection(asyncio.Protocol):
         self._requests = 0  # that the application works on
         self._held = False  # uvicorn wants to read no more
         self._reading = True
-        self._headers_due: asyncio.TimerHandle | None = None
-        self._writes_due: asyncio.TimerHandle | None = None
+        self._headers_due, self._writes_due = _Deadline(), _Deadline()
 
     def begin_request(self) -> None:
         """Note that the headers are complete."""
         self._requests += 1
-        self._headers_due = _cancel(self._headers_due)
+        self._headers_due.stop()
 
     def end_request(self) -> None:
         """Note that the answer is complete."""
@@ -137,11 +143,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
-        self._loop = asyncio.get_running_loop()
         self._connections.add(self)
         if len(self._connections) > self._limits.connections:
             self._state[CROWDED] = True
-        self._headers_due = self._loop.call_later(self._limits.header_seconds, self.close)
+        self._headers_due.start(self._limits.header_seconds, self.close)
         self._protocol.connection_made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -149,8 +154,8 @@ class _Connection(asyncio.Protocol):
             self._protocol.data_received(data)
         except h11.LocalProtocolError:  # uvicorn refuses a broken body even when its answer was sent
             self.abort()
-        if self._headers_due is None and not self._requests:  # another request begins, or a refused body goes on
-            self._headers_due = self._loop.call_later(self._limits.header_seconds, self.close)
+        if not self._requests:  # another request begins, or a refused body goes on
+            self._headers_due.start(self._limits.header_seconds, self.close)
 
     def eof_received(self) -> bool | None:
         result: bool | None = self._protocol.eof_received()
@@ -158,16 +163,17 @@ class _Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._protocol.pause_writing()
-        self._expect_reading()
+        self._writes_due.start(self._limits.read_seconds, self._transport.abort)
         self._update_reading()
 
     def resume_writing(self) -> None:
-        self._writes_due = _cancel(self._writes_due)
+        self._writes_due.stop()
         self._protocol.resume_writing()
         self._update_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._headers_due, self._writes_due = _cancel(self._headers_due), _cancel(self._writes_due)
+        self._headers_due.stop()
+        self._writes_due.stop()
         self._connections.discard(self)
         self._protocol.connection_lost(exc)
 
@@ -190,20 +196,29 @@ class _Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close when everything is sent, or when the client does not read it."""
-        self._expect_reading()
+        self._writes_due.start(self._limits.read_seconds, self._transport.abort)
         self._transport.close()
 
-    def _expect_reading(self) -> None:
-        if self._writes_due is None:
-            self._writes_due = self._loop.call_later(self._limits.read_seconds, self._transport.abort)
-
     def _update_reading(self) -> None:
-        reading = not self._held and self._writes_due is None
+        reading = not self._held and not self._writes_due
         if reading != self._reading and not self._transport.is_closing():
             self._reading = reading
             (self._transport.resume_reading if reading else self._transport.pause_reading)()
 
 
-def _cancel(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
+class _Deadline:
+    """A timer; starting it again while it runs changes nothing."""
+
+    _handle: asyncio.TimerHandle | None = None
+
+    def start(self, seconds: float, callback: Callable[[], object]) -> None:
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_later(seconds, callback)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = None
+
+    def __bool__(self) -> bool:
+        return self._handle is not None
