@@ -251,19 +251,20 @@ def test_crops_of_concurrent_requests_share_one_call_of_the_network() -> None:
     assert classifier.calls == [8]
 
 
-def test_a_small_crop_waits_for_no_thread_and_a_large_one_does() -> None:
-    async def scenario() -> None:
-        detector = Gated()
-        async with concurrent(Pipeline(detector, Brightness()), threads=1, max_wait=0.0) as (made, _):
-            held = asyncio.create_task(made.post("/v1/predict", files=files(PICTURE)))
-            await until(lambda: detector.entered == 1)
-            large = asyncio.create_task(made.post("/v1/predict?crops=1", files=files(encoded(halves(1000)))))
-            assert (await made.post("/v1/predict?crops=1", files=files(PICTURE))).status_code == 200
-            assert not large.done()
-            detector.gate.set()
-            assert [(await each).status_code for each in (held, large)] == [200, 200]
+@pytest.mark.parametrize("query", ["", "?crops=true"])
+def test_images_are_never_decoded_on_the_event_loop(monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+    threads = []
 
-    asyncio.run(scenario())
+    def decode(*given: Any) -> np.ndarray:
+        threads.append(threading.current_thread().name)
+        return original(*given)
+
+    original = image.decode
+    monkeypatch.setattr(image, "decode", decode)
+    with client() as made:
+        assert made.post(f"/v1/predict{query}", files=files(PICTURE)).status_code == 200
+    assert len(threads) == 1
+    assert threads[0].startswith("mien-detect")
 
 
 def test_whether_pictures_are_crops_is_a_yes_or_no(server: Any) -> None:
@@ -423,7 +424,7 @@ def test_a_full_queue_is_503_and_what_was_taken_is_answered() -> None:
         detector = Gated()
         async with concurrent(Pipeline(detector, Brightness()), queue=2, images=2) as (made, engine):
             taken = [asyncio.create_task(made.post("/v1/predict", files=files(PICTURE))) for _ in range(2)]
-            await until(lambda: engine.inside == 2)
+            await until(lambda: engine.pending == 2)
             for route in ("/v1/predict", "/v1/annotate"):
                 refused = await made.post(route, files=files(PICTURE))
                 assert refused.status_code == 503
@@ -466,14 +467,59 @@ def test_pictures_that_wait_for_the_classifier_hold_no_pixels(monkeypatch: pytes
     asyncio.run(scenario())
 
 
-def test_work_that_takes_too_long_is_503() -> None:
+def test_a_place_in_the_queue_is_free_when_its_thread_is() -> None:
     async def scenario() -> None:
         detector = Gated()
-        async with concurrent(Pipeline(detector, Brightness()), work_seconds=0.05) as (made, engine):
+        async with concurrent(Pipeline(detector, Brightness()), work_seconds=0.05, threads=1) as (made, engine):
+            engine.state = "ready"
             answer = await made.post("/v1/predict", files=files(PICTURE))
-            assert (answer.status_code, engine.inside) == (503, 0)
+            assert answer.status_code == 503
             assert "retry-after" in answer.headers
+            assert engine.pending == 1
+            for refused in (await made.get("/ready"), await made.post("/v1/predict", files=files(PICTURE))):
+                assert refused.status_code == 503
+                assert "threads are busy" in refused.json()["detail"]
             detector.gate.set()
+            await until(lambda: engine.pending == 0)
+            assert (await made.get("/ready")).status_code == 200
+
+    asyncio.run(scenario())
+
+
+def test_images_of_a_client_that_left_give_their_places_back() -> None:
+    async def scenario() -> None:
+        detector = Gated()
+        leave = asyncio.Event()
+        app = create_app(Pipeline(detector, Brightness()), limits=Limits(threads=1), static=Path("/nowhere"))
+        engine = app.state.serving.engine
+        requests = [asyncio.create_task(leaving(app, leave)) for _ in range(30)]
+        await until(lambda: engine.pending == 30)
+        leave.set()
+        await asyncio.gather(*requests)
+        assert engine.pending == 1  # the one in the thread
+        detector.gate.set()
+        await until(lambda: engine.pending == 0)
+        await engine.close()
+
+    async def leaving(app: Any, leave: asyncio.Event) -> None:
+        """Post an image, and leave without waiting for the answer."""
+        body = httpx.Request("POST", URL, files=files(PICTURE))
+        messages = iter([{"type": "http.request", "body": body.read(), "more_body": False}])
+
+        async def receive() -> dict[str, Any]:
+            for message in messages:
+                return message
+            await leave.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            raise AssertionError(f"an answer to nobody: {message}")
+
+        scope = {
+            "type": "http", "method": "POST", "scheme": "http", "path": "/v1/predict", "query_string": b"",
+            "headers": [(name.lower(), value) for name, value in body.headers.raw], "client": ("127.0.0.1", 1),
+        }  # fmt: skip
+        await app(scope, receive, send)
 
     asyncio.run(scenario())
 
@@ -578,7 +624,7 @@ def test_an_unforeseen_error_tells_nothing_and_the_server_goes_on(caplog: pytest
     assert answer.status_code == 500
     assert "secret" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "unforeseen error on /v1/predict" in caplog.text
+    assert "unhandled error on /v1/predict" in caplog.text
     assert "private.jpg" not in caplog.text
     assert made.get("/health").status_code == 200
 

@@ -125,6 +125,7 @@ class _Connection(asyncio.Protocol):
         self._limits, self._connections = limits, connections
         self._state = app_state | {_CONNECTION: self}
         self._protocol = protocol(app_state=self._state, **more)
+        self._transport: Any = None
         self._requests = 0  # that the application works on
         self._held = False  # uvicorn wants to read no more
         self._reading = True
@@ -142,7 +143,7 @@ class _Connection(asyncio.Protocol):
     # As the protocol of the real transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: Any = transport
+        self._transport = transport
         self._connections.add(self)
         if len(self._connections) > self._limits.connections:
             self._state[CROWDED] = True

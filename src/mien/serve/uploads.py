@@ -87,27 +87,35 @@ def _media_type(request: Request) -> str:
 
 
 class _FormParser(MultiPartParser):
-    complete = False
+    """Starlette's parser, in memory alone, that refuses a truncated form."""
+
+    def __init__(self, request: Request, chunks: AsyncGenerator[bytes, None], limits: Limits) -> None:
+        super().__init__(
+            request.headers, self._checked(chunks),
+            max_files=limits.images, max_fields=_FIELDS, max_part_size=_FIELD_BYTES,
+        )  # fmt: skip
+        self.spool_max_size = limits.body_bytes
+        self._complete = False
 
     def on_end(self) -> None:
-        self.complete = True
+        self._complete = True
+
+    async def _checked(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async for chunk in chunks:
+            yield chunk
+        if not self._complete:
+            raise MultiPartException("The form is cut short.")
 
 
 async def _parse_form(request: Request, chunks: AsyncGenerator[bytes, None], limits: Limits) -> list[EncodedImage]:
-    """Read the files of a form, whatever their fields are called."""
-    parser = _FormParser(
-        request.headers, chunks, max_files=limits.images, max_fields=_FIELDS, max_part_size=_FIELD_BYTES
-    )
-    parser.spool_max_size = limits.body_bytes  # never on the disk
+    """Read the files of a form, whatever their fields are called; text fields are ignored."""
     try:
-        form = await parser.parse()
+        form = await _FormParser(request, chunks, limits).parse()
     except MultiPartException as error:
-        raise HTTPException(413 if "aximum" in error.message else 422, f"{error.message} {_HINT}") from error
+        too_much = "aximum" in error.message
+        raise HTTPException(413 if too_much else 422, f"{error.message} {_HINT}") from error
     except ValueError as error:  # a charset that cannot decode
         raise HTTPException(422, f"malformed multipart body; {_HINT}") from error
-    if not parser.complete:
-        await form.close()
-        raise HTTPException(422, "malformed multipart body: it is cut short")
     files = [item for _, item in form.multi_items() if isinstance(item, UploadFile)]
     images = [EncodedImage(shortened(file.filename or ""), await file.read()) for file in files]
     await form.close()
