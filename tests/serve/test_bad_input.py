@@ -373,7 +373,7 @@ BAD_FRAMES: dict[str, tuple[int, list[bytes]]] = {  # the code with which the se
     "too long": (1009, [frame(BINARY, length=size) for size in (2**24, 2**40, 2**63 - 1)]),
     "longer than any": (1009, [frame(BINARY, length=2**64 - 1)]),
     "parts without end": (1009, [frame(BINARY, b"x", first=0) + frame(0, bytes(60_000), first=0) * 140]),
-    "empty parts without end": (1009, [frame(BINARY, b"x", first=0) + frame(0, first=0) * 1024]),
+    "empty parts without end": (1001, [frame(BINARY, b"x", first=0) + frame(0, first=0) * 1024]),
     "cut off": (
         1001,
         [b"\x82", frame(BINARY)[:2], frame(BINARY, PICTURE)[:50], frame(TEXT, b"x", first=0), frame(BINARY, length=9)],
@@ -443,7 +443,7 @@ def handshakes(random: Random) -> Iterator[Sent]:
     }.items():
         for new in news:
             assert old in UPGRADE
-            yield Sent((UPGRADE.replace(old, new) + "\r\n").encode("latin-1"), (101, *range(400, 500)))
+            yield Sent((UPGRADE.replace(old, new) + "\r\n").encode("latin-1"), (0, 101, *range(400, 500)))
 
 
 KINDS.append(handshakes)

@@ -16,7 +16,7 @@ import cv2
 import h11
 import uvicorn
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.errors import ConfigError
 from mien.serve.limits import Limits
@@ -96,9 +96,15 @@ def _track(app: ASGIApp) -> ASGIApp:
         if connection is None:  # lifespan
             await app(scope, receive, send)
             return
+
+        async def send_while_open(message: Message) -> None:
+            if scope["type"] == "http" and connection.is_closing():  # uvicorn has refused a broken body
+                await connection.lost.wait()
+            await send(message)
+
         connection.begin_request()
         try:
-            await app(scope, receive, send)
+            await app(scope, receive, send_while_open)
         finally:
             connection.end_request()
 
@@ -126,6 +132,7 @@ class _Connection(asyncio.Protocol):
         self._state = app_state | {_CONNECTION: self}
         self._protocol = protocol(app_state=self._state, **more)
         self._transport: Any = None
+        self.lost = asyncio.Event()
         self._requests = 0  # that the application works on
         self._held = False  # uvicorn wants to read no more
         self._reading = True
@@ -177,6 +184,7 @@ class _Connection(asyncio.Protocol):
         self._writes_due.stop()
         self._connections.discard(self)
         self._protocol.connection_lost(exc)
+        self.lost.set()
 
     # As the transport of uvicorn's protocol
 
