@@ -202,6 +202,15 @@ def test_the_command_writes_the_page_of_a_data_set(
     assert "ferplus-majority" not in text
 
 
+def test_outputs_never_replace_the_votes_or_the_model(kaggle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "input"
+    file.write_text("kept")
+    for words in (["report", "--votes", file, "--out", file], ["evaluate", "--compare", file, "--json", file]):
+        with pytest.raises(ConfigError, match="written over"):
+            main.app([*map(str, words), "--data", str(kaggle)], result_action="return_value")
+    assert file.read_text() == "kept"
+
+
 def test_evaluate_compares_two_models_and_names_the_pictures(
     kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,7 +39,9 @@ def evaluate(
     from mien.evaluation.robustness import evaluate_robustness
     from mien.evaluation.views import compare_answers
     from mien.faces.models import load_classifier
+    from mien.media.output_paths import OutputPaths
 
+    OutputPaths([*measured.inputs, *(compare or [])]).check(json)
     *first, second = compare or [""]
     if len(first) > 1 or (first and measured.model):
         raise ConfigError("--compare takes a second model, or two models and no --model")

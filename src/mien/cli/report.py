@@ -25,7 +25,9 @@ def report(*, measured: Measured, robustness: bool = True, out: Path = Path("rep
     from mien.evaluation.report import Page, mistakes, write_html
     from mien.evaluation.robustness import evaluate_robustness
     from mien.faces.models import load_classifier
+    from mien.media.output_paths import OutputPaths
 
+    OutputPaths(measured.inputs).check(out)
     classifier = load_classifier(measured.model)
     answers = measured.answers(classifier)
     main = next(iter(answers.values()))
