@@ -72,8 +72,8 @@ def test_a_stage_that_distils_learns_from_the_soft_labels_of_its_pictures(tmp_pa
     config = replace(REP, soft_labels=str(path), label_smoothing=0.0, stages=(Stage(), Stage(distill=0.75)))
     taught = targets.build_targets(config, faces, torch.device("cpu"))
     views, index = torch.rand(2, 1, 48, 48), torch.tensor([4, 7])
-    assert taught.wanted(config, config.stages[0], views, index).argmax(1).tolist() == [0, 1]
-    soft = taught.wanted(config, config.stages[1], views, index)
+    assert taught.soft_targets(config, config.stages[0], views, index).argmax(1).tolist() == [0, 1]
+    soft = taught.soft_targets(config, config.stages[1], views, index)
     torch.testing.assert_close(soft, torch.tensor([[0.25, 0.75, 0, 0, 0], [0.0, 1.0, 0, 0, 0]]))
 
 

@@ -162,3 +162,10 @@ def mix(images: Tensor, targets: Tensor, config: TrainConfig) -> tuple[Tensor, T
         kept = float(torch.distributions.Beta(config.mixup, config.mixup).sample())
         return kept * images + (1 - kept) * images[order], kept * targets + (1 - kept) * targets[order]
     return images, targets
+
+
+def normalize(images: Tensor, mean: float, std: float, size: int = 48) -> Tensor:
+    """float (N, 1, 48, 48) in 0..1 -> normalised, (N, 1, size, size)."""
+    if size != images.shape[-1]:
+        images = interpolate(images, (size, size), mode="area")
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)

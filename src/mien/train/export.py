@@ -82,7 +82,7 @@ def load_network(checkpoint: Path, extra: bool = False) -> tuple[nn.Module, dict
     answers = labels if extra else meta.get("answers", labels)
     for name in head:
         tensors[name] = tensors[name][[labels.index(label) for label in answers]]
-    model = models.build(config.network, len(answers))
+    model = models.build(config.network, len(answers), config.width)
     model.load_state_dict({name: value for name, value in tensors.items() if not name.startswith("auxiliary.")})
     return model.eval(), {**meta, "labels": answers}
 

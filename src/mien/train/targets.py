@@ -46,7 +46,7 @@ class Targets:
     teachers: tuple[tuple[Classifier, list[int]], ...] = ()
     soft: Tensor | None = None
 
-    def wanted(self, config: TrainConfig, stage: Stage, views: Tensor, index: Tensor, turn: int = 0) -> Tensor:
+    def soft_targets(self, config: TrainConfig, stage: Stage, views: Tensor, index: Tensor, turn: int = 0) -> Tensor:
         """Targets (N, C): the label, smoothed, and as far as the stage distils, what a teacher says.
 
         Of several teachers one speaks at a time: over the steps the gradient is that of their mean answer, at the cost

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mien.train.augment import normalize
 from mien.train.config import from_dict
 from mien.train.export import load_network
-from mien.train.trainer import prepare
 from mien.types import Floats
 
 
@@ -43,7 +43,7 @@ class TorchClassifier:
         """uint8 (N, 48, 48) -> float32 (N, C), rows sum to 1."""
         answers = []
         for part in torch.split(torch.from_numpy(np.ascontiguousarray(crops))[:, None], self._block):
-            batch = prepare(part.to(self.device).float() / 255, self._mean, self._std, self._size)
+            batch = normalize(part.to(self.device).float() / 255, self._mean, self._std, self._size)
             answers.append(torch.softmax(self.network(batch).float(), 1).cpu())
         found: Floats = torch.cat(answers).numpy()
         return found
