@@ -22,7 +22,7 @@ from mien.train.augment import augment, mix, normalize
 from mien.train.config import Stage, TrainConfig
 from mien.train.schedule import make_average, make_optimizer, make_scheduler
 from mien.train.targets import EMOTION_VOTES, build_targets, to_tensors
-from mien.types import EMOTIONS
+from mien.types import EMOTIONS, label_columns
 
 Progress = Callable[[dict[str, float]], None]
 """Called by the first process after each step with epoch, epochs, step, steps, loss, accuracy and rate (images/s)."""
@@ -86,7 +86,7 @@ class Trainer:
         }  # fmt: skip
         self.targets = build_targets(config, train, fabric.device)
         self.valid_images, self.valid_targets = to_tensors(valid, fabric.device)
-        self.columns = [faces.labels.index(label) for label in answers]
+        self.columns = label_columns(faces.labels, answers)
         self.steps = len(train) // config.batch  # an epoch
         self.epoch, self.best = 0, -1.0  # epochs done; accuracy of the best one of this stage
         self.best_weights: tuple[dict[str, Tensor], int] | None = None  # and its epoch, not yet saved
