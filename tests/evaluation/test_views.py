@@ -118,7 +118,7 @@ def test_summary_counts_classes_splits_and_leaks(kaggle: Path) -> None:
     kept = load_fer2013(kaggle).split("Training").images / 255
     assert (result.mean, result.std) == pytest.approx((kept.mean(), kept.std()))
     assert list(summarize(everything).counts["Training"]) == list(EMOTIONS7)
-    assert result.remarks()["leaks"].startswith("2 Training pictures")
+    assert result.remarks()["leaks"].startswith("2 Training images")
 
 
 def test_views_of_fer2013_have_the_published_images(fer2013: Path) -> None:
