@@ -49,14 +49,14 @@ def train(
     """
     from mien.data.registry import load_any
     from mien.evaluation.plots import curves_png
-    from mien.train import distributed, export, trainer
+    from mien.train import distributed, export, log, trainer
     from mien.train.config import FINETUNE, read_recipe
     from mien.types import EMOTIONS8
 
     changes: dict[str, Any] = {k: v for k, v in {"seed": seed, "fold": fold}.items() if v is not None}
     config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
     folder = out or Path("runs") / config.name
-    first = distributed.first(devices)
+    first = distributed.is_first_process(devices)
     inputs = [data, recipe, votes, config.init, config.teacher, config.soft_labels]
     names = ["config.json", "log.csv", "curves.png", "best.safetensors", "last.safetensors"]
     names += [f"{config.name}.onnx", f"{config.name}-fp32.onnx"]
@@ -74,10 +74,13 @@ def train(
         if asked:
             stack.enter_context(asked)  # the folder is locked for the whole run
         with progress(first, TimeRemainingColumn(), TextColumn(_TRAINING)) as bar:
-            best = trainer.fit(config, faces, folder, resume, _progress_callback(bar), data.stem, devices, pause=10.0)
+            on_progress = _progress_callback(bar)
+            best = trainer.fit(
+                config, faces, folder, resume, devices, progress=on_progress, source=data.stem, pause=10.0
+            )
         if not first:
             return 0
-        curves_png(trainer.read_log(folder / "log.csv"), folder / "curves.png")
+        curves_png(log.read_log(folder / "log.csv"), folder / "curves.png")
         exported = export.export_all(best, folder, faces, mien.__version__)
     echo(f"best checkpoint, log, curves and ONNX files are in {folder}")
     if not recipe:
