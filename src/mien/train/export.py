@@ -172,6 +172,6 @@ def export_all(checkpoint: Path, folder: Path, faces: Faces, version: str) -> tu
     quantize(export(checkpoint, full, version, fold=False), small, sample)
     fitted = calibrate(OnnxClassifier(small)(valid.images), valid.targets)
     # A folded addition is a spike in the middle of each kernel that takes the range of the seven bits: the int8 file
-    # then gives another answer than fp32 three times as often (benchmarks/quantisation.py). Only fp32 is folded.
+    # then gives another answer than fp32 three times as often (benchmarks/accuracy/choices.py). Only fp32 is folded.
     quantize(export(checkpoint, full, version, *fitted, fold=False), small, sample)
     return export(checkpoint, full, version, *fitted), small
