@@ -15,6 +15,7 @@ pytest.importorskip("onnx")
 from benchmarks import harness
 from benchmarks.pages import accuracy, card, speed
 from benchmarks.pages.documents import DOCUMENTS, fill
+from mien.cli.main import app
 
 
 @pytest.fixture
@@ -132,3 +133,20 @@ def test_modules_named_in_a_document_exist() -> None:
     for path in PROSE:
         for name in re.findall(r"python -m ((?:benchmarks|experiments)[\w.]+)", path.read_text("utf-8")):
             assert (harness.ROOT / f"{name.replace('.', '/')}.py").exists(), f"{path.name}: {name}"
+
+
+def test_flags_in_shell_examples_exist(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    helps: dict[str, str] = {}
+    for path in PROSE:
+        fences = re.findall(r"^```(\w*)\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        blocks = "\n".join(text for language, text in fences if not language)
+        for words in re.findall(r"^mien ([^\n#]+)", blocks, re.MULTILINE):
+            first, second, *_ = [*words.split(), ""]
+            command = [first, second] if first == "data" else [first]
+            if " ".join(command) not in helps:
+                app([*command, "--help"], result_action="return_value")
+                helps[" ".join(command)] = capsys.readouterr().out
+            for flag in re.findall(r"(?<!\S)--[\w-]+", words):
+                assert re.search(rf"{flag}\b", helps[" ".join(command)]), f"{path.name}: mien {words}"
+    assert {"predict", "video", "live", "serve", "batch", "train", "data audit"} <= set(helps)
