@@ -739,10 +739,6 @@ def test_the_description_s_examples_are_true(server: Any) -> None:
     assert schemas.Prediction.model_validate(example).model_dump(exclude_none=True) == example
     assert example["results"][0].keys() | {"error"} == answer.json()["results"][0].keys()
     assert {"413", "415", "422", "429", "503"} <= route["responses"].keys()
-    example = described["paths"]["/v1/model"]["get"]["responses"]["200"]["content"]["application/json"]["example"]
-    assert schemas.ModelInfo.model_validate(example).model_dump() == example
-    assert example.keys() == server.get("/v1/model").json().keys()
-    assert example["labels"] == list(mien.EMOTIONS)
 
 
 # The page

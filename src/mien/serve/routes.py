@@ -86,14 +86,7 @@ async def stream(socket: WebSocket) -> None:
     await websocket.handle(socket, serving.engine, serving.metrics)
 
 
-@router.get(
-    "/v1/model",
-    dependencies=_TOKEN,
-    responses={
-        200: {"content": {"application/json": {"example": schemas.MODEL}}},
-        **schemas.problems(400, 401, 429, 503),
-    },
-)
+@router.get("/v1/model", dependencies=_TOKEN, responses=schemas.problems(400, 401, 429, 503))
 async def model(request: Request) -> schemas.ModelInfo:
     """Describe the model, its classes and the limits of a request."""
     serving: Serving = request.app.state.serving
@@ -149,10 +142,10 @@ async def metrics(request: Request) -> Response:
 
 async def _predict(serving: Serving, image: EncodedImage, index: int, cropped: bool) -> schemas.ImagePrediction:
     try:
-        seen = await serving.engine.process(image, index, cropped=cropped)
+        result, left_out = await serving.engine.process(image, index, cropped=cropped)
     except SourceError as error:
         return schemas.ImagePrediction(name=image.name, index=index, error=str(error))
-    return schemas.ImagePrediction.model_validate(seen.result.to_dict() | {"left_out": seen.left_out})
+    return schemas.ImagePrediction.model_validate(result.to_dict() | {"left_out": left_out})
 
 
 async def _while_connected(request: Request, work: Awaitable[T]) -> T:
