@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import struct
 import tempfile
@@ -503,7 +504,7 @@ def test_images_waiting_for_the_classifier_hold_no_pixels(monkeypatch: pytest.Mo
     asyncio.run(scenario())
 
 
-def test_queue_slot_is_taken_until_its_thread_is_free() -> None:
+def test_queue_slot_is_taken_until_its_thread_is_free(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         detector = Gated()
         async with concurrent(Pipeline(detector, Brightness()), work_seconds=0.05, threads=1) as (api, engine):
@@ -520,6 +521,8 @@ def test_queue_slot_is_taken_until_its_thread_is_free() -> None:
             assert (await api.get("/ready")).status_code == 200
 
     asyncio.run(scenario())
+    gc.collect()  # where lost exceptions are logged
+    assert "never retrieved" not in caplog.text
 
 
 def test_disconnected_clients_free_their_queue_slots() -> None:
