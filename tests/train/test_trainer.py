@@ -194,7 +194,7 @@ class Always:
 def test_a_stage_that_distils_takes_the_teachers_answer_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "load_classifier", lambda name, spin: Always())
     config = replace(REP, teacher="x", stages=(Stage(distill=1.0), Stage(distill=0.5)), label_smoothing=0.0)
-    taught = build_targets(config, stripes().split("Training"), torch.device("cpu"))
+    taught = build_targets(config, [stripes().split("Training")], torch.device("cpu"))
     views, index = torch.rand(2, 1, 48, 48), torch.tensor([0, 1])
     full = taught.soft_targets(config, config.stages[0], views, index)
     torch.testing.assert_close(full, torch.tensor([[0.0, 0.1, 0.1, 0.1, 0.7]] * 2))
@@ -220,7 +220,7 @@ def test_teachers_take_turns_step_by_step(tmp_path: Path, monkeypatch: pytest.Mo
     steps = 2 * (len(faces.split("Training")) // config.batch)
     assert spoke == ["a", "b"] * (steps // 2) and steps >= 4
     spoke.clear()
-    build_targets(replace(config, teacher="folder+x/net.onnx"), faces, torch.device("cpu"))  # no name: a path
+    build_targets(replace(config, teacher="folder+x/net.onnx"), [faces], torch.device("cpu"))  # no name: a path
 
 
 def test_a_teacher_that_lacks_a_class_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,11 +280,11 @@ def test_validation_counts_only_the_classes_to_choose(tmp_path: Path) -> None:
     run = trainer.Trainer(replace(REP, stages=(Stage(size=48),)), stripes(), tmp_path, fabric)
     run.start_stage(run.config.stages[0])
     run.average.module = Last()
-    run.valid_images, run.valid_targets = torch.zeros(4, 1, 48, 48, dtype=torch.uint8), torch.tensor([1, 1, 1, 0])
+    run.valid = {"set": (torch.zeros(4, 1, 48, 48, dtype=torch.uint8), torch.tensor([1, 1, 1, 0]))}
     run.columns = [0, 1, 2]
-    assert run.validate()[1] == 0.0
+    assert run.validate()["set"][1] == 0.0
     run.columns = [0, 1]
-    assert run.validate()[1] == 0.75
+    assert run.validate()["set"][1] == 0.75
 
 
 def test_one_cycle_turns_the_momentum_against_the_learning_rate(tmp_path: Path) -> None:

@@ -53,6 +53,12 @@ class Faces:
         kept = self.take(places[self.targets] >= 0)
         return replace(kept, targets=places[kept.targets], labels=labels)
 
+    def mapped(self, labels: tuple[str, ...]) -> Faces:
+        """Return the images whose class is one of `labels`, by name, with targets in their order."""
+        places = np.array([labels.index(name) if name in labels else -1 for name in self.labels])
+        kept = self.take(places[self.targets] >= 0)
+        return replace(kept, targets=places[kept.targets], labels=labels)
+
     def groups(self) -> NDArray[np.int64]:
         """Return int64 (N,): equal numbers for pixel-identical images."""
         return np.unique(self.keys(), return_inverse=True)[1].astype(np.int64)

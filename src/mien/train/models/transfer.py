@@ -33,7 +33,7 @@ def load_initial(
 def transfer_weights(tensors: dict[str, Tensor], old: Sequence[str], model: nn.Module, new: Sequence[str]) -> None:
     """Copy weights into a network of the same kind, its last layer by the names of the classes.
 
-    A class that is new keeps its fresh row; an auxiliary head stays fresh.
+    A class that is new keeps its fresh row; so does an auxiliary head that the other network lacks.
 
     Args:
         tensors: state of the other network.
@@ -45,9 +45,11 @@ def transfer_weights(tensors: dict[str, Tensor], old: Sequence[str], model: nn.M
     last = [name for name in state if name.startswith("head.")][-2:]
     pairs = [(new.index(label), old.index(label)) for label in new if label in old]
     for name in state:
-        if name.startswith("auxiliary."):
-            continue
         value = tensors.get(name)
+        if name.startswith("auxiliary."):
+            if value is not None and value.shape == state[name].shape:
+                state[name].copy_(value)
+            continue
         skip = 1 if name in last else 0  # the number of classes may differ
         if value is None or value.shape[skip:] != state[name].shape[skip:]:
             raise ConfigError(f"the weights to start from are of another network ({name} does not fit)")
