@@ -110,6 +110,9 @@ class Variant:
     blend: NotNegative = 0.0
     class_bias: dict[str, float] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
