@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO
 
@@ -324,24 +323,6 @@ def test_flood_of_unread_pings_is_stopped(served: Served) -> None:
     assert sent < 100_000_000  # the buffers of the system
     assert memory(served) < 600_000_000
     assert_still_serving(served)
-
-
-def test_false_lengths_in_an_image_take_no_memory(served: Served) -> None:
-    header = png(48, 48)[:33]
-    before = peak_memory(served)
-    for path in ("/v1/predict", "/v1/predict?crops=true"):
-        assert answer(served, post(part(header + b"\xff\xff\xff\xf0IDATIEND"), path=path)) == 422
-    assert peak_memory(served) < before + 100_000_000
-
-
-def peak_memory(served: Served) -> int:
-    """Return the largest memory that the server had, in bytes."""
-    status = Path(f"/proc/{served.process.pid}/status")
-    if not status.exists():
-        pytest.skip("the peak is read from /proc")
-    match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-    assert match
-    return 1024 * int(match[1])
 
 
 def memory(served: Served) -> int:
