@@ -1,9 +1,11 @@
 PYTHON ?= python3
 DATA ?= ../shared/data/fer2013.zip
 VOTES ?= ../shared/data/ferplus_votes.csv
+PHOTOS ?= ../shared/data/photos_train.zip
 MODEL ?= mien-s
 BIN := .venv/bin
 RECIPE = $(firstword $(wildcard recipes/$(MODEL).yaml experiments/$(MODEL).yaml))
+FURTHER = $(if $(filter mien-s mien-s-a mien-s-b,$(MODEL)),--data photographs:$(PHOTOS))
 RUNTIME := web/node_modules/.package-lock.json
 
 .PHONY: demo install check test train soft-labels bench docs web
@@ -35,9 +37,10 @@ $(RUNTIME): web/package-lock.json
 
 train: .venv/full ## train a shipped model from its recipe: make train MODEL=mien-s, mien-xs, mien-m or baseline
 	@case $(MODEL) in \
-	  mien-s) $(MAKE) train MODEL=mien-s-start;; \
+	  mien-s) $(MAKE) train MODEL=mien-s-a && $(MAKE) train MODEL=mien-s-b;; \
+	  mien-s-fer2013) $(MAKE) train MODEL=mien-s-start;; \
 	  mien-s-start|mien-xs) $(MAKE) train MODEL=mien-m;; esac # the model that its training starts from
-	$(BIN)/mien train --data $(DATA) --votes $(VOTES) --recipe $(RECIPE) --out runs/$(MODEL) --resume
+	$(BIN)/mien train --data $(DATA) $(FURTHER) --votes $(VOTES) --recipe $(RECIPE) --out runs/$(MODEL) --resume
 
 soft-labels: .venv/full ## train the ten teachers and make experiments/soft_labels.npz again
 	for fold in 0 1 2 3 4; do for run in cutmix:$$((1 + fold)) mixup:$$((11 + fold)); do \
