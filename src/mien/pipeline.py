@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ConfigError, SourceError
+from mien.errors import ConfigError
 from mien.faces import crop, detectors, models
 from mien.media.image import decode, to_bgr
+from mien.media.paths import display, read_file
 from mien.types import Classifier, Detector, Face, Frame, Result
 
 MARGIN = 0.0
@@ -103,12 +104,8 @@ class Pipeline:
         """
         if not isinstance(image, str | Path):
             return self.process(Frame(to_bgr(image, "array"), name="array"))
-        name = str(image)
-        try:
-            data = Path(image).read_bytes()
-        except OSError as error:
-            raise SourceError(f"{name}: cannot read it ({error.strerror}); check the path") from error
-        return self.process(Frame(decode(data, name), name=name))
+        path = Path(image)
+        return self.process(Frame(decode(read_file(path), display(path)), name=str(image)))
 
 
 def load(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+
+import cv2
 
 from mien import sinks
 from mien.draw import Overlay
@@ -102,7 +105,11 @@ def video(
 
 
 def images(
-    source: readers.Source, pipeline: Pipeline, threads: int = THREADS, skip: Container[str] = frozenset()
+    source: readers.Source,
+    pipeline: Pipeline,
+    threads: int = THREADS,
+    skip: Container[str] = frozenset(),
+    skipped: Counter[str] | None = None,
 ) -> Iterator[Result | Failure]:
     """Look at many pictures: threads read ahead and search for faces, which go to the classifier in blocks.
 
@@ -112,15 +119,21 @@ def images(
             threads that search at the same time would only wait for theirs.
         threads: how many read and search ahead; 0 does so when a picture's turn comes.
         skip: names of pictures to pass over, those of `sinks.Jsonl.done` to go on with a run that was stopped.
+        skipped: counts the files of folders that are no images, for `paths.skipped_line`.
     """
 
-    def search(frame: Frame) -> Detections:
-        return Detections(frame, pipeline.detector(frame.image), True)
+    def search(frame: Frame) -> Detections | Failure:
+        try:
+            return Detections(frame, pipeline.detector(frame.image), True)
+        except (MemoryError, cv2.error) as error:  # one image must not end the work on the others
+            height, width = frame.image.shape[:2]
+            reason = "not enough memory to search" if isinstance(error, MemoryError) else "cannot search"
+            return Failure(frame.name, f"{frame.name}: {reason} {width} x {height} pixels; crop the image", frame.index)
 
     def look(block: Sequence[Detections]) -> list[Result]:
         return pipeline.process_many([each.frame for each in block], [each.faces for each in block])
 
-    return in_blocks(readers.map_images(source, search, threads, skip), look, BLOCK)
+    return in_blocks(readers.map_images(source, search, threads, skip, skipped), look, BLOCK)
 
 
 def tables(
