@@ -6,14 +6,13 @@ python examples/people.py talk.mp4
 import sys
 
 import mien
-from mien import video_pipeline
 from mien.media.video_reader import Video
 from mien.sinks import MultiSink, Timeline
 from mien.video_pipeline import VideoPipeline
 
 pipeline = mien.load(threads=1)
 timeline = Timeline(pipeline.classifier.labels)
-for item in video_pipeline.results(Video(sys.argv[1]), VideoPipeline(pipeline)):
+for item in VideoPipeline(pipeline).track(Video(sys.argv[1])):
     MultiSink([timeline]).put(item)
 for person in timeline.summary():
     shares = ", ".join(f"{name} {share:.0%}" for name, share in person.share.items() if share >= 0.01)

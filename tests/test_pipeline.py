@@ -1,4 +1,4 @@
-"""What the pipeline promises, with fakes for its parts; the portrait goes through a real detector."""
+"""Pipeline and VideoPipeline with fake parts, and the portrait with the real detector."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def halves() -> np.ndarray:
     return picture
 
 
-def test_every_face_gets_its_own_probabilities_from_one_call(halves: np.ndarray) -> None:
+def test_all_faces_of_an_image_are_classified_in_one_call(halves: np.ndarray) -> None:
     classifier = Brightness()
     result = Pipeline(Boxes([(70, 10, 110, 50), (10, 10, 50, 50)]), classifier).process(Frame(halves, 3, 1.5, "x"))
     assert [face.emotion for face in result.faces] == ["bright", "dark"]
@@ -66,7 +66,7 @@ def test_every_face_gets_its_own_probabilities_from_one_call(halves: np.ndarray)
 
 @dataclass
 class Blobs:
-    """A detector whose number of boxes is the first pixel's value."""
+    """A detector that finds as many faces as the value of the first pixel."""
 
     name: str = "blobs"
 
@@ -75,7 +75,7 @@ class Blobs:
 
 
 def numbered(counts: list[int]) -> list[Frame]:
-    """Frames a tenth of a second apart that hold so many faces, brighter from left to right."""
+    """Return frames 0.1 s apart with these numbers of faces, brighter from left to right."""
     picture = np.repeat(np.linspace(0, 255, 120).astype(np.uint8)[None, :, None], 60, axis=0).repeat(3, axis=2)
     frames = [Frame(picture.copy(), k, k / 10) for k in range(len(counts))]
     for frame, count in zip(frames, counts, strict=True):
@@ -83,7 +83,7 @@ def numbered(counts: list[int]) -> list[Frame]:
     return frames
 
 
-def test_many_frames_go_through_the_classifier_in_one_call() -> None:
+def test_process_many_calls_the_classifier_once() -> None:
     classifier = Brightness()
     pipeline = Pipeline(Blobs(), classifier)
     frames = numbered([2, 0, 3, 1])
@@ -99,7 +99,7 @@ def test_many_frames_go_through_the_classifier_in_one_call() -> None:
     assert len(classifier.calls) == calls
 
 
-def test_a_stream_adds_ids_and_smooths_and_stills_stay_as_they_are() -> None:
+def test_video_results_have_ids_and_smoothing() -> None:
     pipeline = Pipeline(Blobs(), Brightness())
     stream, frames = VideoPipeline(pipeline), numbered([2, 2, 0, 3])
     frames[1].image[5:] = 255
@@ -114,7 +114,7 @@ def test_a_stream_adds_ids_and_smooths_and_stills_stay_as_they_are() -> None:
     assert np.array_equal(seen[1].crops, plain[1].crops)
 
 
-def test_streams_share_a_pipeline_and_nothing_else() -> None:
+def test_video_pipelines_share_no_state() -> None:
     pipeline = Pipeline(Blobs(), Brightness())
     one, other = VideoPipeline(pipeline), VideoPipeline(pipeline, Tracker(smoothing=0))
     one.process_many(numbered([3, 3]))
@@ -124,7 +124,7 @@ def test_streams_share_a_pipeline_and_nothing_else() -> None:
     assert second.faces[0].probabilities == pipeline.process(second.frame).faces[0].probabilities
 
 
-def test_frames_in_bundles_give_what_single_frames_give() -> None:
+def test_batches_equal_single_frames() -> None:
     pipeline = Pipeline(Blobs(), Brightness())
     frames, one, other = numbered([1, 2, 0, 2, 3]), VideoPipeline(pipeline), VideoPipeline(pipeline)
     bundled = one.process_many(frames[:3]) + one.process_many(frames[3:])
@@ -133,7 +133,7 @@ def test_frames_in_bundles_give_what_single_frames_give() -> None:
 
 @dataclass
 class Moving:
-    """A detector of one bright square that counts the pictures it searched."""
+    """A detector of one bright square that counts its calls."""
 
     name: str = "moving"
     searched: int = 0
@@ -145,14 +145,14 @@ class Moving:
 
 
 def walk(count: int) -> list[Frame]:
-    """A white square of 40 pixels that goes 2 pixels to the right a frame, 30 frames a second."""
+    """Return frames, 30 a second, of a 40-pixel white square that moves 2 pixels to the right a frame."""
     frames = [Frame(np.zeros((60, 240, 3), np.uint8), k, k / 30) for k in range(count)]
     for k, frame in enumerate(frames):
         frame.image[10:50, 10 + 2 * k : 50 + 2 * k] = 255
     return frames
 
 
-def test_between_searches_faces_are_followed_and_classified() -> None:
+def test_faces_are_predicted_and_classified_between_detections() -> None:
     detector, classifier = Moving(), Brightness()
     stream = VideoPipeline(Pipeline(detector, classifier), detect_every=3)
     seen = stream.process_many(walk(60))
@@ -167,7 +167,7 @@ def test_between_searches_faces_are_followed_and_classified() -> None:
     assert all(result.faces[0].probabilities["bright"] > 0.85 for result in seen[10:])
 
 
-def test_bundles_do_not_change_what_every_third_search_gives() -> None:
+def test_batches_equal_single_frames_with_detect_every() -> None:
     pipeline, frames = Pipeline(Moving(), Brightness()), walk(24)
     one, other = VideoPipeline(pipeline, detect_every=3), VideoPipeline(pipeline, detect_every=3)
     bundled = one.process_many(frames[:5]) + one.process_many(frames[5:16]) + one.process_many(frames[16:])
@@ -175,7 +175,7 @@ def test_bundles_do_not_change_what_every_third_search_gives() -> None:
     assert [result.to_dict() for result in bundled] == [result.to_dict() for result in single]
 
 
-def test_who_comes_and_goes_is_noticed_at_the_next_search() -> None:
+def test_entry_and_exit_are_noticed_at_the_next_detection() -> None:
     frames = walk(12)
     for k in (0, 1, 5, 6, 7, 8):  # away
         frames[k].image[:] = 0
@@ -185,7 +185,7 @@ def test_who_comes_and_goes_is_noticed_at_the_next_search() -> None:
 
 @dataclass
 class Scaled(Moving):
-    """The same with `find`, which sees squares that are large enough, and notes what it was asked for."""
+    """The same with `find`, which ignores squares below `min_face` and records it."""
 
     asked: list[float] = field(default_factory=list)
 
@@ -196,7 +196,7 @@ class Scaled(Moving):
         return [face for face in found if face.box[2] - face.box[0] >= min_face]
 
 
-def test_between_whole_searches_only_faces_of_the_known_size_are_looked_for() -> None:
+def test_faces_of_known_size_are_detected_between_full_detections() -> None:
     detector = Scaled()
     seen = VideoPipeline(Pipeline(detector, Brightness()), redetect_every=0.2).process_many(
         walk(24)
@@ -209,7 +209,7 @@ def test_between_whole_searches_only_faces_of_the_known_size_are_looked_for() ->
     ]
 
 
-def test_a_face_that_is_missing_or_too_small_is_searched_for_in_the_same_frame() -> None:
+def test_missing_face_triggers_a_full_detection() -> None:
     frames, detector = walk(6), Scaled()
     frames[2].image[:] = 0  # gone
     frames[3].image[:] = 0
@@ -220,13 +220,13 @@ def test_a_face_that_is_missing_or_too_small_is_searched_for_in_the_same_frame()
     assert detector.asked == [24.0, 24.0, 24.0]
 
 
-def test_without_pause_between_whole_searches_each_frame_is_searched_whole() -> None:
+def test_redetect_every_0_makes_each_detection_full() -> None:
     detector = Scaled()
     VideoPipeline(Pipeline(detector, Brightness()), redetect_every=0).process_many(walk(5))
     assert (detector.searched, detector.asked) == (5, [])
 
 
-def test_impossible_settings_are_told() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(mien.ConfigError, match="redetect_every is nan"):
         VideoPipeline(Pipeline(Moving(), Brightness()), redetect_every=float("nan"))
     with pytest.raises(mien.ConfigError, match="detect_every is 0"):
@@ -237,7 +237,7 @@ def test_impossible_settings_are_told() -> None:
         Pipeline("yunet", Brightness(), min_face=0)
 
 
-def test_known_faces_are_not_searched(halves: np.ndarray) -> None:
+def test_known_faces_are_not_detected_again(halves: np.ndarray) -> None:
     detector = Moving()
     known = [Face((10, 10, 50, 50))]
     first, second = Pipeline(detector, Brightness()).process_many([Frame(halves), Frame(halves)], [known, None])
@@ -245,19 +245,19 @@ def test_known_faces_are_not_searched(halves: np.ndarray) -> None:
     assert second.faces[0].box == (60, 0, 120, 60)
 
 
-def test_without_a_face_the_classifier_is_not_asked(halves: np.ndarray) -> None:
+def test_classifier_is_not_called_without_faces(halves: np.ndarray) -> None:
     classifier = Brightness()
     result = Pipeline(Boxes([]), classifier)(halves)
     assert (result.faces, result.crops.shape, classifier.calls) == ((), (0, 48, 48), [])
 
 
-def test_margin_reaches_the_crops(halves: np.ndarray) -> None:
+def test_margin_enlarges_the_crops(halves: np.ndarray) -> None:
     boxes = Boxes([(65, 20, 85, 40)])
     assert Pipeline(boxes, Brightness())(halves).crops.min() == 255
     assert Pipeline(boxes, Brightness(), margin=1.0)(halves).crops.min() == 0
 
 
-def test_a_path_and_its_array_give_the_same(halves: np.ndarray, tmp_path: Path) -> None:
+def test_path_and_array_give_the_same_faces(halves: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "halves.png"
     cv2.imwrite(str(path), halves)
     pipeline = Pipeline(Boxes([(30, 10, 80, 50)]), Brightness())
@@ -266,7 +266,7 @@ def test_a_path_and_its_array_give_the_same(halves: np.ndarray, tmp_path: Path) 
     assert by_path.faces == pipeline(halves).faces == pipeline(str(path)).faces
 
 
-def test_what_cannot_be_read_is_a_source_error(tmp_path: Path) -> None:
+def test_unreadable_image_is_a_source_error(tmp_path: Path) -> None:
     pipeline = Pipeline(Boxes([]), Brightness())
     (tmp_path / "text.jpg").write_text("hello")
     for path in (tmp_path / "none.jpg", tmp_path, tmp_path / "text.jpg"):
@@ -274,7 +274,7 @@ def test_what_cannot_be_read_is_a_source_error(tmp_path: Path) -> None:
             pipeline(path)
 
 
-def test_unknown_names_fail_at_construction() -> None:
+def test_unknown_names_are_refused() -> None:
     with pytest.raises(mien.ConfigError, match="yunet"):
         mien.load("none.onnx", detector="best")
     with pytest.raises(mien.ModelError, match=r"none\.onnx"):
@@ -282,7 +282,7 @@ def test_unknown_names_fail_at_construction() -> None:
 
 
 @pytest.mark.skipif(not PORTRAIT.exists(), reason="the portrait is not shipped")
-def test_the_shipped_portrait_has_one_face() -> None:
+def test_portrait_has_one_face() -> None:
     (face,) = Pipeline(classifier=Brightness())(PORTRAIT).faces
     x1, y1, x2, y2 = face.box
     assert x1 < 222 < x2
@@ -291,10 +291,10 @@ def test_the_shipped_portrait_has_one_face() -> None:
 
 
 @pytest.mark.skipif(not PORTRAIT.exists(), reason="the portrait is not shipped")
-def test_eight_threads_see_what_one_sees() -> None:
+def test_eight_threads_give_the_results_of_one() -> None:
     pipeline = Pipeline(classifier=Brightness())
-    redetect_every = mien.Pipeline(Boxes([]), Brightness())(PORTRAIT).frame.image
-    frames = [Frame(np.ascontiguousarray(redetect_every[: 512 - 20 * (i % 8)]), i) for i in range(24)]
+    portrait = mien.Pipeline(Boxes([]), Brightness())(PORTRAIT).frame.image
+    frames = [Frame(np.ascontiguousarray(portrait[: 512 - 20 * (i % 8)]), i) for i in range(24)]
     with ThreadPoolExecutor(8) as pool:
         together = [result.to_dict() for result in pool.map(pipeline.process, frames)]
     assert together == [pipeline.process(frame).to_dict() for frame in frames]
@@ -305,6 +305,6 @@ def test_eight_threads_see_what_one_sees() -> None:
 @pytest.mark.parametrize(
     ("name", "count"), [("single_face.jpg", 1), ("multi_face.jpg", 5), ("free-mountain-vector-01.jpg", 0)]
 )
-def test_real_pictures_have_the_right_number_of_faces(name: str, count: int) -> None:
+def test_real_images_have_the_right_number_of_faces(name: str, count: int) -> None:
     result = Pipeline(classifier=Brightness())(MEDIA / name)
     assert len(result.faces) == len(result.crops) == count

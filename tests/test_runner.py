@@ -1,4 +1,4 @@
-"""Videos from file to sinks: every frame in its place, ids of their own, bounded memory, no file that stops others."""
+"""Images and videos from files to sinks: order, times, ids, bounded memory, failures."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 
 from conftest import SHARED, number
-from mien import Pipeline, runner, video_pipeline
+from mien import Pipeline, runner
 from mien.errors import ConfigError, SourceError
-from mien.media import output_paths, readers, video_reader
+from mien.media import output_paths, prefetch, readers, video_reader
 from mien.media.paths import expand_videos, unique_names
 from mien.types import Face, Failure, Frame, Result
 from mien.video_pipeline import VideoPipeline
@@ -33,7 +33,7 @@ MEDIA = SHARED / "media"
 
 @dataclass
 class Even:
-    """A detector that finds one face wherever a frame `numbered` has an even number, or always."""
+    """A detector that finds one face in frames with an even number (see `numbered`), or in all."""
 
     always: bool = False
     name: str = "even"
@@ -44,7 +44,7 @@ class Even:
 
 @dataclass
 class Happy:
-    """A classifier that is always sure, and remembers how many crops it got at once."""
+    """A classifier that always answers happy, and records the size of each call."""
 
     labels: tuple[str, ...] = ("happy", "sad")
     confidence_threshold: float = 0.5
@@ -65,7 +65,7 @@ def frames(count: int) -> Iterator[Frame]:
         yield Frame(np.zeros((10, 20, 3), np.uint8), k, k / 10)
 
 
-def test_every_frame_has_a_row_at_its_own_time(film: Film, tmp_path: Path) -> None:
+def test_each_video_frame_has_a_row_with_its_time(film: Film, tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.1, 0.5, 0.52, 1.3, 1.34, 1.5, *(1.6 + k / 30 for k in range(30))]
     path = film(tmp_path / "a.mp4", times)
     told: list[tuple[int, int | None]] = []
@@ -88,7 +88,7 @@ def test_every_frame_has_a_row_at_its_own_time(film: Film, tmp_path: Path) -> No
 
 @dataclass
 class Slow:
-    """A detector and a classifier that says of each crop what its frame shows; each may dawdle."""
+    """A detector and a classifier that reads the frame number from each crop, both with a delay."""
 
     searching: float = 0.0
     looking: float = 0.0
@@ -105,7 +105,7 @@ class Slow:
         return np.stack([share, 1 - share], axis=1)
 
 
-def test_a_table_does_not_depend_on_which_step_is_the_slow_one(film: Film, tmp_path: Path) -> None:
+def test_table_does_not_depend_on_the_slowest_step(film: Film, tmp_path: Path) -> None:
     path, tables = film(tmp_path / "a.mp4", [k / 30 for k in range(60)]), []
     for slow in (Slow(), Slow(searching=0.002), Slow(looking=0.05)):
         with ExitStack() as stack:
@@ -116,19 +116,17 @@ def test_a_table_does_not_depend_on_which_step_is_the_slow_one(film: Film, tmp_p
     assert tables[0] == tables[1] == tables[2]
 
 
-def test_faces_go_to_the_classifier_in_blocks_and_failures_keep_their_place() -> None:
+def test_track_classifies_in_batches_and_keeps_failures_in_place() -> None:
     classifier = Happy()
     items = [*frames(20), Failure("a", "damaged", 20), *frames(3)]
-    found = list(video_pipeline.results(items, VideoPipeline(Pipeline(Even(always=True), classifier)), most=8))
-    assert classifier.calls == [8, 8, 4, 3]
+    found = list(VideoPipeline(Pipeline(Even(always=True), classifier)).track(items))
+    assert classifier.calls == [16, 4, 3]
     assert [item.frame.index if isinstance(item, Result) else "damaged" for item in found] == [
         *range(20), "damaged", 0, 1, 2,
     ]  # fmt: skip
 
 
-def test_pictures_come_in_order_in_blocks_and_few_are_in_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_stay_in_order_and_few_are_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [tmp_path / f"{k:02d}.png" for k in range(80)]
     for k, path in enumerate(paths):
         cv2.imwrite(str(path), np.full((20, 30, 3), k, np.uint8))
@@ -149,11 +147,11 @@ def test_pictures_come_in_order_in_blocks_and_few_are_in_memory(
         del item
     assert found == [(k, str(path)) for k, path in enumerate(paths) if k != 5]
     assert classifier.calls == [16, 16, 7, 16, 16, 7]
-    assert max(alive) <= 2 * video_pipeline.BLOCK + 1  # a block, as many read ahead
+    assert max(alive) <= 2 * prefetch.BATCH + 1  # a block, as many read ahead
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_pictures_are_searched_by_the_threads_that_read_them(threads: int) -> None:
+def test_threads_that_read_images_detect_faces(threads: int) -> None:
     names: set[str] = set()
 
     class Where(Even):
@@ -169,7 +167,7 @@ def test_pictures_are_searched_by_the_threads_that_read_them(threads: int) -> No
     assert all(name.startswith("mien-read") == bool(threads) for name in names)
 
 
-def test_an_error_of_the_detector_ends_the_pictures() -> None:
+def test_detector_error_ends_the_run() -> None:
     class Broken(Even):
         def __call__(self, image: np.ndarray) -> list[Face]:
             raise RuntimeError("no weights")
@@ -179,14 +177,14 @@ def test_an_error_of_the_detector_ends_the_pictures() -> None:
         list(runner.images(images, Pipeline(Broken(), Happy()), 2))
 
 
-def test_large_frames_make_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_frames_make_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = Happy()
-    monkeypatch.setattr(video_pipeline, "_BYTES", 3 * 10 * 20 * 3)
-    list(video_pipeline.results(frames(7), VideoPipeline(Pipeline(Even(always=True), classifier))))
+    monkeypatch.setattr(prefetch, "MAX_BYTES", 3 * 10 * 20 * 3)
+    list(VideoPipeline(Pipeline(Even(always=True), classifier)).track(frames(7)))
     assert classifier.calls == [3, 3, 1]
 
 
-def test_no_frame_outlives_its_block() -> None:
+def test_track_releases_frames() -> None:
     made: list[weakref.ref[np.ndarray]] = []
 
     def watched() -> Iterator[Frame]:
@@ -196,19 +194,19 @@ def test_no_frame_outlives_its_block() -> None:
             del frame  # else this generator keeps one more
 
     most = 0
-    for item in video_pipeline.results(watched(), VideoPipeline(Pipeline(Even(always=True), Happy())), most=4):
+    for item in VideoPipeline(Pipeline(Even(always=True), Happy())).track(watched()):
         del item
         most = max(most, sum(image() is not None for image in made))
-    assert len(made) == 60 and 1 <= most <= 4 + 16 + 3  # a block, what waits for the next, what three hands hold
+    assert len(made) == 60 and 1 <= most <= 16 + 16 + 3  # a batch, what waits for the next, what three threads hold
 
 
-def test_each_video_counts_its_people_from_1(film: Film, tmp_path: Path) -> None:
+def test_ids_start_at_1_in_each_video(film: Film, tmp_path: Path) -> None:
     pipeline = Pipeline(Even(always=True), Happy())
     paths = [film(tmp_path / name, [0.0, 0.1, 0.2]) for name in ("a.mp4", "b.mp4")]
     assert [runner.video(path, pipeline).people.ids for path in paths] == [(1,), (1,)]
 
 
-def test_a_video_that_cannot_be_read_is_a_failure_in_every_table(tmp_path: Path) -> None:
+def test_unreadable_video_is_a_failure_row(tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     with ExitStack() as stack:
         made = runner.tables(stack, ("happy", "sad"), None, tmp_path / "a.csv", None)
@@ -222,21 +220,21 @@ def test_a_video_that_cannot_be_read_is_a_failure_in_every_table(tmp_path: Path)
     assert not (tmp_path / "copy.mp4").exists()
 
 
-def test_a_video_that_vanishes_is_a_failure(film: Film, tmp_path: Path) -> None:
+def test_deleted_video_is_a_failure(film: Film, tmp_path: Path) -> None:
     source = video_reader.Video(film(tmp_path / "a.mp4", [0.0, 0.1]))
     (tmp_path / "a.mp4").unlink()
     (failure,) = video_reader.read_video(source)
     assert isinstance(failure, Failure) and "a.mp4" in failure.reason
 
 
-def test_an_output_that_cannot_be_written_is_an_error(film: Film, tmp_path: Path) -> None:
+def test_unwritable_copy_is_an_error(film: Film, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", [0.0, 0.1])
     (tmp_path / "file").touch()
     with pytest.raises(SourceError, match="cannot be written"):
         runner.video(path, Pipeline(Even(), Happy()), save=tmp_path / "file" / "copy.mp4")
 
 
-def test_the_annotated_copy_has_every_frame_at_its_time(film: Film, tmp_path: Path) -> None:
+def test_annotated_copy_keeps_all_frames_and_times(film: Film, tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.1, 0.5, 0.52, 1.3]
     runner.video(film(tmp_path / "a.mp4", times), Pipeline(Even(), Happy()), save=tmp_path / "copy.mp4")
     copied = [frame for frame in video_reader.Video(tmp_path / "copy.mp4") if isinstance(frame, Frame)]
@@ -245,14 +243,14 @@ def test_the_annotated_copy_has_every_frame_at_its_time(film: Film, tmp_path: Pa
     assert yellow[2] > 150 and yellow[1] > 150 and yellow[0] < 140
 
 
-def test_smoothing_can_be_turned_off_and_must_be_possible(film: Film, tmp_path: Path) -> None:
+def test_smoothing_0_is_off_and_negative_is_refused(film: Film, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", [0.0, 0.1])
     with pytest.raises(ConfigError, match="smoothing"):
         runner.video(path, Pipeline(Even(), Happy()), smoothing=-1.0)
     assert runner.video(path, Pipeline(Even(), Happy()), smoothing=0.0).frames == 2
 
 
-def test_folders_and_globs_stand_for_their_videos(tmp_path: Path) -> None:
+def test_folders_and_globs_expand_to_videos(tmp_path: Path) -> None:
     for name in ("b.mp4", "a.MOV", "c.txt", ".hidden.mp4", "pictures/1.png", "odd [1].mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -263,7 +261,7 @@ def test_folders_and_globs_stand_for_their_videos(tmp_path: Path) -> None:
     assert expand_videos(kept) == kept
 
 
-def test_copies_get_names_apart_from_each_other_and_from_the_videos(tmp_path: Path) -> None:
+def test_copies_have_names_of_their_own(tmp_path: Path) -> None:
     assert output_paths.annotated_paths(["in/a.mp4"], tmp_path / "out.mkv") == [tmp_path / "out.mkv"]
     assert output_paths.annotated_paths(["x/a.mp4", "y/A.mov", "z/b.avi"], tmp_path) == [
         tmp_path / "a.mp4", tmp_path / "A_2.mp4", tmp_path / "b.mp4",
@@ -284,7 +282,7 @@ def test_copies_get_names_apart_from_each_other_and_from_the_videos(tmp_path: Pa
 
 
 def ffprobe_times(path: Path) -> list[float]:
-    """Times of all frames, with the first as 0, by another program."""
+    """Return the times of all frames, the first as 0, by ffprobe."""
     command = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "frame=best_effort_timestamp_time"]
     done = subprocess.run([*command, "-of", "json", str(path)], capture_output=True, text=True, check=True)
     times = [float(frame["best_effort_timestamp_time"]) for frame in json.loads(done.stdout)["frames"]]
@@ -293,7 +291,7 @@ def ffprobe_times(path: Path) -> list[float]:
 
 @pytest.mark.skipif(not which("ffprobe") or not MEDIA.exists(), reason="needs ffprobe and the real videos")
 @pytest.mark.parametrize(("name", "people", "last"), [("single_face.mp4", (1,), 2.37), ("face_noface.mov", (1,), 2.37)])
-def test_real_videos_have_one_person_and_a_calm_label(
+def test_real_video_has_one_person_and_a_stable_label(
     name: str, people: tuple[int, ...], last: float, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:

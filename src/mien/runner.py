@@ -1,4 +1,4 @@
-"""Images and videos to sinks: in order, in blocks, in memory that does not grow with their number."""
+"""Run images and videos through the pipeline to sinks: in order, in batches, in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,27 +15,20 @@ from mien.draw import Overlay
 from mien.errors import SourceError
 from mien.faces import onnx
 from mien.faces.tracker import Tracker
-from mien.media import prefetch, readers, video_reader
-from mien.media.video_reader import read_video
+from mien.media import readers, video_reader
+from mien.media.prefetch import map_batches, prefetch
 from mien.pipeline import Pipeline
 from mien.sinks import MultiSink, Timeline
-from mien.types import Failure, Frame, Result, Sink
-from mien.video_pipeline import BLOCK, REDETECT_EVERY, Detections, VideoPipeline, image_bytes, in_blocks, results
+from mien.types import Face, Failure, Frame, Result, Sink
+from mien.video_pipeline import REDETECT_EVERY, VideoPipeline
 
 THREADS = min(8, onnx.cores())
-"""Threads that read pictures and search them; OpenCV and ONNX Runtime work in parallel."""
+"""Threads that read images and detect faces; OpenCV and ONNX Runtime work in parallel."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What came of one video.
-
-    Attributes:
-        name: the video, as it is called in the rows of the tables.
-        frames: number of frames that were looked at.
-        people: what each person showed over time.
-        failures: what could not be read.
-    """
+class VideoSummary:
+    """What one video showed: `people` over time, and what could not be read of it."""
 
     name: str
     frames: int
@@ -52,48 +45,40 @@ def video(
     detect_every: int = 1,
     redetect_every: float = REDETECT_EVERY,
     on_progress: Callable[[int, int | None], None] | None = None,
-) -> Seen:
-    """Look at one video from its first frame to its last, with ids of its own.
+) -> VideoSummary:
+    """Process one video from its first frame to its last, with ids of its own.
+
+    A video that cannot be read is a failure in the summary, and nothing is raised.
 
     Args:
-        path: what `video_reader.Video` takes: a file, its URL, or numbered pictures.
-        pipeline: what looks at the frames.
-        outputs: sinks for every result and failure; they stay open, for the next video.
-        save: file for an annotated copy with the video's sound, or None.
-        smoothing: seconds after which a frame counts half as much for the probabilities; 0 does not smooth.
-        detect_every: search only each so-many-th frame for faces, and follow them in between; see
-            `video_pipeline.VideoPipeline`.
-        redetect_every: seconds between searches for faces of every size.
-        on_progress: called after each frame with the number of frames so far and in all, if that is known.
-
-    Returns:
-        What was seen; a video that cannot be read is one of its failures.
-
-    Raises:
-        ConfigError: a setting that is not possible, or a kind of video that cannot be written.
-        SourceError: an output cannot be written.
+        path: a file, its URL, or numbered images, see `video_reader.Video`.
+        pipeline: use `load(threads=1)`, since the steps of a video run in threads of their own.
+        outputs: sinks for every result and failure; they stay open for the next video.
+        save: file for an annotated copy with the video's sound.
+        smoothing: seconds in which a frame's weight in the probabilities halves; 0 does not smooth.
+        detect_every: run the detector every N frames, see `VideoPipeline`.
+        redetect_every: seconds between full detections, see `VideoPipeline`.
+        on_progress: called after each frame with the number of frames so far and, if known, in all.
     """
-    stream = VideoPipeline(pipeline, Tracker(smoothing), detect_every, redetect_every)
+    tracked = VideoPipeline(pipeline, Tracker(smoothing), detect_every, redetect_every)
     people = Timeline(pipeline.classifier.labels)
     failures: list[Failure] = []
-    count = 0
+    count, total = 0, None
     with ExitStack() as stack:
         goals: list[Sink] = [people, *outputs]
+        items: Iterable[Frame | Failure]
         try:
             source = video_reader.Video(path)
         except SourceError as error:
-            items: Iterable[Frame | Failure] = [Failure(str(path), str(error))]
-            total = None
+            items = [Failure(str(path), str(error))]
         else:
-            items, total = (
-                stack.enter_context(closing(prefetch.prefetch(read_video(source), image_bytes))),
-                source.total,
-            )
+            total = source.total
+            items = stack.enter_context(closing(prefetch(video_reader.read_video(source), _image_bytes)))
             if save:
                 sound = path if Path(path).is_file() else None
                 goals.append(stack.enter_context(sinks.Video(save, Overlay(), source.fps, sound)))
         sink = MultiSink(goals)
-        for item in results(items, stream):
+        for item in tracked.track(items):
             if isinstance(item, Failure):
                 failures.append(item)
             else:
@@ -101,7 +86,7 @@ def video(
             sink.put(item)
             if on_progress:
                 on_progress(count, total)
-    return Seen(str(path), count, people, tuple(failures))
+    return VideoSummary(str(path), count, people, tuple(failures))
 
 
 def images(
@@ -111,40 +96,37 @@ def images(
     skip: Container[str] = frozenset(),
     skipped: Counter[str] | None = None,
 ) -> Iterator[Result | Failure]:
-    """Look at many pictures: threads read ahead and search for faces, which go to the classifier in blocks.
+    """Process many images, in the order of the source (see `readers.read_images`).
 
-    Args:
-        source: what `readers.read_images` takes; what comes out has its order.
-        pipeline: what looks at the pictures. Its networks had better have one thread each (`load(threads=1)`): the
-            threads that search at the same time would only wait for theirs.
-        threads: how many read and search ahead; 0 does so when a picture's turn comes.
-        skip: names of pictures to pass over, those of `sinks.Jsonl.done` to go on with a run that was stopped.
-        skipped: counts the files of folders that are no images, for `paths.skipped_line`.
+    Background threads read images and detect faces ahead; faces of up to 16 images are classified in one call. With
+    `threads` 0, each image is read when its turn comes. The pipeline's networks should have one thread each
+    (`load(threads=1)`), since the background threads already use all cores. Images named in `skip` are not decoded:
+    `sinks.Jsonl.done` resumes a run. `skipped` counts the other files of folders, see `paths.list_images`.
     """
 
-    def search(frame: Frame) -> Detections | Failure:
+    def detect(frame: Frame) -> tuple[Frame, Sequence[Face]] | Failure:
         try:
-            return Detections(frame, pipeline.detector(frame.image), True)
-        except (MemoryError, cv2.error) as error:  # one image must not end the work on the others
+            return frame, pipeline.detector(frame.image)
+        except (MemoryError, cv2.error) as error:  # one image must not end the run
             height, width = frame.image.shape[:2]
             reason = "not enough memory to search" if isinstance(error, MemoryError) else "cannot search"
             return Failure(frame.name, f"{frame.name}: {reason} {width} x {height} pixels; crop the image", frame.index)
 
-    def look(block: Sequence[Detections]) -> list[Result]:
-        return pipeline.process_many([each.frame for each in block], [each.faces for each in block])
+    def classify(batch: Sequence[tuple[Frame, Sequence[Face]]]) -> list[Result]:
+        return pipeline.process_many([frame for frame, _ in batch], [faces for _, faces in batch])
 
-    return in_blocks(readers.map_images(source, search, threads, skip, skipped), look, BLOCK)
+    detected = readers.map_images(source, detect, threads, skip, skipped)
+    return map_batches(classify, detected, lambda item: item[0].image.nbytes)
+
+
+def _image_bytes(item: Frame | Failure) -> int:
+    return 0 if isinstance(item, Failure) else item.image.nbytes
 
 
 def tables(
     stack: ExitStack, labels: Sequence[str], jsonl: Path | None, csv: Path | None, parquet: Path | None
 ) -> list[Sink]:
-    """The sinks for the files that are wanted, to be closed with the stack.
-
-    Raises:
-        ConfigError: Parquet without PyArrow.
-        SourceError: a file cannot be written.
-    """
+    """Open the sinks for the given files; the stack closes them."""
     made: list[Sink] = []
     if jsonl:
         made.append(stack.enter_context(sinks.Jsonl(jsonl)))

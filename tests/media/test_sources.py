@@ -157,7 +157,7 @@ def test_pictures_read_ahead_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return image
 
     monkeypatch.setattr(readers, "decode", watched)
-    monkeypatch.setattr(readers, "_BYTES", limit)
+    monkeypatch.setattr(prefetch, "MAX_BYTES", limit)
     for item in read_images(paths, 2):
         time.sleep(0.002)  # slower than the threads, which would run away
         alive.append(sum(image() is not None for image in made))

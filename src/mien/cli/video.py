@@ -20,7 +20,7 @@ from mien.cli.tables import people_table
 
 if TYPE_CHECKING:
     from mien.pipeline import Pipeline
-    from mien.runner import Seen
+    from mien.runner import VideoSummary
     from mien.sinks import Timeline
 
 
@@ -71,7 +71,7 @@ def video(
     if detector != "haar":  # the one of them that OpenCV's threads make faster
         cv2.setNumThreads(1)
     pipeline = with_profile(mien.load(model=model, detector=detector, min_face=min_face, threads=1), profile)
-    seen: list[Seen] = []
+    seen: list[VideoSummary] = []
     try:
         with ExitStack() as stack:
             tables = outputs.tables(stack, pipeline.classifier.labels)
@@ -129,7 +129,7 @@ def _progress_callback(bar: Progress, name: str) -> Callable[[int, int | None], 
     return on_progress
 
 
-def _sum_up(seen: Seen) -> None:
+def _sum_up(seen: VideoSummary) -> None:
     """A table of the people of one video, and what could not be read of it."""
     title = f"{seen.name}: {seen.frames} frames, {seen.people.span[1]:.2f} s"
     if seen.people.ids:

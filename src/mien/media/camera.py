@@ -1,4 +1,4 @@
-"""A camera or network stream, of which only the newest frame counts."""
+"""Read a camera or network stream; only the newest frame is kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mien.media import video_reader
 from mien.types import Failure, Frame
 
 RETRIES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Seconds to wait before each attempt to open a stream again."""
+"""Seconds to wait before each attempt to reopen a stream."""
 
 _TIMEOUT = 5.0  # s, for a stream to open or to give a frame
 
@@ -26,11 +26,11 @@ class Capture(Protocol):
     """The part of cv2.VideoCapture that is used here."""
 
     def isOpened(self) -> bool:
-        """Whether it can be read."""
+        """Return whether it can be read."""
         ...
 
     def read(self) -> tuple[bool, Any]:
-        """Whether there was a frame, and the frame, uint8 BGR (H, W, 3); waits for it."""
+        """Wait for a frame: (True, uint8 BGR (H, W, 3)), or (False, anything) without one."""
         ...
 
     def release(self) -> None:
@@ -39,21 +39,21 @@ class Capture(Protocol):
 
 
 class Camera:
-    """A camera or stream, read by a thread of its own that keeps the newest frame alone: who is slow sees no old ones.
+    """A camera or stream, read by a background thread that keeps only the newest frame.
 
-        with Live(0) as live:
-            for item in live:
+        with Camera(0) as camera:
+            for item in camera:
                 ...
 
-    Iterating gives Frames (uint8 BGR; `index` counts what the camera gave, so that gaps show what was passed over;
-    `time` is seconds since the start, by the clock) and Failures, which say what goes wrong: a stream that drops is
-    opened again after each of `retries` seconds, until one attempt succeeds. It ends after the last attempt, after a
-    camera was unplugged (the last item is then the Failure), or when somebody calls `close`.
+    Iterating gives Frames (uint8 BGR) and Failures. A frame's `index` counts the frames that the camera delivered, so
+    gaps show skipped ones; its `time` is seconds since the start, by the clock. A stream that drops is reopened after
+    each of `retries` seconds, until an attempt succeeds. Iteration ends after the last attempt, after a camera was
+    unplugged (the last item is then the Failure), or when `close` is called.
 
     Attributes:
-        name: what is watched, without the password of its URL.
-        ended: whether it has stopped; what it said last may still wait for `get`.
-        skipped: frames that nobody asked for in time.
+        name: the source without the password of its URL.
+        ended: no more frames will be read; `get` may still return the last items.
+        skipped: frames that were replaced before they were read.
     """
 
     def __init__(
@@ -63,16 +63,13 @@ class Camera:
         patience: float = 2.0,
         opener: Callable[[int | str], Capture] | None = None,
     ) -> None:
-        """Open it and wait for its first frame.
+        """Open the source and wait for its first frame.
 
         Args:
             source: number of a camera (0 or "0"), "/dev/video0", or a URL (rtsp, http, ...).
-            retries: seconds to wait before each attempt to open it again; RETRIES for streams, none for cameras.
-            patience: seconds without a frame after which it counts as gone.
-            opener: what opens it, cv2.VideoCapture by default.
-
-        Raises:
-            SourceError: no such camera, busy, not allowed, or a stream that does not answer.
+            retries: seconds to wait before each attempt to reopen it; RETRIES for streams, none for cameras.
+            patience: seconds without a frame after which the source counts as gone.
+            opener: opens the source; cv2.VideoCapture by default.
         """
         self._source = _parse(source)
         self._is_camera = isinstance(self._source, int)
@@ -84,7 +81,7 @@ class Camera:
         self.skipped = 0
         self._count = 0
         self._times: deque[float] = deque(maxlen=30)
-        self._news: deque[Frame | Failure] = deque(maxlen=20)  # at most one Frame; nobody reads very old messages
+        self._items: deque[Frame | Failure] = deque(maxlen=20)  # one Frame at most
         self._changed = threading.Condition()
         self._stop = threading.Event()
         capture = self._opener(self._source)
@@ -98,43 +95,36 @@ class Camera:
 
     @property
     def rate(self) -> float:
-        """Frames a second that the source gives, measured over the last 30; 0 before the second."""
+        """Frames a second, measured over the last 30; 0 before the second frame."""
         with self._changed:
             times = tuple(self._times)
         return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
 
     def get(self, timeout: float | None = None) -> Frame | Failure | None:
-        """The newest frame not yet given, or a message.
-
-        Args:
-            timeout: seconds to wait for it; None waits as long as it takes.
-
-        Returns:
-            None when there was nothing in time, or when it has ended.
-        """
+        """Wait up to `timeout` seconds (None: for ever) for a new frame or a failure; None when there is none."""
         until = None if timeout is None else monotonic() + timeout
         with self._changed:
-            while not self._news and not self.ended:
+            while not self._items and not self.ended:
                 left = 0.5 if until is None else min(0.5, until - monotonic())  # short, so that Ctrl-C is heard
                 if left <= 0:
                     return None
                 self._changed.wait(left)
-            return self._news.popleft() if self._news else None
+            return self._items.popleft() if self._items else None
 
     def __iter__(self) -> Iterator[Frame | Failure]:
         while (item := self.get()) is not None:
             yield item
 
     def close(self) -> None:
-        """Stop, and wait for the thread to let go of the camera: as long as one frame takes, for a stream 5 s at most.
+        """Stop and wait for the thread: as long as one frame takes, for a stream 5 s at most.
 
-        It may be called from any thread; calling it twice does no harm.
+        Any thread may call it, more than once.
         """
         self._stop.set()
-        self._thread.join(2 * _TIMEOUT)  # a thread in a driver that hangs must not hold up the program
+        self._thread.join(2 * _TIMEOUT)  # a driver that hangs must not block the program
         with self._changed:
             self.ended = True
-            self._news.clear()
+            self._items.clear()
             self._changed.notify_all()
 
     def __enter__(self) -> Self:
@@ -146,7 +136,7 @@ class Camera:
         self.close()
 
     def _run(self, capture: Capture) -> None:
-        """The thread: read until it is gone, then open it again, as often as allowed."""
+        """Read in the thread; reopen the source when it is gone, as often as allowed."""
         try:
             while self._watch(capture):
                 capture.release()
@@ -154,7 +144,7 @@ class Camera:
                 if again is None:
                     break
                 capture = again
-        except Exception as error:  # a driver's own, which must not end in a silent thread
+        except Exception as error:  # of a driver; the thread must not end silently
             self._put_failure(Failure(self.name, f"{self.name}: stopped ({error}); start again", self._count))
         finally:
             capture.release()
@@ -163,12 +153,12 @@ class Camera:
                 self._changed.notify_all()
 
     def _watch(self, capture: Capture) -> bool:
-        """Pass on frames; True when the source is gone, False when `close` was called."""
+        """Pass frames on; return True when the source is gone, False when `close` was called."""
         last = monotonic()
         while not self._stop.is_set():
-            there, image = capture.read()
+            done, image = capture.read()
             now = monotonic()
-            if there:
+            if done:
                 last = now
                 self._put_frame(image, now)
             elif now - last >= self._patience:
@@ -178,31 +168,31 @@ class Camera:
         return False
 
     def _reopen(self) -> Capture | None:
-        """Open the source again after each waiting time; None when all attempts failed or `close` was called."""
+        """Reopen the source after each waiting time; None when all attempts failed or `close` was called."""
         for attempt, wait in enumerate(self._retries, start=1):
             what = "the stream has stopped" if attempt == 1 else "it does not answer"
-            reason = f"{self.name}: {what}; attempt {attempt} of {len(self._retries)} to open it again in {wait:g} s"
+            reason = f"{self.name}: {what}; attempt {attempt} of {len(self._retries)} to reopen it in {wait:g} s"
             self._put_failure(Failure(self.name, reason, self._count))
             if self._stop.wait(wait):
                 return None
             capture = self._opener(self._source)
             with self._changed:
-                self._times.clear()  # the pause is no part of its rate
+                self._times.clear()  # the pause must not count
             if capture.isOpened() and self._first(capture):
                 return capture
             capture.release()
-        cure = "check its cable, and whether another program took it" if self._is_camera else "check the network"
+        cure = "check its cable and whether another program uses it" if self._is_camera else "check the network"
         self._put_failure(
-            Failure(self.name, f"{self.name}: gives no frames any more; {cure}, then start again", self._count)
+            Failure(self.name, f"{self.name}: delivers no more frames; {cure}, then start again", self._count)
         )
         return None
 
     def _first(self, capture: Capture) -> bool:
-        """Wait for a frame: a camera that another program uses may open, and yet give none."""
+        """Wait for the first frame: a camera that another program uses may open and deliver none."""
         until = monotonic() + self._patience
         while not self._stop.is_set():
-            there, image = capture.read()
-            if there:
+            done, image = capture.read()
+            if done:
                 self._put_frame(image, monotonic())
                 return True
             if monotonic() >= until:
@@ -213,46 +203,42 @@ class Camera:
     def _put_frame(self, image: Any, now: float) -> None:
         frame = Frame(image, self._count, now - self._start, self.name)
         with self._changed:
-            messages = [item for item in self._news if isinstance(item, Failure)]
-            self.skipped += len(self._news) - len(messages)
-            self._news.clear()
-            self._news.extend([*messages, frame])
+            messages = [item for item in self._items if isinstance(item, Failure)]
+            self.skipped += len(self._items) - len(messages)
+            self._items.clear()
+            self._items.extend([*messages, frame])
             self._times.append(now)
             self._count += 1
             self._changed.notify_all()
 
     def _put_failure(self, failure: Failure) -> None:
         with self._changed:
-            self._news.append(failure)
+            self._items.append(failure)
             self._changed.notify_all()
 
     def _refusal(self, opened: bool) -> str:
         if not self._is_camera:
             return f"{self.name}: the stream does not answer; check the address, its user and password, and the network"
         if opened:
-            return (
-                f"{self.name}: gives no picture; another program may be using it: close that, or unplug the camera once"
-            )
+            return f"{self.name}: delivers no image; another program may use it: close it, or unplug the camera once"
         device = Path(f"/dev/video{self._source}")
         if device.exists() and not os.access(device, os.R_OK | os.W_OK):
-            return f"{self.name}: no right to read {device}; add your user to the group video and log in again"
-        others = sorted(each.name[5:] for each in Path("/dev").glob("video*"))
+            return f"{self.name}: no permission to read {device}; add your user to the group video and log in again"
+        others = sorted(path.name[5:] for path in Path("/dev").glob("video*"))
         known = f"there are: {', '.join(others)}" if others else "check that it is plugged in"
         return (
-            f"{self.name}: cannot be opened; {known}; close other programs that use it and allow this one to use the "
+            f"{self.name}: cannot be opened; {known}; close other programs that use it, and allow this one to use the "
             "camera in the system's privacy settings"
         )
 
 
 def _parse(source: int | str) -> int | str:
-    """The number of a camera, or a URL."""
+    """Return the number of a camera, or a URL."""
     text = str(source)
     if found := re.fullmatch(r"(?:/dev/video)?(\d+)", text):
         return int(found[1])
     if "://" not in text:
-        raise SourceError(
-            f"{text}: no camera number and no URL; a file is read by mien.media.video_reader.Video or mien video"
-        )
+        raise SourceError(f"{text}: no camera number and no URL; for a file use mien video")
     return text
 
 
