@@ -383,7 +383,7 @@ def test_a_row_group_larger_than_a_part_is_cut_without_loss(tmp_path: Path) -> N
 def test_sources_that_are_none_are_refused_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="does not exist"):
         partition.parts(str(tmp_path / "no"))
-    with pytest.raises(SourceError, match="no pictures"):
+    with pytest.raises(SourceError, match="no images"):
         partition.parts(str(tmp_path))
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(SourceError, match="empty list"):
@@ -464,7 +464,7 @@ def test_the_command_ends_with_1_when_there_were_errors(
     assert json.loads((tmp_path / "b" / "_manifest.json").read_text())["errors"] == 1
 
 
-# With real processes. A named pipe among the pictures holds a worker in the middle of a part for as long as it takes.
+# With real processes. A named pipe in place of a tar holds a worker in the middle of a part for as long as it takes.
 
 
 @pytest.fixture(scope="module")
@@ -474,12 +474,19 @@ def ray() -> Iterator[Any]:
 
 
 def held(root: Path) -> tuple[Path, Path]:
-    """A list of 12 pictures, the 8th of which is a named pipe."""
-    source = as_list(root, 12)
-    pipe = root / "pictures" / "007.png"
-    pipe.unlink()
+    """Two tars of three images each, the second a named pipe."""
+    source = root / "in"
+    source.mkdir()
+    as_tars(source, 3)
+    pipe = source / "shard-003.tar"
     os.mkfifo(pipe)
     return source, pipe
+
+
+def second(root: Path) -> bytes:
+    """The content of the second tar."""
+    (root / "whole").mkdir()
+    return (as_tars(root / "whole", 6) / "shard-003.tar").read_bytes()
 
 
 def until(true: Callable[[], Any], seconds: float = 300.0) -> Any:
@@ -519,21 +526,21 @@ def test_a_worker_killed_in_the_middle_loses_and_doubles_nothing(ray: Any, tmp_p
         for process in killed:
             os.kill(process, signal.SIGKILL)
         until(lambda: not set(killed) & set(workers()))
-        pipe.write_bytes(encoded(7))  # waits for the next worker to read it
+        pipe.write_bytes(second(tmp_path))  # waits for the next worker to read it
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    summary = runner.run(source, out, crops=True, workers=1, size=6)
+    summary = runner.run(source, out, crops=True, workers=1)
     thread.join()
     assert len(killed) == 1
-    assert [row["name"] for row in rows(out)] == [f"pictures/{k:03d}.png" for k in range(12)]
-    assert (summary.images, summary.errors, summary.found) == (12, 0, 0)
+    assert [Path(row["name"]).name for row in rows(out)] == [f"{k:03d}.png" for k in range(6)]
+    assert (summary.images, summary.errors, summary.found) == (6, 0, 0)
 
 
 def test_a_run_whose_driver_is_killed_goes_on_with_the_missing_parts(ray: Any, tmp_path: Path) -> None:
     source, pipe = held(tmp_path)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "mien", "batch", str(source), "--out", str(out), "--crops", "--part", "6"]
+    command = [sys.executable, "-m", "mien", "batch", str(source), "--out", str(out), "--crops"]
     address = ray.get_runtime_context().gcs_address
     driver = subprocess.Popen([*command, "--workers", "1", "--address", address], stderr=subprocess.DEVNULL)
     until(lambda: in_the_middle(out))
@@ -541,8 +548,8 @@ def test_a_run_whose_driver_is_killed_goes_on_with_the_missing_parts(ray: Any, t
     driver.wait()
     finished = parts_of(out)
     pipe.unlink()
-    pipe.write_bytes(encoded(7))
-    summary = runner.run(source, out, crops=True, workers=1, size=6)
-    assert [row["name"] for row in rows(out)] == [f"pictures/{k:03d}.png" for k in range(12)]
-    assert (summary.rows, summary.parts, summary.found) == (12, 2, 1)
+    pipe.write_bytes(second(tmp_path))
+    summary = runner.run(source, out, crops=True, workers=1)
+    assert [Path(row["name"]).name for row in rows(out)] == [f"{k:03d}.png" for k in range(6)]
+    assert (summary.rows, summary.parts, summary.found) == (6, 2, 1)
     assert finished.items() <= parts_of(out).items()  # not written a second time

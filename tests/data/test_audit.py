@@ -201,7 +201,7 @@ def test_labels_are_held_against_the_strict_majority_of_ferplus() -> None:
 BAD = {
     "test/sad/PublicTest_998.png": "96x96 pixels, not 48x48",
     "train/happy/Training_997.jpg": "32x64 pixels, not 48x48",
-    "train/happy/Training_999.jpg": "not a readable picture (truncated?)",
+    "train/happy/Training_999.jpg": "the file is cut short; copy or download it again",
 }
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from mien.errors import SourceError
+from mien.media import image_info
+from mien.media.paths import read_file
 
 Stamp = int | str | None  # tells versions of a file apart: nanoseconds of its last change, an etag; None if unknown
 _STAMPS = ("ETag", "etag", "generation", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
@@ -38,14 +41,21 @@ def resolve(place: str) -> tuple[Any, str]:
         ) from error
 
 
-def list_files(system: Any, path: str) -> list[tuple[str, int, Stamp]]:
-    """(path below the folder, bytes, stamp) of all files but hidden ones, sorted; links to folders are not followed."""
+def list_files(system: Any, path: str, skipped: Counter[str], closed: list[str]) -> list[tuple[str, int, Stamp]]:
+    """(path below the folder, bytes, stamp) of all files but hidden ones, sorted; links to folders are not followed.
+
+    Hidden files are counted in `skipped`; folders that cannot be listed are added to `closed`, as paths below the
+    folder.
+    """
     from pyarrow import fs
+
+    def refuse(error: OSError) -> None:
+        closed.append(Path(error.filename).relative_to(path).as_posix())
 
     if isinstance(system, fs.LocalFileSystem):  # os.walk takes names that are no valid UTF-8
         found = [
             (file.relative_to(path).as_posix(), *local_version(file))
-            for root, _, names in os.walk(path)
+            for root, _, names in os.walk(path, onerror=refuse)
             for file in (Path(root, name) for name in names)
         ]
     elif (far := _fsspec(system)) is not None:
@@ -58,7 +68,9 @@ def list_files(system: Any, path: str) -> list[tuple[str, int, Stamp]]:
             for each in infos
             if each.type.name == "File"
         ]
-    return sorted((each for each in found if not is_hidden(each[0])), key=lambda each: each[0])
+    shown = [each for each in found if not is_hidden(each[0])]
+    skipped["hidden"] += len(found) - len(shown)
+    return sorted(shown, key=lambda each: each[0])
 
 
 def version(system: Any, path: str) -> tuple[int, Stamp]:
@@ -94,6 +106,27 @@ def _stamp(facts: dict[str, Any]) -> Stamp:
 
 def is_hidden(name: str) -> bool:
     return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
+
+
+def read_image(system: Any, path: str, name: str) -> bytes:
+    """Read a file of images: here a regular one alone, and in any place no more bytes than an image may have.
+
+    Raises:
+        OSError: It cannot be read.
+        SourceError: It is too large, or not a regular file.
+    """
+    from pyarrow import fs
+
+    most = image_info.DEFAULT.file_bytes
+    if isinstance(system, fs.LocalFileSystem):
+        if Path(path).is_dir():
+            next(Path(path).iterdir(), None)  # raises what keeps its images from being read
+        return read_file(Path(path), most)
+    with system.open_input_stream(path, compression=None) as file:
+        data = bytes(file.read(most + 1))
+    if len(data) > most:
+        raise SourceError(f"{name}: more than the limit of {most / 1e6:.0f} MB; make the image smaller")
+    return data
 
 
 def read_bytes(system: Any, path: str) -> bytes:

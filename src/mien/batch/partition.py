@@ -9,16 +9,28 @@ from __future__ import annotations
 
 import posixpath
 import tarfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mien.batch.filesystem import Stamp, beside, is_hidden, list_files, local_version, read_bytes, resolve, version, why
+from mien.batch.filesystem import (
+    Stamp,
+    beside,
+    is_hidden,
+    list_files,
+    local_version,
+    read_bytes,
+    read_image,
+    resolve,
+    version,
+    why,
+)
 from mien.errors import ConfigError, SourceError
-from mien.media.paths import IMAGE_SUFFIXES
+from mien.media import image_info
+from mien.media.paths import IMAGE_SUFFIXES, skipped_line
 
 Part = dict[str, Any]
 File = tuple[str, str, int, Stamp]  # name, path, bytes and stamp
@@ -47,7 +59,7 @@ class StoredImage:
     data: bytes | SourceError
 
 
-def parts(source: str, size: int = 1000, column: str | None = None) -> list[Part]:
+def parts(source: str, size: int = 1000, column: str | None = None, skipped: Counter[str] | None = None) -> list[Part]:
     """Cut a source into parts.
 
     Args:
@@ -56,6 +68,7 @@ def parts(source: str, size: int = 1000, column: str | None = None) -> list[Part
         size: pictures in a part of a folder, list or table. A tar is one part; so are up to an eighth of a row group,
             for a part reads from the start of a row group.
         column: of a table, with encoded pictures or paths; None takes one of a usual name.
+        skipped: counts the files of a folder that are not read, see `mien.media.paths.skipped_line`.
 
     Raises:
         SourceError: nothing there, or nothing that can be read.
@@ -69,7 +82,7 @@ def parts(source: str, size: int = 1000, column: str | None = None) -> list[Part
         if kind == "NotFound":
             raise SourceError(f"{source}: does not exist; check the spelling and the current folder")
         if kind == "Directory":
-            return _folder(source, system, path, size, column)
+            return _folder(source, system, path, size, column, Counter() if skipped is None else skipped)
         if path.lower().endswith(_TABLES):
             return _table(source, system, path, posixpath.basename(path), size, column)
         if path.lower().endswith(_TARS):
@@ -79,17 +92,20 @@ def parts(source: str, size: int = 1000, column: str | None = None) -> list[Part
         raise SourceError(f"{source}: cannot be read ({why(error)}); check address and rights") from error
 
 
-def images(part: Part) -> Iterator[StoredImage]:
-    """The pictures of a part, always in the same order; one in place of all that cannot be read of a shard."""
+def images(part: Part, skipped: Counter[str] | None = None) -> Iterator[StoredImage]:
+    """The pictures of a part, always in the same order; one in place of all that cannot be read of a shard.
+
+    `skipped` counts the files of a tar that are no images.
+    """
     system, _ = resolve(part["source"])
     if part["kind"] == "files":
         items = [(name, path) for name, path, *_ in part["files"]]
         yield from _files(system, items, part["origin"], part["first"])
         return
-    read = _rows if part["kind"] == "table" else _members
     index = part.get("first", 0)
+    counts: Counter[str] = Counter() if skipped is None else skipped
     try:
-        for image in read(system, part):
+        for image in _rows(system, part) if part["kind"] == "table" else _members(system, part, counts):
             yield image
             index = image.index + 1
     except (OSError, ValueError, tarfile.TarError, EOFError, KeyError) as error:  # pyarrow's are OSError or ValueError
@@ -97,27 +113,36 @@ def images(part: Part) -> Iterator[StoredImage]:
         yield StoredImage(part["origin"], part["origin"], index, SourceError(reason))
 
 
-def _folder(source: str, system: Any, path: str, size: int, column: str | None) -> list[Part]:
-    found = list_files(system, path)
+def _folder(source: str, system: Any, path: str, size: int, column: str | None, skipped: Counter[str]) -> list[Part]:
+    closed: list[str] = []
+    found = list_files(system, path, skipped, closed)
     kinds = {
         "pictures": [each for each in found if PurePosixPath(each[0]).suffix.lower() in IMAGE_SUFFIXES],
         "Parquet files": [each for each in found if each[0].lower().endswith(_TABLES)],
         "tar shards": [each for each in found if each[0].lower().endswith(_TARS)],
     }
     there = [kind for kind, files in kinds.items() if files]
-    if not there:
-        raise SourceError(f"{source}: no pictures, Parquet files or tar shards in this folder; check the path")
+    taken = {name for files in kinds.values() for name, *_ in files}
+    skipped.update(PurePosixPath(name).suffix.lower() for name, *_ in found if name not in taken)
+    if not there and not closed:
+        line = skipped_line(skipped) or "check the path"
+        raise SourceError(f"{source}: no images, Parquet files or tar shards in this folder; {line}")
     if len(there) > 1:
         raise ConfigError(f"{source}: holds {' and '.join(there)}; give a folder with one kind, or a list of paths")
-    if there == ["pictures"]:
-        files = [(name, f"{path.rstrip('/')}/{name}", length, stamp) for name, length, stamp in kinds["pictures"]]
-        return _cut(source, "", files, size)
+    # A folder that cannot be listed is read as if it were an image, and so becomes an error.
+    listed = kinds["pictures"] + [(name, 0, None) for name in closed]
+    files = [(name, f"{path.rstrip('/')}/{name}", length, stamp) for name, length, stamp in sorted(listed)]
+    lost = _cut(source, "", files, size)
+    if there in ([], ["pictures"]):
+        return lost
     shards = kinds[there[0]]
     if there == ["tar shards"]:
-        return [_tar(source, f"{path.rstrip('/')}/{name}", name, length, stamp) for name, length, stamp in shards]
-    return [
+        tars = [_tar(source, f"{path.rstrip('/')}/{name}", name, length, stamp) for name, length, stamp in shards]
+        return tars + lost
+    tables = [
         each for name, *_ in shards for each in _table(source, system, f"{path.rstrip('/')}/{name}", name, size, column)
     ]
+    return tables + lost
 
 
 def _list(source: str, system: Any, path: str, size: int) -> list[Part]:
@@ -209,7 +234,7 @@ def _files(system: Any, items: list[tuple[str, str]], origin: str, first: int) -
 
 def _file(system: Any, name: str, path: str) -> bytes | SourceError:
     try:
-        return read_bytes(*resolve(path)) if "://" in path else read_bytes(system, path)
+        return read_image(*resolve(path), name) if "://" in path else read_image(system, path, name)
     except (OSError, ValueError) as error:
         return SourceError(f"{name}: cannot be read ({why(error)}); check the path")
     except SourceError as error:
@@ -253,16 +278,24 @@ def _cell(system: Any, part: Part, value: Any, name: str, index: int) -> StoredI
     return StoredImage(name, part["origin"], index, value)
 
 
-def _members(system: Any, part: Part) -> Iterator[StoredImage]:
-    """The pictures of a tar, read from its start to its end; hidden and other files of a sample are passed over."""
-    index = 0
+def _members(system: Any, part: Part, skipped: Counter[str]) -> Iterator[StoredImage]:
+    """The pictures of a tar, read from its start to its end; hidden and other files of a sample are counted."""
+    index, most = 0, image_info.DEFAULT.file_bytes
     with system.open_input_stream(part["path"]) as source, tarfile.open(fileobj=source, mode="r|*") as tar:
         for member in tar:
             link = member.islnk() or member.issym()
-            is_image = PurePosixPath(member.name).suffix.lower() in IMAGE_SUFFIXES and (member.isfile() or link)
-            if not is_image or is_hidden(member.name):
+            if member.isdir():
                 continue
-            name, file = f"{part['origin']}/{member.name}", None if link else tar.extractfile(member)
-            reason = f"{name}: a link to {member.linkname}; pack files, as tar --dereference --hard-dereference does"
-            yield StoredImage(name, part["origin"], index, SourceError(reason) if file is None else file.read())
+            suffix, name = PurePosixPath(member.name).suffix.lower(), f"{part['origin']}/{member.name}"
+            if is_hidden(member.name) or suffix not in IMAGE_SUFFIXES:
+                skipped["hidden" if is_hidden(member.name) else suffix] += 1
+                continue
+            file = None if link or member.size > most else tar.extractfile(member)
+            reason = "not a file; pack the image itself"
+            if link:
+                reason = f"a link to {member.linkname}; pack files, as tar --dereference --hard-dereference does"
+            elif member.size > most:
+                reason = f"{member.size / 1e6:.0f} MB is more than the limit of {most / 1e6:.0f} MB; make it smaller"
+            data = SourceError(f"{name}: {reason}") if file is None else file.read()
+            yield StoredImage(name, part["origin"], index, data)
             index += 1

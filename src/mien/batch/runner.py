@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -50,6 +51,7 @@ class Summary:
         parts: number of Parquet files.
         found: how many of them an earlier run had made.
         seconds: that this run took.
+        skipped: files of folders and tars that are no images, by suffix; see `mien.media.paths.skipped_line`.
     """
 
     images: int
@@ -59,6 +61,7 @@ class Summary:
     parts: int
     found: int
     seconds: float
+    skipped: dict[str, int]
 
 
 _OWN = re.compile(
@@ -112,9 +115,10 @@ def run(
     _check_apart(_place(source), job.out)
     settings: dict[str, Any] = {"source": _place(source), "model": classifier.sha256, "detector": job.detector}
     settings |= {"min_face": job.min_face, "size": size, "column": column, "labels": list(classifier.labels)}
+    skipped: Counter[str] = Counter()
     parts = {
         f"part-{number:06d}-{digest(json.dumps([settings, part]).encode())[:12]}.parquet": part
-        for number, part in enumerate(partition.parts(_place(source), size, column))
+        for number, part in enumerate(partition.parts(_place(source), size, column, skipped))
     }
     if not parts:
         raise SourceError(f"{source}: holds no pictures; check the path")
@@ -125,7 +129,8 @@ def run(
             _compute(
                 job, todo, workers, address, lambda count: on_progress and on_progress(len(done) + count, len(parts))
             )
-        summary = Summary(*_totals(job.out, parts), len(parts), len(done), round(monotonic() - start, 3))
+        totals = _totals(job.out, parts, skipped)
+        summary = Summary(*totals, len(parts), len(done), round(monotonic() - start, 3), dict(skipped))
         _write(job.out, _MANIFEST, settings | asdict(summary) | {"files": sorted(parts)})
     except OSError as error:
         raise SourceError(f"{job.out}: cannot be written ({error}); check the place and what is free there") from error
@@ -245,20 +250,24 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _totals(out: str, parts: Iterable[str]) -> tuple[int, int, int, int]:
-    """Pictures, faces, errors and rows, as the finished files say."""
+def _totals(out: str, parts: Iterable[str], skipped: Counter[str]) -> tuple[int, int, int, int]:
+    """Pictures, faces, errors and rows, as the finished files say; adds the files of tars that were not read."""
     import pyarrow.parquet as pq
 
     system, folder = filesystem.resolve(out)
+    others: list[dict[str, int]] = []
 
     def counts(name: str) -> tuple[int, int, int, int]:
         with system.open_input_file(f"{folder}/{name}") as file:
             meta = pq.ParquetFile(file).metadata
         own = json.loads(meta.metadata[b"mien"])
+        others.append(own.get("skipped", {}))
         return own["pictures"], own["faces"], own["errors"], meta.num_rows
 
     with ThreadPoolExecutor(8) as pool:
         images, faces, errors, rows = map(sum, zip(*pool.map(counts, parts), strict=True))
+    for other in others:
+        skipped.update(other)
     return images, faces, errors, rows
 
 

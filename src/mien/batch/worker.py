@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from mien.faces import detectors, onnx
 from mien.faces.classifier import OnnxClassifier
 from mien.faces.crop import to_network_input
 from mien.media.image import decode
+from mien.media.paths import display
 from mien.pipeline import Pipeline
 from mien.sinks import base
 from mien.types import Face, Failure, Frame, Image, Result
@@ -112,8 +114,10 @@ def write_part(job: Job, pipeline: Pipeline, name: str, part: partition.Part) ->
     schema = _schema(pipeline.classifier.labels)
     draft = f"{folder}/.{name}.{uuid4().hex}.tmp"
     counts, rows = {"pictures": 0, "faces": 0, "errors": 0}, []
+    skipped: Counter[str] = Counter()
     with system.open_output_stream(draft) as target, pq.ParquetWriter(target, schema) as writer:
-        for image, item in _seen(pipeline, _Journal(system, f"{folder}/.{name}.tries").guard(partition.images(part))):
+        journal = _Journal(system, f"{folder}/.{name}.tries")
+        for image, item in _seen(pipeline, journal.guard(partition.images(part, skipped))):
             counts["pictures"] += 1
             counts["faces"] += 0 if isinstance(item, Failure) else len(item.faces)
             counts["errors"] += isinstance(item, Failure)
@@ -122,7 +126,7 @@ def write_part(job: Job, pipeline: Pipeline, name: str, part: partition.Part) ->
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows = []
         writer.write_table(pa.Table.from_pylist(rows, schema))
-        writer.add_key_value_metadata({"mien": json.dumps(counts)})
+        writer.add_key_value_metadata({"mien": json.dumps({**counts, "skipped": skipped})})
     system.move(draft, f"{folder}/{name}")
     with contextlib.suppress(FileNotFoundError):
         system.delete_file(f"{folder}/.{name}.tries")
@@ -186,9 +190,9 @@ def _decoded(image: partition.StoredImage) -> Frame | Failure:
     try:
         if isinstance(image.data, SourceError):
             raise image.data
-        return Frame(decode(image.data, image.name), image.index, 0.0, image.name)
-    except (SourceError, cv2.error, MemoryError) as error:
-        return Failure(image.name, str(error) or f"{image.name}: no memory to decode it", image.index)
+        return Frame(decode(image.data, display(image.name)), image.index, 0.0, image.name)
+    except SourceError as error:
+        return Failure(image.name, str(error), image.index)
 
 
 def _look(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mien.cli.console import err, out
+from mien.cli.console import err, out, warn
 
 
 def batch(
@@ -53,6 +54,7 @@ def batch(
         The column of a Parquet source that holds pictures or paths.
     """
     from mien.batch.runner import run
+    from mien.media.paths import skipped_line
 
     line = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     model_ = Path(model) if model and model.endswith(".onnx") else model
@@ -75,4 +77,6 @@ def batch(
     )
     if summary.errors:
         err.print(f"{summary.errors} could not be read: see the column error", highlight=False)
+    if skipped := skipped_line(Counter(summary.skipped)):
+        warn(skipped)
     return 1 if summary.errors else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,9 +12,10 @@ from cyclopts import Parameter
 from rich.markup import escape
 
 import mien
-from mien.cli.console import err, out, progress
+from mien.cli.console import err, out, progress, warn
 from mien.cli.tables import faces_rows, faces_table
 from mien.errors import ConfigError
+from mien.media.paths import display
 from mien.types import Failure, Result
 
 _SHOWN = 200  # rows of the table on the terminal, and failures: what is shown must not grow with the pictures
@@ -65,16 +67,18 @@ def predict(
 
     from mien import runner, sinks
     from mien.media.output_paths import OutputPaths
-    from mien.media.paths import expand_images
+    from mien.media.paths import expand_images, skipped_line
 
     if resume and (csv or not json):
         raise ConfigError("--resume goes on with JSON lines: give --jsonl FILE, and leave out --csv")
     if retry and not resume:
         raise ConfigError("--retry tries again what an earlier run could not read: give --resume with it")
-    paths = expand_images(sources)
+    other: Counter[str] = Counter()
+    images = expand_images(sources, other)
+    paths = [image for image in images if isinstance(image, Path)]
     OutputPaths(paths).check(json, csv, failures)
     threads = None
-    if len(paths) > 1:  # they are looked at side by side, and more threads for each would stand in each other's way
+    if len(images) > 1:  # they are looked at side by side, and more threads for each would stand in each other's way
         threads = 1
         cv2.setNumThreads(-1 if detector == "haar" else 1)
     pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads)
@@ -82,24 +86,27 @@ def predict(
     with ExitStack() as stack:
         made, done = _image_sinks(
             stack, pipeline.classifier.labels, save, json, csv, crops, failures, resume,
-            {str(path) for path in paths} if retry else (),
+            _Names(image.name if isinstance(image, Failure) else str(image) for image in images) if retry else (),
         )  # fmt: skip
         for name, reason in done.items():
             if reason:
                 shown.add(Failure(name, reason))
-        bar = stack.enter_context(progress(len(paths) > 3))
-        task = bar.add_task("pictures", total=len(paths), completed=sum(str(path) in done for path in paths))
+        bar = stack.enter_context(progress(len(images) > 3))
+        before = sum(str(path) in done for path in paths)
+        task = bar.add_task("pictures", total=len(images), completed=before)
         sink = sinks.MultiSink(made)
-        for item in runner.images(paths, pipeline, skip=done):
+        for number, item in enumerate(runner.images(images, pipeline, skip=done), start=before + 1):
             shown.add(item)
             sink.put(item)
-            bar.advance(task)
+            bar.update(task, completed=number, total=max(number, len(images)))  # a TIFF file may hold several images
     shown.print(json or csv, failures)
     if done:
         some = "1 picture was" if len(done) == 1 else f"{len(done):,} pictures were"
         out.print(f"{some} done before", highlight=False)
     if save:
         out.print(f"annotated pictures are in {save}", highlight=False, markup=False)
+    if line := skipped_line(other):
+        warn(line)
     return 1 if shown.failed else 0
 
 
@@ -137,6 +144,13 @@ def _image_sinks(
             if reason:
                 made[-1].fail(Failure(name, reason))
     return [*made, *([lines] if lines else [])], done  # the line comes last: a picture that has one is finished
+
+
+class _Names(frozenset[str]):
+    """Names of files; the pages of a TIFF file belong to it."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or super().__contains__(str(name).rpartition(", page ")[0])
 
 
 class _Shown:
@@ -177,8 +191,9 @@ class _Shown:
         if self._table.row_count:
             out.print(self._table)
         for failure in self._failures:
-            told = failure.reason.removeprefix(f"{failure.name}: ")  # most reasons begin with the name
-            err.print(f"[red]not read:[/red] {escape(f'{failure.name}: {told}')}", highlight=False)
+            name = display(failure.name)
+            told = display(failure.reason.removeprefix(f"{failure.name}: ")).removeprefix(f"{name}: ")  # most begin so
+            err.print(f"[red]not read:[/red] {escape(f'{name}: {told}')}", highlight=False)
         if more := self.failed - len(self._failures):
             where = f"in {failures}" if failures else "not shown: --failures FILE holds all"
             err.print(f"{more} more could not be read, {where}", highlight=False, markup=False)

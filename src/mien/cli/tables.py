@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from mien.cli.console import out
 from mien.errors import ConfigError
+from mien.media.paths import display
 from mien.types import Result
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def faces_table(labels: Sequence[str]) -> Table:
 
 
 def faces_rows(table: Table, result: Result, labels: Sequence[str]) -> None:
-    name = escape(Path(result.frame.name).name)
+    name = escape(display(Path(result.frame.name).name))
     wide = len(table.columns) > 3 + len(labels)
     if not result.faces:
         table.add_row(name, "-", *[""] * wide, "no face found", *[""] * len(labels))

@@ -18,6 +18,7 @@ from mien import draw
 from mien.errors import SourceError
 from mien.faces import crop, detectors, models, onnx
 from mien.media import image as codec
+from mien.media import image_info
 from mien.pipeline import Pipeline
 from mien.serve.batcher import Batcher
 from mien.serve.limits import Limits
@@ -30,6 +31,10 @@ _Found = tuple[Frame, list[Face], NDArray[np.uint8]]
 
 _SMALL_FILE, _SMALL = 16 * 1024, 128 * 128
 """Bytes and pixels of a crop that is decoded at once: handing it to a thread would take longer."""
+
+
+_HELD = 24
+"""Bytes a pixel that decoding may take: JPEG 7 to 10, PNG 7 to 11, AVIF and HEIC 16, WebP 18, JPEG 2000 23."""
 
 
 class QueueFull(Exception):
@@ -149,7 +154,7 @@ class Engine:
             SourceError: as of `process`, or the picture does not fit the format.
         """
         faces = (await self.process(image)).result.faces
-        return await self._in_thread(lambda: _drawn(image, faces, suffix, self.limits.pixels))
+        return await self._in_thread(lambda: _drawn(image, faces, suffix, self._decoding(self.limits.pixels)))
 
     async def warm(self) -> None:
         """Make each thread load its detector and the network run once, so that the first request is no slower."""
@@ -172,6 +177,10 @@ class Engine:
         await self._classify.close()
         self._pool.shutdown()
 
+    def _decoding(self, pixels: int) -> image_info.Limits:
+        size = max(self.limits.body_bytes, self.limits.frame_bytes)
+        return image_info.Limits(file_bytes=size, pixels=pixels, memory=_HELD * pixels + 2 * size)
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
@@ -182,7 +191,7 @@ class Engine:
         return await self._in_thread(lambda: self._find(image, index, time, cropped, self.limits.pixels))
 
     def _find(self, image: EncodedImage, index: int, time: float, cropped: bool, most: int) -> _Found:
-        pixels = codec.decode(image.data, image.name, most)
+        pixels = codec.decode(image.data, image.name, self._decoding(most))
         # What waits for the classifier holds no pixels: a picture takes hundreds of times the memory of its crops.
         frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, image.name)
         try:
@@ -197,9 +206,9 @@ class Engine:
         return frame, found, crops
 
 
-def _drawn(image: EncodedImage, faces: tuple[Face, ...], suffix: str, max_pixels: int) -> bytes:
+def _drawn(image: EncodedImage, faces: tuple[Face, ...], suffix: str, limits: image_info.Limits) -> bytes:
     # Decoded once more: a picture held while it waits for a thread would take 100 times the memory of its file.
-    pixels = codec.decode(image.data, image.name, max_pixels)
+    pixels = codec.decode(image.data, image.name, limits)
     drawn = draw.draw(Result(Frame(pixels, name=image.name), faces))
     try:
         written, data = cv2.imencode(suffix, drawn)
