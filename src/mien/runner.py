@@ -106,14 +106,14 @@ def images(
 
     def detect(frame: Frame) -> tuple[Frame, Sequence[Face]] | Failure:
         try:
-            return frame, pipeline.detector(frame.image)
+            return frame, pipeline.detect(frame.image)
         except (MemoryError, cv2.error) as error:  # one image must not end the run
             height, width = frame.image.shape[:2]
             reason = "not enough memory to search" if isinstance(error, MemoryError) else "cannot search"
             return Failure(frame.name, f"{frame.name}: {reason} {width} x {height} pixels; crop the image", frame.index)
 
     def classify(batch: Sequence[tuple[Frame, Sequence[Face]]]) -> list[Result]:
-        return pipeline.process_many([frame for frame, _ in batch], [faces for _, faces in batch])
+        return pipeline.process_batch([frame for frame, _ in batch], [faces for _, faces in batch])
 
     detected = readers.map_images(source, detect, threads, skip, skipped)
     return map_batches(classify, detected, lambda item: item[0].image.nbytes)
