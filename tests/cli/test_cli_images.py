@@ -248,6 +248,14 @@ def test_predict_reads_and_writes_names_that_are_not_utf8(tmp_path: Path) -> Non
     assert done.returncode == 1 and b"Traceback" not in done.stderr and b"happy" in done.stdout
 
 
+def test_predict_loads_a_model_from_a_folder_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/m\xff"))
+    folder.mkdir()
+    (folder / "own.onnx").write_bytes((PORTRAIT.parent / "mien-s.onnx").read_bytes())
+    done = run("predict", PORTRAIT, "--model", folder / "own.onnx")
+    assert done.returncode == 0 and "happy" in done.stdout, done.stderr
+
+
 def test_no_format_needs_opencvs_own_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenCV's differ from release to release: 4.10 reads no GIF and takes sound WebP files for damaged."""
     from mien.media import image
