@@ -464,7 +464,42 @@ def test_the_command_ends_with_1_when_there_were_errors(
     assert json.loads((tmp_path / "b" / "_manifest.json").read_text())["errors"] == 1
 
 
-# With real processes. A named pipe in place of a tar holds a worker in the middle of a part for as long as it takes.
+def test_every_file_of_a_folder_is_read_an_error_row_or_counted(
+    tmp_path: Path, plain: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = fill(tmp_path / "in", 2)
+    os.mkfifo(folder / "pipe.png")
+    with (folder / "sparse.png").open("wb") as file:
+        file.truncate(12_000_000_000)
+    (folder / "closed").mkdir()
+    for name in ("talk.mov", "b.MOV", "letter.pdf", ".hidden.png"):
+        (folder / name).write_bytes(b"x")
+    scandir = os.scandir
+
+    def refused(path: Any) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    monkeypatch.setattr(os, "listdir", refused)
+    assert batch(str(folder), to=str(tmp_path / "out"), crops=True) == 1
+    found = {row["name"]: row["error"] for row in rows(tmp_path / "out")}
+    assert [name for name, error in found.items() if error is None] == ["000.png", "001.png"]
+    assert "Permission denied" in found["closed"] and "a named pipe" in found["pipe.png"]
+    assert "more than the limit of 256 MB" in found["sparse.png"]
+    assert "skipped: 2 .mov (use mien video), 1 .pdf, 1 hidden" in capsys.readouterr().err.splitlines()
+
+
+def test_other_files_of_a_tar_are_counted_in_every_run(tmp_path: Path, plain: list[str]) -> None:
+    (tmp_path / "in").mkdir()
+    source = as_tars(tmp_path / "in", 4)
+    first = runner.run(source, tmp_path / "out", crops=True)
+    again = runner.run(source, tmp_path / "out", crops=True)
+    assert first.skipped == again.skipped == {".cls": 4} and again.found == 2
+
+
+# With real processes. A named pipe in place of a part's journal holds a worker at that part for as long as it takes.
 
 
 @pytest.fixture(scope="module")
@@ -473,20 +508,18 @@ def ray() -> Iterator[Any]:
         yield module
 
 
-def held(root: Path) -> tuple[Path, Path]:
-    """Two tars of three images each, the second a named pipe."""
-    source = root / "in"
-    source.mkdir()
-    as_tars(source, 3)
-    pipe = source / "shard-003.tar"
-    os.mkfifo(pipe)
-    return source, pipe
+def holding(compute: Callable[..., None]) -> Callable[..., None]:
+    """`runner._compute`, whose second part waits until somebody opens its journal for writing."""
+
+    def held(job: Any, todo: dict[str, Any], *rest: Any) -> None:
+        os.mkfifo(journal(Path(job.out), list(todo)[1]))
+        compute(job, todo, *rest)
+
+    return held
 
 
-def second(root: Path) -> bytes:
-    """The content of the second tar."""
-    (root / "whole").mkdir()
-    return (as_tars(root / "whole", 6) / "shard-003.tar").read_bytes()
+def journal(out: Path, part: str = "part-000001-*.parquet") -> Path:
+    return next(out.glob(f".{part}.tries"), out / f".{part}.tries")
 
 
 def until(true: Callable[[], Any], seconds: float = 300.0) -> Any:
@@ -515,8 +548,9 @@ def in_the_middle(out: Path) -> bool:
     return len(parts_of(out)) == 1 and bool(list(out.glob(".part-000001-*.tmp")))
 
 
-def test_a_worker_killed_in_the_middle_loses_and_doubles_nothing(ray: Any, tmp_path: Path) -> None:
-    source, pipe = held(tmp_path)
+def test_a_worker_killed_in_the_middle_loses_and_doubles_nothing(
+    ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     killed: list[int] = []
 
@@ -526,30 +560,41 @@ def test_a_worker_killed_in_the_middle_loses_and_doubles_nothing(ray: Any, tmp_p
         for process in killed:
             os.kill(process, signal.SIGKILL)
         until(lambda: not set(killed) & set(workers()))
-        pipe.write_bytes(second(tmp_path))  # waits for the next worker to read it
+        journal(out).write_bytes(b"")  # waits for the next worker to read it
 
+    monkeypatch.setattr(runner, "_compute", holding(runner._compute))
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    summary = runner.run(source, out, crops=True, workers=1)
+    summary = runner.run(as_list(tmp_path, 12), out, crops=True, workers=1, size=6)
     thread.join()
     assert len(killed) == 1
-    assert [Path(row["name"]).name for row in rows(out)] == [f"{k:03d}.png" for k in range(6)]
-    assert (summary.images, summary.errors, summary.found) == (6, 0, 0)
+    assert [row["name"] for row in rows(out)] == [f"pictures/{k:03d}.png" for k in range(12)]
+    assert (summary.images, summary.errors, summary.found) == (12, 0, 0)
+
+
+HOLDING = """
+import sys
+from mien.batch import runner
+from mien.cli.main import app
+from test_batch import holding
+
+runner._compute = holding(runner._compute)
+app(sys.argv[1:], result_action="return_value")
+"""
 
 
 def test_a_run_whose_driver_is_killed_goes_on_with_the_missing_parts(ray: Any, tmp_path: Path) -> None:
-    source, pipe = held(tmp_path)
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "mien", "batch", str(source), "--out", str(out), "--crops"]
+    source, out = as_list(tmp_path, 12), tmp_path / "out"
+    words = ["batch", str(source), "--out", str(out), "--crops", "--part", "6", "--workers", "1", "--address"]
     address = ray.get_runtime_context().gcs_address
-    driver = subprocess.Popen([*command, "--workers", "1", "--address", address], stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-c", HOLDING, *words, address]
+    driver = subprocess.Popen(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL)
     until(lambda: in_the_middle(out))
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     finished = parts_of(out)
-    pipe.unlink()
-    pipe.write_bytes(second(tmp_path))
-    summary = runner.run(source, out, crops=True, workers=1)
-    assert [Path(row["name"]).name for row in rows(out)] == [f"{k:03d}.png" for k in range(6)]
-    assert (summary.rows, summary.parts, summary.found) == (6, 2, 1)
+    journal(out).unlink()
+    summary = runner.run(source, out, crops=True, workers=1, size=6)
+    assert [row["name"] for row in rows(out)] == [f"pictures/{k:03d}.png" for k in range(12)]
+    assert (summary.rows, summary.parts, summary.found) == (12, 2, 1)
     assert finished.items() <= parts_of(out).items()  # not written a second time

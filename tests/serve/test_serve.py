@@ -161,7 +161,7 @@ def test_a_picture_that_cannot_be_read_does_not_stop_the_others(server: Any) -> 
     assert answer.status_code == 200
     results = answer.json()["results"]
     assert [len(r["faces"]) for r in results] == [2, 0, 2]
-    assert "not a picture" in results[1]["error"]
+    assert "not an image" in results[1]["error"]
 
 
 def test_faces_over_the_limit_are_left_out_and_counted() -> None:

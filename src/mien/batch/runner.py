@@ -130,7 +130,7 @@ def run(
                 job, todo, workers, address, lambda count: on_progress and on_progress(len(done) + count, len(parts))
             )
         totals = _totals(job.out, parts, skipped)
-        summary = Summary(*totals, len(parts), len(done), round(monotonic() - start, 3), dict(skipped))
+        summary = Summary(*totals, len(parts), len(done), round(monotonic() - start, 3), dict(+skipped))
         _write(job.out, _MANIFEST, settings | asdict(summary) | {"files": sorted(parts)})
     except OSError as error:
         raise SourceError(f"{job.out}: cannot be written ({error}); check the place and what is free there") from error
