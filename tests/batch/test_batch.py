@@ -536,7 +536,7 @@ def test_other_files_of_a_tar_are_counted_in_every_run(tmp_path: Path, plain: li
     source = as_tars(tmp_path / "in", 4)
     first = runner.run(source, tmp_path / "out", crops=True)
     again = runner.run(source, tmp_path / "out", crops=True)
-    assert first.skipped == again.skipped == {".cls": 4} and again.found == 2
+    assert first.skipped == again.skipped == {".cls": 4} and again.reused == 2
 
 
 # With real processes. A named pipe as the journal of a part blocks the worker of that part.
