@@ -634,7 +634,8 @@ def test_killed_run_resumes_with_missing_parts(ray: Any, tmp_path: Path) -> None
     words = ["batch", str(source), "--out", str(out), "--crops", "--part", "6", "--workers", "1", "--address"]
     address = ray.get_runtime_context().gcs_address
     command = [sys.executable, "-c", BLOCKED, *words, address]
-    driver = subprocess.Popen(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL)
+    modules = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    driver = subprocess.Popen(command, env=modules, stderr=subprocess.DEVNULL)
     until(lambda: in_the_middle(out))
     driver.send_signal(signal.SIGKILL)
     driver.wait()
