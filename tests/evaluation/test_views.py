@@ -118,7 +118,7 @@ def test_facts_count_classes_splits_and_leaks(kaggle: Path) -> None:
     kept = load_fer2013(kaggle).split("Training").images / 255
     assert (found.mean, found.std) == pytest.approx((kept.mean(), kept.std()))
     assert list(summarize(everything).counts["Training"]) == list(EMOTIONS7)
-    assert found.remarks()["leaks"].startswith("2 Training pictures")
+    assert found.remarks()["leaks"].startswith("2 Training images")
 
 
 def test_the_real_views_are_the_ones_that_were_measured(fer2013: Path) -> None:

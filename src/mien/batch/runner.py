@@ -41,24 +41,16 @@ _QUIET = {
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Content of a folder of results.
+    """Content of a folder of results, and the duration of the run."""
 
-    Attributes:
-        images: number of images, those with errors included.
-        errors: number of images or shards that could not be read; each has a row.
-        parts: number of Parquet files.
-        reused: number of files of an earlier run among them.
-        skipped: number of other files in folders and tars by suffix, see `mien.media.paths.skipped_line`.
-    """
-
-    images: int
+    images: int  # those with errors included
     faces: int
-    errors: int
+    errors: int  # images or shards that could not be read; each has a row
     rows: int
-    parts: int
-    reused: int
+    parts: int  # Parquet files
+    reused: int  # files of an earlier run among them
     seconds: float
-    skipped: dict[str, int]
+    skipped: dict[str, int]  # other files in folders and tars by suffix, see `mien.media.paths.skipped_line`
 
 
 _OWN = re.compile(
