@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ConfigError
-from mien.faces import crop, detectors, models
+from mien.faces import crop, detectors, models, orientation
 from mien.media.image import decode, to_bgr
 from mien.media.paths import display, read_file
 from mien.types import Classifier, Detector, Face, Floats, Frame, Image, Result
@@ -63,8 +63,11 @@ class Pipeline:
         self.align = align
 
     def detect(self, image: Image) -> list[Face]:
-        """Return the faces of a uint8 BGR image (H, W, 3), largest first, not yet classified."""
-        return self.detector(image)
+        """Return the faces of a uint8 BGR image (H, W, 3), largest first, not yet classified.
+
+        Turned images are searched too, see `mien.faces.orientation.detect`.
+        """
+        return orientation.detect(self.detector, image)
 
     def crop(self, image: Image, faces: Sequence[Face]) -> NDArray[np.uint8]:
         """Return the network's input for each face: uint8 gray (N, 48, 48)."""

@@ -24,6 +24,9 @@ class DownscalingDetector:
     step = 1
     """`find` makes the longer side of the downscaled image a multiple of this many pixels."""
 
+    sure_score = 0.0
+    """Faces with at least this score are upright, see `orientation.detect`."""
+
     def __init__(self, max_side: int, min_size: int, min_face: float | None) -> None:
         self._max_side, self._min_size = max_side, min_size
         self._scale = None if min_face is None else scale_for(min_face, min_size)

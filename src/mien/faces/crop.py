@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -41,6 +42,11 @@ def crop(image: Image, face: Face, margin: float = 0.0, align: bool = True) -> N
     # Only the neighbourhood of the face is read: it is faster, and warpAffine refuses sides over 32767 pixels.
     window, origin = _window(image, centre, side * float(np.abs(axis).sum()) / 2)
     gray, centre = _gray(window), centre - origin
+    # Quarter turns first, so that a turned image gives the crop of the upright one to the last digit.
+    for _ in range(_quarter_turns(*axis)):
+        centre = np.array([centre[1], gray.shape[1] - centre[0]])
+        gray, axis = np.rot90(gray), np.array([axis[1], -axis[0]])
+    gray = np.ascontiguousarray(gray)
     # One sample a pixel would alias on a large face: halve it, warp at that resolution, then average down.
     while side >= 4 * SIZE and min(gray.shape) >= 2:
         gray, centre, side = halve(gray), centre / 2, side / 2
@@ -68,13 +74,23 @@ def _gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _eye_axis(face: Face, side: float) -> NDArray[np.float64]:
-    """Return the unit vector from the left to the right eye of the image, or (1, 0) without reliable eyes."""
+    """Return the unit vector from the left to the right eye of the face, to a quarter turn without reliable eyes."""
     if len(face.landmarks) >= 2:
         axis = np.subtract(face.landmarks[1], face.landmarks[0]).astype(np.float64)
         length = float(np.hypot(*axis))
         if length > 0.1 * side:  # in profile the eyes coincide and their angle is noise
             return np.asarray(axis / length, np.float64)
+    if len(face.landmarks) == 5:
+        points = np.array(face.landmarks, np.float64)
+        down = points[3:].sum(axis=0) - points[:2].sum(axis=0)
+        axes = np.array([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)])
+        return np.asarray(axes[_quarter_turns(down[1], -down[0])], np.float64)
     return np.array([1.0, 0.0])
+
+
+def _quarter_turns(x: float, y: float) -> int:
+    """Return how many counterclockwise quarter turns make (x, y), y downwards, point to the right: 0..3."""
+    return round(math.atan2(y, x) / (math.pi / 2)) % 4
 
 
 def _window(image: Image, centre: NDArray[np.float64], radius: float) -> tuple[Image, NDArray[np.float64]]:
