@@ -104,7 +104,7 @@ class VideoPipeline:
             self._known = self._scaled.find(frame.image, max(_NEAR * smallest, 1.0))
             if len(self._known) >= len(known):
                 return _Detections(frame, self._known, True)
-        self._known, self._redetected = self.pipeline.detect(frame.image), frame.time
+        self._known, self._redetected = self.pipeline.detector(frame.image), frame.time
         return _Detections(frame, self._known, True)
 
     def _classify(self, group: Sequence[_Detections]) -> list[Result]:

@@ -284,3 +284,13 @@ def test_predict_writes_nothing_but_its_own_lines_about_damaged_images(tmp_path:
     wanted = {str(row["name"]): str(row["reason"]) for row in rows(tmp_path / "f.jsonl")}
     for line, (name, reason) in zip(lines[1:], wanted.items(), strict=True):
         assert line.replace(" ", "") == f"{name}: {reason.removeprefix(f'{name}: ')}".replace(" ", "")
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_predict_finds_faces_of_turned_photos(tmp_path: Path, degrees: int) -> None:
+    Pil.open(PORTRAIT).rotate(degrees, expand=True).save(tmp_path / "x.png")
+    Pil.open(PORTRAIT).save(tmp_path / "y.png")
+    done = run("predict", tmp_path, "--json", tmp_path / "r.jsonl")
+    assert done.returncode == 0, done.stderr
+    turned, upright = (row["faces"] for row in rows(tmp_path / "r.jsonl"))
+    assert [face["probabilities"] for face in turned] == [face["probabilities"] for face in upright]  # type: ignore[attr-defined]
