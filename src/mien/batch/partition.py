@@ -135,10 +135,9 @@ def _split_list(source: str, system: Any, path: str, size: int) -> list[Part]:
     files: list[File] = []
     for name in names:
         place = sibling(path, name)
-        is_local = "://" not in place and isinstance(system, fs.LocalFileSystem)
-        files.append(
-            (name, place, *(local_version(Path(place)) if is_local else (0, None)))
-        )  # a URL each takes too long
+        is_local = isinstance(system, fs.LocalFileSystem) and "://" not in place
+        # One request for each remote file would take too long: these have no stamp.
+        files.append((name, place, *(local_version(Path(place)) if is_local else (0, None))))
     return _split_files(source, posixpath.basename(path), files, size)
 
 
