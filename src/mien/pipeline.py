@@ -122,7 +122,11 @@ class Pipeline:
 
 
 def load(
-    model: str | Path | None = None, detector: str = "yunet", min_face: float | None = None, threads: int | None = None
+    model: str | Path | None = None,
+    detector: str = "yunet",
+    min_face: float | None = None,
+    threads: int | None = None,
+    min_score: float | None = None,
 ) -> Pipeline:
     """Return a pipeline that is ready to use: `load()("photo.jpg").faces`.
 
@@ -132,9 +136,12 @@ def load(
         min_face: smallest face to detect, side in pixels; see `mien.faces.detectors.load_detector`.
         threads: threads of one network call; None for all cores available. For `runner.video`, whose steps run side
             by side, 1 is faster.
+        min_score: lowest score of a face, 0..1; see `mien.faces.detectors.load_detector`.
 
     Raises:
-        ConfigError: unknown detector, or an impossible `min_face`.
+        ConfigError: unknown detector, or an impossible `min_face` or `min_score`.
         ModelError: unknown or damaged model.
     """
-    return Pipeline(detectors.load_detector(detector, min_face, threads), models.load_classifier(model, threads))
+    return Pipeline(
+        detectors.load_detector(detector, min_face, threads, min_score), models.load_classifier(model, threads)
+    )

@@ -20,7 +20,7 @@ from PIL import features
 from test_cli import PORTRAIT, Bright, run
 
 import mien
-from mien import Pipeline
+from mien import ConfigError, Pipeline
 from mien.cli import main
 
 
@@ -294,3 +294,31 @@ def test_predict_finds_faces_of_turned_photos(tmp_path: Path, degrees: int) -> N
     assert done.returncode == 0, done.stderr
     turned, upright = (row["faces"] for row in rows(tmp_path / "r.jsonl"))
     assert [face["probabilities"] for face in turned] == [face["probabilities"] for face in upright]  # type: ignore[attr-defined]
+
+
+def test_the_lowest_score_of_a_face_is_an_option(tmp_path: Path) -> None:
+    def scores(*more: str) -> list[float]:
+        done = run("predict", PORTRAIT, "--json", tmp_path / "r.jsonl", *more)
+        assert done.returncode == 0, done.stderr
+        return [face["score"] for face in rows(tmp_path / "r.jsonl")[0]["faces"]]  # type: ignore[attr-defined]
+
+    (usual,) = scores()
+    assert 0.7 < usual < 0.95
+    assert scores("--min-score", "0.95") == []
+    assert usual in scores("--min-score", "0.3")
+
+
+@pytest.mark.parametrize(("more", "reason"), [(["--detector", "haar"], "no scores"), ([], "between 0 and 1")])
+def test_a_lowest_score_that_cannot_be_is_refused(more: list[str], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        main.app(
+            ["predict", str(PORTRAIT), "--min-score", "7" if not more else "0.5", *more], result_action="return_value"
+        )
+
+
+@pytest.mark.parametrize("command", ["predict", "video", "live", "batch", "serve", "explain", "personalize"])
+def test_every_command_that_detects_faces_takes_a_lowest_score(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main.app([command, "--help"], result_action="return_value")
+    assert "--min-score" in capsys.readouterr().out

@@ -72,6 +72,7 @@ def run(
     size: int = 1000,
     column: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    min_score: float | None = None,
 ) -> Summary:
     """Process all images of a source; parts that `out` already holds are not computed again.
 
@@ -80,7 +81,7 @@ def run(
         out: folder (path or URL) for this source and these settings alone, within reach of all machines of a cluster.
         model: name of a shipped model, path of an .onnx file, or None for the default.
         detector: "yunet", "haar" or "mtcnn".
-        min_face: see `mien.faces.detectors.load_detector`.
+        min_face: see `mien.faces.detectors.load_detector`, as for `min_score`.
         crops: the images are crops of faces: no detection, one row an image.
         workers: number of processes on one core each; None for all cores.
         address: address of a Ray cluster; None for this machine, or for what `ray.init` connected to.
@@ -94,11 +95,19 @@ def run(
     if workers is not None and workers < 1:
         raise ConfigError(f"{workers} workers are not possible; give 1 or more")
     name, classifier = _model(model)
-    detectors.load_detector(detector, min_face)
-    job = Job(_normalize(out), name, classifier.sha256, None if crops else detector, None if crops else min_face)
+    detectors.load_detector(detector, min_face, min_score=min_score)
+    job = Job(_normalize(out), name, classifier.sha256, detector, min_face, min_score)
+    if crops:
+        job = Job(_normalize(out), name, classifier.sha256, None)
     _check_apart(_normalize(source), job.out)
     settings: dict[str, Any] = {"source": _normalize(source), "model": classifier.sha256, "detector": job.detector}
-    settings |= {"min_face": job.min_face, "size": size, "column": column, "labels": list(classifier.labels)}
+    settings |= {
+        "min_face": job.min_face,
+        "min_score": job.min_score,
+        "size": size,
+        "column": column,
+        "labels": list(classifier.labels),
+    }
     skipped: Counter[str] = Counter()
     parts = {
         f"part-{number:06d}-{digest(json.dumps([settings, part]).encode())[:12]}.parquet": part

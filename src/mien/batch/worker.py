@@ -45,6 +45,7 @@ class Job:
     sha256: str  # of that file: all machines must have the same
     detector: str | None = "yunet"  # None if each image is the crop of a face
     min_face: float | None = None  # see mien.faces.detectors.load_detector
+    min_score: float | None = None
 
 
 class Worker:
@@ -58,7 +59,7 @@ class Worker:
             raise ModelError(f"{job.model}: not the same file on all machines; install the same mien on each")
         self.job = job
         self.pipeline = (
-            Pipeline(detectors.load_detector(job.detector, job.min_face, threads=1), classifier)
+            Pipeline(detectors.load_detector(job.detector, job.min_face, 1, job.min_score), classifier)
             if job.detector
             else CropPipeline(classifier)
         )

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from mien.cli.console import echo, err, progress, warn
-from mien.cli.options import Detector, Flag, MinFace
+from mien.cli.options import Detector, Flag, MinFace, MinScore
 
 
 def batch(
@@ -22,6 +22,7 @@ def batch(
     detector: Detector = "yunet",
     model: str | None = None,
     min_face: MinFace = None,
+    min_score: MinScore = None,
     part: int = 1000,
     column: str | None = None,
 ) -> int:
@@ -49,7 +50,7 @@ def batch(
             task = bar.add_task("parts", total=None)
             summary = run(
                 source, to, model=model_, detector=detector, min_face=min_face, crops=crops, workers=workers,
-                address=address, size=part, column=column,
+                address=address, size=part, column=column, min_score=min_score,
                 on_progress=lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
     except KeyboardInterrupt:

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import mien
 from mien.cli.console import echo, warn
-from mien.cli.options import Detector, Model
+from mien.cli.options import Detector, MinScore, Model
 from mien.errors import ConfigError
 
 
 def explain(
-    image: Path, *, out: Path = Path("explanation.png"), model: Model = None, detector: Detector = "yunet"
+    image: Path,
+    *,
+    out: Path = Path("explanation.png"),
+    model: Model = None,
+    detector: Detector = "yunet",
+    min_score: MinScore = None,
 ) -> int:
     """Show which parts of each face the prediction rests on: what its probability loses where they are hidden.
 
@@ -28,7 +33,7 @@ def explain(
     if out.suffix.lower() not in (".png", ".html", ".htm"):
         raise ConfigError(f"{out}: the name of the explanation must end in .png or .html")
     OutputPaths([image]).check(out)
-    pipeline = mien.load(model=model, detector=detector)
+    pipeline = mien.load(model=model, detector=detector, min_score=min_score)
     result = pipeline(image)
     if not result.faces:
         warn(f"{image}: no face found, nothing to explain")

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 import mien
 from mien.cli.console import echo, out, warn
-from mien.cli.options import Detector, Flag, Model
+from mien.cli.options import Detector, Flag, MinScore, Model
 from mien.cli.tables import personal_table
 from mien.errors import ConfigError
 
@@ -28,6 +28,7 @@ def personalize(
     seconds: float = 4.0,
     headless: Flag = False,
     detector: Detector = "yunet",
+    min_score: MinScore = None,
     model: Model = None,
     force: Flag = False,
 ) -> int:
@@ -60,7 +61,7 @@ def personalize(
     folder = next(parent for parent in to.absolute().parents if parent.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK)):  # now rather than after the recording
         raise ConfigError(f"{to}: {folder} is not a folder that you can write to; choose another place")
-    pipeline = mien.load(model=model, detector=detector)
+    pipeline = mien.load(model=model, detector=detector, min_score=min_score)
     try:
         takes, camera = _record(source, pipeline, seconds, headless)
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 import mien
 from mien.cli.console import echo, err, out, progress, warn
-from mien.cli.options import Detector, Flag, MinFace, Model
+from mien.cli.options import Detector, Flag, MinFace, MinScore, Model
 from mien.cli.tables import faces_rows, faces_table
 from mien.errors import ConfigError
 from mien.media.paths import display
@@ -35,6 +35,7 @@ def predict(
     resume: Flag = False,
     retry: Flag = False,
     min_face: MinFace = None,
+    min_score: MinScore = None,
 ) -> int:
     """Detect faces in images and classify their expressions.
 
@@ -67,7 +68,7 @@ def predict(
     if len(images) > 1:  # images run in parallel: more threads for each would compete
         threads = 1
         cv2.setNumThreads(-1 if detector == "haar" else 1)
-    pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads)
+    pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads, min_score=min_score)
     shown = _Shown(pipeline.classifier.labels)
     with ExitStack() as stack:
         made, done = _image_sinks(

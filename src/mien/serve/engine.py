@@ -44,13 +44,15 @@ class EncodedImage:
     data: bytes
 
 
-def load(model: str | None = None, detector: str = "yunet") -> Pipeline:
+def load(model: str | None = None, detector: str = "yunet", min_score: float | None = None) -> Pipeline:
     """Load a pipeline for concurrent use.
 
     The detector runs in one thread per image. The classifier's threads sleep between calls: spinning took a third to a
     half of the processor time.
     """
-    return Pipeline(detectors.load_detector(detector, threads=1), models.load_classifier(model, spin=False))
+    return Pipeline(
+        detectors.load_detector(detector, threads=1, min_score=min_score), models.load_classifier(model, spin=False)
+    )
 
 
 class Engine:
@@ -90,12 +92,13 @@ class Engine:
             self._admitted -= count
 
     async def process(
-        self, image: EncodedImage, index: int = 0, time: float = 0.0, cropped: bool = False
+        self, image: EncodedImage, index: int = 0, time: float | None = None, cropped: bool = False
     ) -> tuple[Result, int]:
         """Find and classify the faces of an image, or raise SourceError. Call it within `admit`.
 
-        With `cropped`, the whole image is one face, stretched to the square of the network. Return the result, whose
-        frame has the image's size but no pixels (all are 0), and the number of faces beyond the limit.
+        An image with a time is a frame of a stream, in which turned faces are not looked for. With `cropped`, the whole
+        image is one face, stretched to the square of the network. Return the result, whose frame has the image's size
+        but no pixels (all are 0), and the number of faces beyond the limit.
         """
         frame, faces, crops = await self._in_thread(lambda: self._extract(image, index, time, cropped))
         self._metrics.faces.observe(len(faces))
@@ -151,17 +154,17 @@ class Engine:
         abandoned.cancelled() or abandoned.exception()  # nobody asks for it
 
     def _extract(
-        self, image: EncodedImage, index: int, time: float, cropped: bool
+        self, image: EncodedImage, index: int, time: float | None, cropped: bool
     ) -> tuple[Frame, list[Face], NDArray[np.uint8]]:
         """Return the frame without its pixels, all faces, and the crops of as many as may be classified."""
         pixels = codec.decode(image.data, image.name, self._decoding)
         # Images that wait for the classifier hold no pixels, which take hundreds of times the memory of the crops.
-        frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, image.name)
+        frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time or 0.0, image.name)
         if cropped:
             height, width = pixels.shape[:2]
             return frame, [Face((0.0, 0.0, float(width), float(height)))], crop.to_network_input(pixels)[None]
         try:
-            faces = self.pipeline.detect(pixels)
+            faces = self.pipeline.detect(pixels) if time is None else self.pipeline.detector(pixels)
             return frame, faces, self.pipeline.crop(pixels, faces[: self.limits.faces])
         except cv2.error as error:
             raise SourceError(f"{image.name}: an image of this shape cannot be searched; crop it") from error
