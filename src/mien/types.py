@@ -26,6 +26,9 @@ EMOTIONS7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 EMOTIONS8 = (*EMOTIONS7, "contempt")
 
+CLASSES = {5: EMOTIONS, 7: EMOTIONS7, 8: EMOTIONS8}
+"""The emotions by their number."""
+
 
 def label_columns(labels: Sequence[str], wanted: Iterable[str], owner: str = "the model") -> list[int]:
     """Return the column of each wanted label, 0..C-1; `owner` of the C labels is named in the error."""
