@@ -6,18 +6,21 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich.markup import escape
+from rich.console import Console
 
 import mien
-from mien.cli.console import echo, err, out, progress, warn
+from mien.cli.console import echo, err, literal, progress, screen_for, warn
 from mien.cli.options import Detector, Flag, MinFace, MinScore, Model
 from mien.cli.tables import faces_rows, faces_table
 from mien.errors import ConfigError
-from mien.media.paths import display
+from mien.media.paths import IMAGE_SUFFIXES, display
 from mien.types import Failure, Result
+
+if TYPE_CHECKING:
+    from mien.media.output_paths import OutputPaths
 
 _SHOWN = 200  # rows and failures on the terminal: the output must not grow with the number of images
 
@@ -52,9 +55,10 @@ def predict(
     """
     import cv2
 
-    from mien import runner, sinks
+    from mien import runner
     from mien.media.output_paths import OutputPaths
     from mien.media.paths import expand_images, skipped_line
+    from mien.sinks import MultiSink
 
     if resume and (csv or not json):
         raise ConfigError("--resume continues JSON lines: give --jsonl FILE, and leave out --csv")
@@ -63,7 +67,10 @@ def predict(
     other: Counter[str] = Counter()
     images = expand_images(sources, other)
     paths = [image for image in images if isinstance(image, Path)]
-    OutputPaths(paths).check(json, csv, failures)
+    outputs = OutputPaths([*paths, model])
+    again = _Names(image.name if isinstance(image, Failure) else str(image) for image in images) if retry else ()
+    wanted = _Sinks(outputs, paths, save, json, csv, crops, failures, resume, again)
+    screen = screen_for(json, csv, failures)
     threads = None
     if len(images) > 1:  # images run in parallel: more threads for each would compete
         threads = 1
@@ -71,65 +78,76 @@ def predict(
     pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads, min_score=min_score)
     shown = _Shown(pipeline.classifier.labels)
     with ExitStack() as stack:
-        made, done = _image_sinks(
-            stack, pipeline.classifier.labels, save, json, csv, crops, failures, resume,
-            _Names(image.name if isinstance(image, Failure) else str(image) for image in images) if retry else (),
-        )  # fmt: skip
+        sinks, done = wanted.open(stack, pipeline.classifier.labels)
+        sink = MultiSink(sinks)
         for name, reason in done.items():
             if reason:
                 shown.add(Failure(name, reason))
         bar = stack.enter_context(progress(len(images) > 3))
         before = sum(str(path) in done for path in paths)
         task = bar.add_task("images", total=len(images), completed=before)
-        sink = sinks.MultiSink(made)
         for number, item in enumerate(runner.images(images, pipeline, skip=done), start=before + 1):
             shown.add(item)
             sink.put(item)
             bar.update(task, completed=number, total=max(number, len(images)))  # a TIFF file may hold several images
-    shown.print(json or csv, failures)
+    shown.print(screen, json or csv, failures)
     if done:
-        echo("skipped 1 image done before" if len(done) == 1 else f"skipped {len(done):,} images done before")
+        count = "1 image" if len(done) == 1 else f"{len(done):,} images"
+        echo(f"skipped {count} done before", screen)
     if save:
-        echo(f"annotated images are in {save}")
+        echo(f"annotated images are in {save}", screen)
     if line := skipped_line(other):
         warn(line)
     return 1 if shown.failed else 0
 
 
-def _image_sinks(
-    stack: ExitStack,
-    labels: Any,
-    save: Path | None,
-    json: Path | None,
-    csv: Path | None,
-    crops: Path | None,
-    failures: Path | None,
-    resume: bool,
-    retry: Container[str],
-) -> tuple[list[Any], dict[str, str]]:
-    """Return the sinks, and what an earlier run has done: name -> reason of a failure, or ""."""
-    from mien import sinks
-    from mien.draw import draw
+class _Sinks:
+    """The sinks of `predict`; all paths are checked at once, before the model is loaded."""
 
-    lines = stack.enter_context(sinks.Jsonl(json, resume, retry)) if json else None
-    done = lines.done if lines else {}
-    made: list[Any] = []
-    if save:
-        made.append(stack.enter_context(sinks.Images(save, draw)))
-    if crops:
-        made.append(stack.enter_context(sinks.Crops(crops)))
-    for folder in made:
+    def __init__(
+        self,
+        outputs: OutputPaths,
+        paths: Sequence[Path],
+        save: Path | None,
+        json: Path | None,
+        csv: Path | None,
+        crops: Path | None,
+        failures: Path | None,
+        resume: bool,
+        again: Container[str],
+    ) -> None:
+        from mien import sinks
+        from mien.draw import draw
+
+        self._lines = None
+        if json:
+            self._lines = sinks.Jsonl(sinks.Jsonl.ask(outputs, json), resume, again)
+        self._csv = sinks.Csv.ask(outputs, csv) if csv else None
+        self._failures = sinks.Failures(sinks.Failures.ask(outputs, failures)) if failures else None
+        self._images: list[Any] = []
+        if save and len(paths) == 1 and save.suffix.lower() in IMAGE_SUFFIXES and not save.is_dir():
+            self._images.append(sinks.AnnotatedImage(sinks.AnnotatedImage.ask(outputs, save), draw))
+        elif save:
+            self._images.append(sinks.Images(sinks.Images.ask(outputs, save), draw))
+        if crops:
+            self._images.append(sinks.Crops(sinks.Crops.ask(outputs, crops)))
+
+    def open(self, stack: ExitStack, labels: Sequence[str]) -> tuple[list[Any], dict[str, str]]:
+        """Return the sinks, and what an earlier run has done: name -> reason of a failure, or ""."""
+        from mien import sinks
+
+        csv = [sinks.Csv(self._csv, labels)] if self._csv else []
+        others = [*self._images, *csv, *filter(None, [self._failures])]
+        for sink in [*filter(None, [self._lines]), *others]:
+            stack.enter_context(sink)
+        done = self._lines.done if self._lines else {}  # first: what a killed run left is read, not replaced
         for name, reason in done.items():
-            if not reason:
-                folder.reserve(name)
-    if csv:
-        made.append(stack.enter_context(sinks.Csv(csv, tuple(labels))))
-    if failures:
-        made.append(stack.enter_context(sinks.Failures(failures)))
-        for name, reason in done.items():
-            if reason:
-                made[-1].fail(Failure(name, reason))
-    return [*made, *([lines] if lines else [])], done  # the line comes last: an image that has one is finished
+            for folder in self._images:
+                if not reason and isinstance(folder, sinks.Images | sinks.Crops):
+                    folder.reserve(name)
+            if reason and self._failures:
+                self._failures.fail(Failure(name, reason))
+        return [*others, *filter(None, [self._lines])], done  # the line comes last: an image that has one is finished
 
 
 class _Names(frozenset[str]):
@@ -159,17 +177,17 @@ class _Shown:
         else:
             self._more += 1
 
-    def print(self, table: Path | None, failures: Path | None) -> None:
-        """Print the rows on stdout and the failures on stderr; the arguments are the files that hold all of them."""
+    def print(self, screen: Console, table: Path | None, failures: Path | None) -> None:
+        """Print the rows, and the failures on stderr; `table` and `failures` are the files that hold all of them."""
         if self._more:
             rest = f"in {table}" if table else "not shown; --json FILE or --csv FILE lists all"
-            self._table.caption = escape(f"probabilities in %; {self._more} more images are {rest}")
+            self._table.caption = literal(f"probabilities in %; {self._more} more images are {rest}")
         if self._table.row_count:
-            out.print(self._table)
+            screen.print(self._table)
         for failure in self._failures:
             name = display(failure.name)
             reason = display(failure.reason.removeprefix(f"{failure.name}: ")).removeprefix(f"{name}: ")
-            err.print(f"[red]not read:[/red] {escape(f'{name}: {reason}')}", highlight=False)
+            err.print(f"[red]not read:[/red] {literal(f'{name}: {reason}')}", highlight=False)
         if more := self.failed - len(self._failures):
             where = f"in {failures}" if failures else "not shown; --failures FILE lists all"
             warn(f"{more} more could not be read, {where}")

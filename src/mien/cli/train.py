@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from mien.cli import console
 from mien.cli.console import echo, progress
 from mien.cli.tables import before_after
 from mien.errors import ConfigError
+from mien.media.output_paths import OutputPaths
 from mien.types import EMOTIONS7
 
 _DATA = (
@@ -60,10 +62,16 @@ def train(
     changes: dict[str, Any] = {k: v for k, v in {"seed": seed, "fold": fold}.items() if v is not None}
     config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
     folder = out or Path("runs") / config.name
+    first = distributed.is_first_process(devices)
     if kind and len(data) > 1:
         raise ConfigError("--kind is for one data set; of several, give --data kind:path")
     sources = [f"{kind}:{data[0]}"] if kind else data
     first_kind, path = split_kind(sources[0])
+    inputs: list[str | Path | None] = [split_kind(source)[1] for source in sources]
+    inputs += [recipe, votes, config.init, config.teacher, config.soft_labels]
+    names = ["config.json", "log.csv", "curves.png", "best.safetensors", "last.safetensors"]
+    names += [f"{config.name}.onnx", f"{config.name}-fp32.onnx"]
+    asked = OutputPaths(inputs).folder(folder, what="a run", names=names, again=_AGAIN) if first else None
     wanted = votes if config.ferplus or first_kind == "ferplus" else None
     classes = 7 if config.extra_classes else config.classes
     sets = load_sets(sources, classes if recipe else None, wanted, config.drop_leaks)
@@ -73,20 +81,23 @@ def train(
         known = len(faces.labels) if faces.labels in (EMOTIONS7, EMOTIONS8) else config.classes
         batch = max(2, min(config.batch, len(faces.split("Training")) // 4))
         config = replace(config, batch=batch, classes=known)
-    first = distributed.is_first_process(devices)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # otherwise a line for each process
-    with progress(first, TimeRemainingColumn(), TextColumn(_TRAINING)) as bar:
-        best = trainer.fit(config, sets, folder, resume, devices, progress=_progress_callback(bar), pause=10.0)
-    if not first:
-        return 0
-    curves_png(log.read_log(folder / "log.csv"), folder / "curves.png")
-    exported = export.export_all(best, folder, sets, mien.__version__)
+    with ExitStack() as stack:
+        if asked:
+            stack.enter_context(asked)  # the folder is locked for the whole run
+        with progress(first, TimeRemainingColumn(), TextColumn(_TRAINING)) as bar:
+            best = trainer.fit(config, sets, folder, resume, devices, progress=_progress_callback(bar), pause=10.0)
+        if not first:
+            return 0
+        curves_png(log.read_log(folder / "log.csv"), folder / "curves.png")
+        exported = export.export_all(best, folder, sets, mien.__version__)
     echo(f"best checkpoint, log, curves and ONNX files are in {folder}")
     if not recipe:
         console.out.print(before_after(config.init, exported[1], path, first_kind, wanted))
     return 0
 
 
+_AGAIN = ("*.json", "*.csv", "*.png", "*.safetensors", "*.onnx")  # what a run writes again
 _TRAINING = "loss {task.fields[loss]:.3f}  acc {task.fields[accuracy]:.3f}  {task.fields[rate]:.0f} img/s"
 
 

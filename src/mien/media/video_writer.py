@@ -1,8 +1,8 @@
 """Videos in and out: what OpenCV reads, and files written as H.264 or VP9 with PyAV (extra `video`), MPEG-4 without.
 
 While a video is written it has another name, one that players take after a crash, too. After kill -9 can be read:
-    with PyAV `<stem>.part.mp4`, up to about the last second, without sound: it is made of fragments of a second;
-    with OpenCV `<stem>.part.mkv`, up to about the last 32 KiB, but nothing of an MP4 or MOV: their index comes last.
+    with PyAV `<name>.mien.part.mp4`, up to about the last second, without sound: it is made of fragments of a second;
+    with OpenCV `<name>.mien.part.mkv`, up to about the last 32 KiB, but nothing of an MP4 or MOV: their index is last.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from mien.errors import ConfigError
 from mien.media.audio import audio_packets, copy_packets
+from mien.media.drafts import draft_path
 from mien.types import Image
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Encoder:
     Attributes:
         path: the finished file.
         part: the draft.
+        whole: a second draft, for encoders that need one.
         count: frames written.
     """
 
@@ -57,7 +59,8 @@ class Encoder:
             fps: the nominal rate; a rate outside of 1..120 is taken for 30.
         """
         self.path = path
-        self.part = path.with_name(f"{path.stem}.part{path.suffix}")
+        self.part = draft_path(path, path.suffix)
+        self.whole = draft_path(path, f".whole{path.suffix}")
         self.fps = fps if 1.0 <= fps <= 120.0 else 30.0
         self.count = 0
         self._size = (0, 0)
@@ -86,19 +89,11 @@ class Encoder:
         raise NotImplementedError
 
     def finish(self, sound: Path | None = None) -> None:
-        """Close the draft and give it its final name; without pictures there is no file.
-
-        Args:
-            sound: file whose sound belongs to the pictures, if the encoder can add it.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Close the draft and give it its final name; without pictures there is no file."""
         self.stop()
         if self.count:
-            self._complete(sound)
-        else:
-            self.part.unlink(missing_ok=True)
+            os.replace(self.complete(sound), self.path)
+        self.part.unlink(missing_ok=True)
 
     def _open(self) -> None:
         raise NotImplementedError
@@ -106,8 +101,9 @@ class Encoder:
     def _put(self, image: Image, time: float) -> None:
         raise NotImplementedError
 
-    def _complete(self, sound: Path | None) -> None:
-        os.replace(self.part, self.path)
+    def complete(self, sound: Path | None) -> Path:
+        """Return the file that is to take the final name, if possible with the sound of another file."""
+        return self.part
 
 
 def encoder(path: Path, fps: float = 30.0) -> Encoder:
@@ -165,7 +161,7 @@ class PyavEncoder(Encoder):
 
     def __init__(self, path: Path, fps: float = 30.0) -> None:
         super().__init__(path, fps)
-        self.part = path.with_name(f"{path.stem}.part.mp4")  # whatever it becomes, the draft is an MP4
+        self.part = draft_path(path, ".mp4")  # whatever it becomes, the draft is an MP4
 
     def _open(self) -> None:
         import av
@@ -207,26 +203,21 @@ class PyavEncoder(Encoder):
             with _os_errors():
                 self._container.close()
 
-    def _complete(self, sound: Path | None) -> None:
+    def complete(self, sound: Path | None) -> Path:
         """Copy the draft's packets, and the sound's, into a plain file: its length is known and seeking is quick."""
         import av
 
-        draft = self.path.with_name(f"{self.path.stem}.whole.part{self.path.suffix}")
         kind = {".mkv": "matroska", ".webm": "webm", ".mov": "mov"}.get(self.path.suffix.lower(), "mp4")
         options = {"movflags": "faststart"} if kind in ("mp4", "mov") else {}
-        try:
-            with _os_errors(), ExitStack() as stack:
-                images = stack.enter_context(av.open(str(self.part.absolute())))
-                out = stack.enter_context(av.open(str(draft.absolute()), "w", format=kind, options=options))
-                flows = [copy_packets(images, images.streams.video[0], out, 0.0, float("inf"))]
-                if sound is not None:
-                    flows += audio_packets(stack, sound, out, self._start, self._last / _TICKS + 1 / self.fps)
-                for _, packet in heapq.merge(*flows, key=lambda pair: pair[0]):
-                    out.mux(packet)
-            os.replace(draft, self.path)
-        finally:
-            draft.unlink(missing_ok=True)
-        self.part.unlink()
+        with _os_errors(), ExitStack() as stack:
+            images = stack.enter_context(av.open(str(self.part.absolute())))
+            out = stack.enter_context(av.open(str(self.whole.absolute()), "w", format=kind, options=options))
+            flows = [copy_packets(images, images.streams.video[0], out, 0.0, float("inf"))]
+            if sound is not None:
+                flows += audio_packets(stack, sound, out, self._start, self._last / _TICKS + 1 / self.fps)
+            for _, packet in heapq.merge(*flows, key=lambda pair: pair[0]):
+                out.mux(packet)
+        return self.whole
 
 
 @contextmanager

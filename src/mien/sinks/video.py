@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
-from mien.errors import ConfigError
 from mien.media import video_writer
+from mien.media.output_paths import Output, OutputPaths
+from mien.media.targets import writing
 from mien.sinks.base import FileSink
 from mien.types import Failure, Image, Result
 
@@ -23,31 +25,42 @@ class Video(FileSink):
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | Output,
         draw: Callable[[Result], Image],
         fps: float = 30.0,
         sound: str | Path | None = None,
     ) -> None:
-        self._encoder = video_writer.encoder(Path(path), fps)
+        super().__init__(path)
+        self._encoder = video_writer.encoder(self.file.target.real, fps)
         self._draw = draw
         self._sound = None if sound is None else Path(sound)
-        if self._sound and self._sound.exists() and Path(path).exists() and self._sound.samefile(path):
-            raise ConfigError(f"{path}: is the video being read; give the new one another name")
-        super().__init__(path)
+        if self._sound and not self._asked:
+            self.ask(OutputPaths([self._sound]), self.path)
+
+    @classmethod
+    def ask(cls, outputs: OutputPaths, path: str | Path) -> Output:
+        suffix = Path(path).suffix
+        drafts = (".mp4", f".whole{suffix}") if find_spec("av") else (suffix,)
+        return outputs.file(
+            path, what="a video", suffixes=video_writer.SUFFIXES, draft_suffixes=drafts, keep=True, stream=False
+        )
 
     def write(self, result: Result) -> None:
-        self._check_open()
-        with self._writing():
+        self.start()
+        self._is_empty = False
+        with writing(self.path):
             self._encoder.write(self._draw(result), result.frame.time)
 
     def fail(self, failure: Failure) -> None:
         """Write nothing: the frame before stays longer."""
 
-    def _open(self) -> None:
-        self._encoder.part.touch()
-
     def _stop(self) -> None:
         self._encoder.stop()
 
     def _finish(self) -> None:
-        self._encoder.finish(self._sound)
+        self._stop()
+        if self._encoder.count:
+            self.file.complete = self._encoder.complete(self._sound)
+            self.file.probe()
+        else:
+            self.file.discard()
