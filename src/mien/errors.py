@@ -2,6 +2,7 @@
 
 Error                 root of all; the message says what was wrong and what to do
 +-- SourceError       an image, video or camera that cannot be read
+|   +-- VideoError    a video that cannot be read, or not to its end
 +-- ModelError        a model file that is missing, damaged or not one of ours
 +-- DataError         a data set that is missing, truncated or in another layout
 +-- ConfigError       a setting that does not exist or has an impossible value
@@ -16,6 +17,10 @@ class Error(Exception):
 
 class SourceError(Error):
     """A picture, video or camera that cannot be read."""
+
+
+class VideoError(SourceError):
+    """A video that cannot be read, or not to its end."""
 
 
 class ModelError(Error):

@@ -12,8 +12,9 @@ from mien.draw import Overlay
 from mien.errors import SourceError
 from mien.faces import onnx
 from mien.faces.tracker import Tracker
-from mien.media import readers, video_reader
-from mien.media.prefetch import map_batches, prefetch
+from mien.media import readers
+from mien.media.prefetch import Prefetch, map_batches
+from mien.media.video import Video
 from mien.pipeline import Pipeline
 from mien.sinks import MultiSink, Timeline
 from mien.types import Face, Failure, Frame, Result, Sink
@@ -48,7 +49,7 @@ def video(
     A video that cannot be read is a failure in the summary, and nothing is raised.
 
     Args:
-        path: a file, its URL, or numbered images, see `video_reader.Video`.
+        path: a file, its URL, or numbered images, see `media.video.Video`.
         pipeline: use `load(threads=1)`, since the steps of a video run in threads of their own.
         outputs: sinks for every result and failure; they stay open for the next video.
         save: file for an annotated copy with the video's sound.
@@ -65,15 +66,15 @@ def video(
         goals: list[Sink] = [people, *outputs]
         items: Iterable[Frame | Failure]
         try:
-            source = video_reader.Video(path)
+            source = Video(path)
         except SourceError as error:
             items = [Failure(str(path), str(error))]
         else:
-            total = source.total
-            items = stack.enter_context(closing(prefetch(video_reader.read_video(source), _image_bytes)))
+            total = source.frame_count
+            items = stack.enter_context(closing(Prefetch(lambda item: item, source, _pixel_bytes)))
             if save:
                 sound = path if Path(path).is_file() else None
-                goals.append(stack.enter_context(sinks.Video(save, Overlay(), source.fps, sound)))
+                goals.append(stack.enter_context(sinks.Video(save, Overlay(), source.rate, sound, source.start)))
         sink = MultiSink(goals)
         for item in tracked.track(items):
             if isinstance(item, Failure):
@@ -104,11 +105,11 @@ def images(
         return pipeline.process_many([frame for frame, _ in batch], [faces for _, faces in batch])
 
     detected = readers.map_images(source, detect, threads, skip)
-    return map_batches(classify, detected, lambda item: item[0].image.nbytes)
+    return map_batches(classify, detected, lambda item: item[0].nbytes)
 
 
-def _image_bytes(item: Frame | Failure) -> int:
-    return 0 if isinstance(item, Failure) else item.image.nbytes
+def _pixel_bytes(item: Frame | Failure) -> int:
+    return 0 if isinstance(item, Failure) else item.nbytes
 
 
 def tables(

@@ -26,21 +26,62 @@ EMOTIONS7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 EMOTIONS8 = (*EMOTIONS7, "contempt")
 
 
+class Pixels(Protocol):
+    """An image in another form than BGR, from which small or gray parts are made quickly: a frame of a video."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, 3)."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory."""
+        ...
+
+    def bgr(self) -> Image:
+        """Return the whole image, uint8 BGR (H, W, 3)."""
+        ...
+
+    def small(self, width: int, height: int) -> Image:
+        """Return the image scaled to a size in pixels, uint8 BGR."""
+        ...
+
+    def gray(self, box: tuple[int, int, int, int] | None = None) -> Image:
+        """Return the part (x1, y1, x2, y2) of the image, uint8 gray (H, W)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture on its way through the pipeline.
+    """One image on its way through the pipeline.
 
     Attributes:
-        image: uint8 BGR, shape (H, W, 3).
+        pixels: uint8 BGR (H, W, 3), or a video's frame that is converted on demand.
         index: number in its source, from 0.
-        time: seconds from the start of the source; 0 for a still picture.
+        time: seconds from the start of the source; 0 for a still image.
         name: path or other name to show to a person.
     """
 
-    image: Image
+    pixels: Image | Pixels
     index: int = 0
     time: float = 0.0
     name: str = ""
+
+    @property
+    def image(self) -> Image:
+        """The whole frame, uint8 BGR (H, W, 3); copy it before drawing."""
+        return self.pixels if isinstance(self.pixels, np.ndarray) else self.pixels.bgr()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W, 3)."""
+        return self.pixels.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the pixels hold in memory."""
+        return self.pixels.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +171,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain floats, strings and lists: safe for `json.dumps`."""
-        height, width = self.frame.image.shape[:2]
+        height, width = self.frame.shape[:2]
         return {
             "name": self.frame.name,
             "index": self.frame.index,
@@ -175,10 +216,10 @@ class Detector(Protocol):
 
 @runtime_checkable
 class ScaledDetector(Detector, Protocol):
-    """Takes less time where only large faces are looked for."""
+    """A detector that works on a downscaled image, and is faster for large faces."""
 
-    def find(self, image: Image, min_face: float) -> list[Face]:
-        """Faces of at least `min_face` pixels in a uint8 BGR image (H, W, 3), the largest first."""
+    def find(self, pixels: Image | Pixels, min_face: float | None = None) -> list[Face]:
+        """Return the faces of at least `min_face` pixels, or of any size, largest first."""
         ...
 
 
