@@ -83,19 +83,19 @@ def numbered(counts: list[int]) -> list[Frame]:
     return frames
 
 
-def test_process_many_calls_the_classifier_once() -> None:
+def test_process_batch_calls_the_classifier_once() -> None:
     classifier = Brightness()
     pipeline = Pipeline(Blobs(), classifier)
     frames = numbered([2, 0, 3, 1])
-    together = pipeline.process_many(frames)
+    together = pipeline.process_batch(frames)
     assert classifier.calls == [6]
     assert [len(result.faces) for result in together] == [2, 0, 3, 1]
     for result, alone in zip(together, map(pipeline.process, frames), strict=True):
         assert result.to_dict() == alone.to_dict()
         assert np.array_equal(result.crops, alone.crops)
-    assert pipeline.process_many([]) == []
+    assert pipeline.process_batch([]) == []
     calls = len(classifier.calls)
-    assert [result.faces for result in pipeline.process_many(numbered([0, 0]))] == [(), ()]
+    assert [result.faces for result in pipeline.process_batch(numbered([0, 0]))] == [(), ()]
     assert len(classifier.calls) == calls
 
 
@@ -117,8 +117,8 @@ def test_video_results_have_ids_and_smoothing() -> None:
 def test_video_pipelines_share_no_state() -> None:
     pipeline = Pipeline(Blobs(), Brightness())
     one, other = VideoPipeline(pipeline), VideoPipeline(pipeline, Tracker(smoothing=0))
-    one.process_many(numbered([3, 3]))
-    (first, second) = other.process_many(numbered([1, 2]))
+    one.process_batch(numbered([3, 3]))
+    (first, second) = other.process_batch(numbered([1, 2]))
     assert [face.id for face in first.faces + second.faces] == [1, 1, 2]
     assert one.tracker.active_ids == {1, 2, 3}
     assert second.faces[0].probabilities == pipeline.process(second.frame).faces[0].probabilities
@@ -127,7 +127,7 @@ def test_video_pipelines_share_no_state() -> None:
 def test_batches_equal_single_frames() -> None:
     pipeline = Pipeline(Blobs(), Brightness())
     frames, one, other = numbered([1, 2, 0, 2, 3]), VideoPipeline(pipeline), VideoPipeline(pipeline)
-    bundled = one.process_many(frames[:3]) + one.process_many(frames[3:])
+    bundled = one.process_batch(frames[:3]) + one.process_batch(frames[3:])
     assert [r.to_dict() for r in bundled] == [other.process(frame).to_dict() for frame in frames]
 
 
@@ -155,7 +155,7 @@ def walk(count: int) -> list[Frame]:
 def test_faces_are_predicted_and_classified_between_detections() -> None:
     detector, classifier = Moving(), Brightness()
     stream = VideoPipeline(Pipeline(detector, classifier), detect_every=3)
-    seen = stream.process_many(walk(60))
+    seen = stream.process_batch(walk(60))
     assert detector.searched == 20
     assert sum(classifier.calls) == 60
     assert {face.id for result in seen for face in result.faces} == {1}
@@ -170,7 +170,7 @@ def test_faces_are_predicted_and_classified_between_detections() -> None:
 def test_batches_equal_single_frames_with_detect_every() -> None:
     pipeline, frames = Pipeline(Moving(), Brightness()), walk(24)
     one, other = VideoPipeline(pipeline, detect_every=3), VideoPipeline(pipeline, detect_every=3)
-    bundled = one.process_many(frames[:5]) + one.process_many(frames[5:16]) + one.process_many(frames[16:])
+    bundled = one.process_batch(frames[:5]) + one.process_batch(frames[5:16]) + one.process_batch(frames[16:])
     single = [other.process(frame) for frame in frames]
     assert [result.to_dict() for result in bundled] == [result.to_dict() for result in single]
 
@@ -179,7 +179,7 @@ def test_entry_and_exit_are_noticed_at_the_next_detection() -> None:
     frames = walk(12)
     for k in (0, 1, 5, 6, 7, 8):  # away
         frames[k].image[:] = 0
-    seen = VideoPipeline(Pipeline(Moving(), Brightness()), detect_every=4).process_many(frames)
+    seen = VideoPipeline(Pipeline(Moving(), Brightness()), detect_every=4).process_batch(frames)
     assert [len(result.faces) for result in seen] == [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0]
 
 
@@ -198,14 +198,14 @@ class Scaled(Moving):
 
 def test_faces_of_known_size_are_detected_between_full_detections() -> None:
     detector = Scaled()
-    seen = VideoPipeline(Pipeline(detector, Brightness()), redetect_every=0.2).process_many(
+    seen = VideoPipeline(Pipeline(detector, Brightness()), redetect_every=0.2).process_batch(
         walk(24)
     )  # 30 frames a second
     assert all(len(result.faces) == 1 for result in seen)
     assert detector.searched == 4
     assert detector.asked == [24.0] * 20
     assert [result.to_dict() for result in seen] == [
-        result.to_dict() for result in VideoPipeline(Pipeline(Moving(), Brightness())).process_many(walk(24))
+        result.to_dict() for result in VideoPipeline(Pipeline(Moving(), Brightness())).process_batch(walk(24))
     ]
 
 
@@ -214,7 +214,7 @@ def test_missing_face_triggers_a_full_detection() -> None:
     frames[2].image[:] = 0  # gone
     frames[3].image[:] = 0
     frames[5].image[:], frames[5].image[20:30, 30:40] = 0, 255  # a quarter of the size
-    seen = VideoPipeline(Pipeline(detector, Brightness()), redetect_every=10).process_many(frames)
+    seen = VideoPipeline(Pipeline(detector, Brightness()), redetect_every=10).process_batch(frames)
     assert [len(result.faces) for result in seen] == [1, 1, 0, 0, 1, 1]
     assert detector.searched == 5  # the first, where it is missing, while there is none, and where it is small
     assert detector.asked == [24.0, 24.0, 24.0]
@@ -222,7 +222,7 @@ def test_missing_face_triggers_a_full_detection() -> None:
 
 def test_redetect_every_0_makes_each_detection_full() -> None:
     detector = Scaled()
-    VideoPipeline(Pipeline(detector, Brightness()), redetect_every=0).process_many(walk(5))
+    VideoPipeline(Pipeline(detector, Brightness()), redetect_every=0).process_batch(walk(5))
     assert (detector.searched, detector.asked) == (5, [])
 
 
@@ -240,9 +240,22 @@ def test_invalid_settings_are_refused() -> None:
 def test_known_faces_are_not_detected_again(halves: np.ndarray) -> None:
     detector = Moving()
     known = [Face((10, 10, 50, 50))]
-    first, second = Pipeline(detector, Brightness()).process_many([Frame(halves), Frame(halves)], [known, None])
-    assert (first.faces[0].box, first.faces[0].emotion, detector.searched) == (known[0].box, "dark", 1)
-    assert second.faces[0].box == (60, 0, 120, 60)
+    [result] = Pipeline(detector, Brightness()).process_batch([Frame(halves)], [known])
+    assert (result.faces[0].box, result.faces[0].emotion, detector.searched) == (known[0].box, "dark", 0)
+
+
+def test_steps_on_their_own_give_the_result_of_the_pipeline(halves: np.ndarray) -> None:
+    pipeline = Pipeline(Boxes([(0, 0, 60, 60), (60, 0, 120, 60)]), Brightness())
+    faces = pipeline.detect(halves)
+    crops = pipeline.crop(halves, faces)
+    result = pipeline(halves)
+    assert np.array_equal(crops, result.crops)
+    assert pipeline.label(faces, pipeline.classify(crops)) == result.faces
+
+
+def test_classifying_no_crops_gives_no_rows() -> None:
+    pipeline = Pipeline(Boxes([]), Brightness())
+    assert pipeline.classify(np.zeros((0, 48, 48), np.uint8)).shape == (0, len(Brightness().labels))
 
 
 def test_classifier_is_not_called_without_faces(halves: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Pipeline: detect -> crop -> classify; Frame -> Result."""
+"""Pipeline: detect, crop and classify the faces of images."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from numpy.typing import NDArray
 from mien.errors import ConfigError, SourceError
 from mien.faces import crop, detectors, models
 from mien.media.image import decode, to_bgr
-from mien.types import Classifier, Detector, Face, Frame, Result
+from mien.types import Classifier, Detector, Face, Floats, Frame, Image, Pixels, Result, ScaledDetector
 
 MARGIN = 0.0
-"""Share of the box's side that is added around a face.
+"""Share of the box's side to add around a face.
 
-On 300 pictures of FER2013, YuNet's longer side is 1.01 times the picture's (quartiles 0.92 and 1.13) and its centre is
-the picture's centre: without a margin a crop looks like what the network learnt from.
+On 300 images of FER2013, the longer side of YuNet's box is 1.01 times the image's (quartiles 0.92 and 1.13), around the
+same centre: without a margin, crops look like the training images.
 """
 
 
 class Pipeline:
-    """Finds the faces of a picture and says how each looks. Safe to use from several threads."""
+    """Detect faces, crop them and classify their expression. Safe to use from several threads.
+
+    `pipeline(image)` does all three steps; `detect`, `crop` and `classify` are the steps on their own.
+    """
 
     def __init__(
         self,
@@ -38,68 +41,77 @@ class Pipeline:
 
         Args:
             detector: "yunet", "haar", "mtcnn" or any Detector.
-            classifier: a shipped model's name, the path of an .onnx file, any Classifier, or None for the default.
+            classifier: name of a shipped model, path of an .onnx file, any Classifier, or None for the default.
             margin: share of the box's side to add around a face.
-            align: turn faces so that the eyes are level.
-            min_face: side in pixels of the smallest face that is wanted, for a detector given by its name; see
-                `mien.faces.detectors.load_detector`.
+            align: rotate crops so that the eyes are level.
+            min_face: smallest face to detect, side in pixels; only for a detector given by name.
 
         Raises:
-            ConfigError: no such detector, or a smallest face that it cannot be asked for.
-            ModelError: no such model, or a damaged one.
+            ConfigError: unknown detector, or a `min_face` that it does not support.
+            ModelError: unknown or damaged model.
         """
         if min_face is not None and not isinstance(detector, str):
-            raise ConfigError("min_face is for a detector given by its name; set up your own one instead")
+            raise ConfigError("min_face needs a detector given by name; configure your own detector instead")
         self.detector = detectors.load_detector(detector, min_face) if isinstance(detector, str) else detector
-        loads = classifier is None or isinstance(classifier, str | Path)
-        self.classifier: Classifier = models.load_classifier(classifier) if loads else classifier  # type: ignore[arg-type,assignment]
+        self.classifier: Classifier = (
+            models.load_classifier(classifier)
+            if classifier is None or isinstance(classifier, str | Path)
+            else classifier
+        )
         self.margin = margin
         self.align = align
 
-    def process(self, frame: Frame) -> Result:
-        """One frame -> its faces, the largest first, each with probabilities."""
-        return self.process_many([frame])[0]
+    def detect(self, image: Image | Pixels) -> list[Face]:
+        """Return the faces of a uint8 BGR image (H, W, 3), largest first, not yet classified."""
+        if isinstance(image, np.ndarray):
+            return self.detector(image)
+        return self.detector.find(image) if isinstance(self.detector, ScaledDetector) else self.detector(image.bgr())
 
-    def process_many(
-        self, frames: Sequence[Frame], known: Sequence[Sequence[Face] | None] | None = None
-    ) -> list[Result]:
-        """The same for several frames, whose faces all go to the classifier in one call.
+    def crop(self, image: Image | Pixels, faces: Sequence[Face]) -> NDArray[np.uint8]:
+        """Return the network's input for each face: uint8 gray (N, 48, 48)."""
+        return crop.crops(image, faces, self.margin, self.align)
 
-        Args:
-            frames: how many is the caller's choice; all of them and their results are in memory at once.
-            known: the faces of each frame, or None for a frame to search.
-        """
-        found = [
-            self.detector(frame.image) if faces is None else faces
-            for frame, faces in zip(frames, known or [None] * len(frames), strict=True)
-        ]
-        cuts = [
-            crop.crops(frame.image, faces, self.margin, self.align) for frame, faces in zip(frames, found, strict=True)
-        ]
-        counts = [len(faces) for faces in found]
-        rows = self.classifier(np.concatenate(cuts)).tolist() if any(counts) else []
-        ends = np.cumsum(counts).tolist()
-        return [
-            Result(frame, self.named(faces, rows[end - len(faces) : end]), crops)
-            for frame, faces, crops, end in zip(frames, found, cuts, ends, strict=True)
-        ]
+    def classify(self, crops: NDArray[np.uint8]) -> Floats:
+        """Return probabilities for uint8 crops (N, 48, 48): float32 (N, C), columns in the order of the labels."""
+        return self.classifier(crops) if len(crops) else np.zeros((0, len(self.classifier.labels)), np.float32)
 
-    def named(self, faces: Sequence[Face], rows: list[list[float]]) -> tuple[Face, ...]:
-        """The faces with what the classifier said of each: a row of probabilities in the order of its labels."""
+    def label(self, faces: Sequence[Face], probabilities: Floats) -> tuple[Face, ...]:
+        """Attach a row of probabilities, (N, C) as `classify` returns them, to each face."""
         labels, threshold = self.classifier.labels, self.classifier.confidence_threshold
         return tuple(
             replace(face, probabilities=dict(zip(labels, row, strict=True)), confidence_threshold=threshold)
-            for face, row in zip(faces, rows, strict=True)
+            for face, row in zip(faces, probabilities.tolist(), strict=True)
         )
 
-    def __call__(self, image: str | Path | NDArray[Any]) -> Result:
-        """One image, by its path or as an array.
+    def process(self, frame: Frame) -> Result:
+        """Run all steps on one frame."""
+        return self.process_batch([frame])[0]
+
+    def process_batch(self, frames: Sequence[Frame], detected: Sequence[Sequence[Face]] | None = None) -> list[Result]:
+        """Run all steps on several frames with one call of the classifier.
 
         Args:
-            image: path of a picture file, or an array as `mien.media.image.to_bgr` takes it (BGR, not RGB).
+            frames: all of them, and their results, are in memory at once.
+            detected: the faces of each frame, to skip detection.
+        """
+        if detected is None:
+            detected = [self.detect(frame.pixels) for frame in frames]
+        crops = [self.crop(frame.pixels, faces) for frame, faces in zip(frames, detected, strict=True)]
+        probabilities = self.classify(np.concatenate([np.zeros((0, crop.SIZE, crop.SIZE), np.uint8), *crops]))
+        ends = np.cumsum([len(faces) for faces in detected])
+        return [
+            Result(frame, self.label(faces, probabilities[end - len(faces) : end]), images)
+            for frame, faces, images, end in zip(frames, detected, crops, ends, strict=True)
+        ]
+
+    def __call__(self, image: str | Path | NDArray[Any]) -> Result:
+        """Process one image.
+
+        Args:
+            image: path of an image file, or an array as `mien.media.image.to_bgr` takes it (BGR, not RGB).
 
         Raises:
-            SourceError: it cannot be read.
+            SourceError: the image cannot be read.
         """
         if not isinstance(image, str | Path):
             return self.process(Frame(to_bgr(image, "array"), name="array"))
@@ -114,17 +126,17 @@ class Pipeline:
 def load(
     model: str | Path | None = None, detector: str = "yunet", min_face: float | None = None, threads: int | None = None
 ) -> Pipeline:
-    """A ready pipeline: `load()("photo.jpg").faces`.
+    """Return a pipeline that is ready to use: `load()("photo.jpg").faces`.
 
     Args:
-        model: a shipped model's name, names joined by + (their mean), the path of an .onnx file; None: the default.
+        model: name of a shipped model, names joined by + (their mean), path of an .onnx file, or None for the default.
         detector: "yunet", "haar" or "mtcnn".
-        min_face: side in pixels of the smallest face that is wanted; see `mien.faces.detectors.load_detector`.
-        threads: for one call of a network; None for all cores that the process may use. For `runner.video`, whose steps
-            run side by side, 1 is faster.
+        min_face: smallest face to detect, side in pixels; see `mien.faces.detectors.load_detector`.
+        threads: threads of one network call; None for all cores available. For `runner.video`, whose steps run side
+            by side, 1 is faster.
 
     Raises:
-        ConfigError: no such detector, or a smallest face that is not possible.
-        ModelError: no such model, or a damaged one.
+        ConfigError: unknown detector, or an impossible `min_face`.
+        ModelError: unknown or damaged model.
     """
     return Pipeline(detectors.load_detector(detector, min_face, threads), models.load_classifier(model, threads))

@@ -99,10 +99,10 @@ def images(
     """
 
     def detect(frame: Frame) -> tuple[Frame, Sequence[Face]]:
-        return frame, pipeline.detector(frame.image)
+        return frame, pipeline.detect(frame.pixels)
 
     def classify(batch: Sequence[tuple[Frame, Sequence[Face]]]) -> list[Result]:
-        return pipeline.process_many([frame for frame, _ in batch], [faces for _, faces in batch])
+        return pipeline.process_batch([frame for frame, _ in batch], [faces for _, faces in batch])
 
     detected = readers.map_images(source, detect, threads, skip)
     return map_batches(classify, detected, lambda item: item[0].nbytes)

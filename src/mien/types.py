@@ -7,12 +7,14 @@ seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mien.errors import ConfigError
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -50,6 +52,15 @@ class Pixels(Protocol):
     def gray(self, box: tuple[int, int, int, int] | None = None) -> Image:
         """Return the part (x1, y1, x2, y2) of the image, uint8 gray (H, W)."""
         ...
+
+
+def label_columns(labels: Sequence[str], wanted: Iterable[str], owner: str = "the model") -> list[int]:
+    """Return the column of each wanted label, 0..C-1; `owner` of the C labels is named in the error."""
+    columns = {label: column for column, label in enumerate(labels)}
+    names = list(wanted)
+    if missing := [name for name in names if name not in columns]:
+        raise ConfigError(f"{owner} has no class {', '.join(missing)}; its classes are {', '.join(labels)}")
+    return [columns[name] for name in names]
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,9 +63,9 @@ class VideoPipeline:
 
     def process(self, frame: Frame) -> Result:
         """Process the next frame, in the order of time."""
-        return self.process_many([frame])[0]
+        return self.process_batch([frame])[0]
 
-    def process_many(self, frames: Sequence[Frame]) -> list[Result]:
+    def process_batch(self, frames: Sequence[Frame]) -> list[Result]:
         """Process the next frames, with one classifier call; with `detect_every` above 1 one call a detection."""
         results: list[Result] = []
         group: list[_Detections] = []
@@ -87,7 +87,7 @@ class VideoPipeline:
         iterator to end the thread early; it closes `items`, too, if they have `close`.
         """
         if self.detect_every > 1:  # detecting ahead would skip the frames that need the tracker's prediction
-            yield from map_batches(self.process_many, items, _frame_bytes)
+            yield from map_batches(self.process_batch, items, _frame_bytes)
             return
         with closing(Prefetch(self._detect_or_pass, items, _pixel_bytes)) as detections:
             yield from map_batches(self._classify, detections, _pixel_bytes)
@@ -103,13 +103,12 @@ class VideoPipeline:
             self._known = self._scaled.find(frame.pixels, max(_NEAR * smallest, 1.0))
             if len(self._known) >= len(known):
                 return _Detections(frame, self._known, True)
-        self._known = self._scaled.find(frame.pixels) if self._scaled else self.pipeline.detector(frame.image)
-        self._redetected = frame.time
+        self._known, self._redetected = self.pipeline.detect(frame.pixels), frame.time
         return _Detections(frame, self._known, True)
 
     def _classify(self, group: Sequence[_Detections]) -> list[Result]:
         """Classify the faces of the next frames together, then track them."""
-        results = self.pipeline.process_many([item.frame for item in group], [item.faces for item in group])
+        results = self.pipeline.process_batch([item.frame for item in group], [item.faces for item in group])
         return [
             replace(
                 result,

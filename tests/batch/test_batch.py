@@ -165,7 +165,7 @@ def test_pictures_give_the_pipelines_faces_in_the_columns_of_the_parquet_sink(tm
 
 def test_a_crop_of_another_size_is_stretched_and_its_box_is_the_picture() -> None:
     wide = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
-    [seen] = Crops(load_classifier()).process_many([Frame(wide)])
+    [seen] = Crops(load_classifier()).process_batch([Frame(wide)])
     assert np.array_equal(seen.crops[0], crop.to_network_input(wide)) and seen.faces[0].box == (0, 0, 90, 60)
 
 
@@ -182,10 +182,10 @@ def test_a_poisoned_picture_becomes_an_error_row_and_the_others_are_as_without_i
 
 def test_a_picture_at_which_the_pipeline_fails_takes_no_other_with_it() -> None:
     class Picky(Crops):
-        def process_many(self, frames: Any, known: Any = None) -> list[Result]:
+        def process_batch(self, frames: Any, known: Any = None) -> list[Result]:
             if any(frame.name == "b" for frame in frames):
                 raise cv2.error("bad")
-            return super().process_many(frames)
+            return super().process_batch(frames)
 
     given = [(partition.StoredImage(name, "", k, encoded(k)), False) for k, name in enumerate("abc")]
     seen = [item for _, item in _seen(Picky(load_classifier()), given)]

@@ -1,4 +1,4 @@
-"""The commands as a user types them, in a process of their own where the exit code matters."""
+"""The commands as a user types them, in their own process where the exit code matters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=None)
 
 
-def test_predict_writes_picture_json_csv_and_crops(tmp_path: Path) -> None:
+def test_predict_writes_image_json_csv_and_crops(tmp_path: Path) -> None:
     done = run("predict", PORTRAIT, "--save", tmp_path / "a", "--json", tmp_path / "r.jsonl",
                "--csv", tmp_path / "r.csv", "--crops", tmp_path / "c")  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -41,8 +41,8 @@ def test_predict_writes_picture_json_csv_and_crops(tmp_path: Path) -> None:
     assert len(list((tmp_path / "c").glob("*.png"))) == 1
 
 
-def test_a_bad_file_is_reported_the_rest_goes_on_and_the_exit_code_is_1(tmp_path: Path) -> None:
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+def test_predict_continues_after_unreadable_image_with_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"not an image")
     cv2.imwrite(str(tmp_path / "empty.png"), np.full((100, 100, 3), 90, np.uint8))
     done = run("predict", tmp_path / "bad.jpg", tmp_path / "empty.png", "--json", tmp_path / "r.jsonl")
     assert done.returncode == 1
@@ -61,7 +61,7 @@ def test_a_bad_file_is_reported_the_rest_goes_on_and_the_exit_code_is_1(tmp_path
         (["predict", str(PORTRAIT), "--model", "magic"], "baseline"),
     ],
 )
-def test_an_error_is_one_line_that_helps_and_exit_code_2(words: list[str], message: str) -> None:
+def test_error_is_one_line_with_exit_code_2(words: list[str], message: str) -> None:
     done = run(*words)
     assert done.returncode == 2
     assert message in done.stderr
@@ -83,29 +83,29 @@ app(sys.argv[2:], result_action="return_value")
 
 @dataclass
 class Bright:
-    """A detector that sleeps for ever at the picture of one brightness, and the classifier behind it."""
+    """A detector that hangs at an image of brightness `stop`, and its classifier."""
 
     stop: int = -1
     name: str = "bright"
     labels: tuple[str, ...] = ("dark", "bright")
     confidence_threshold: float = 0.0
 
-    def __call__(self, pictures: np.ndarray) -> Any:
-        if pictures.shape[1:] == (48, 48):
-            bright = pictures.mean(axis=(1, 2), dtype=np.float32) / 255
+    def __call__(self, images: np.ndarray) -> Any:
+        if images.shape[1:] == (48, 48):
+            bright = images.mean(axis=(1, 2), dtype=np.float32) / 255
             return np.stack([1 - bright, bright], axis=1)
-        if pictures[0, 0, 0] == self.stop:
+        if images[0, 0, 0] == self.stop:
             time.sleep(600)
         return [Face((2, 2, 12, 12))]
 
 
-def test_after_a_kill_a_run_is_gone_on_with_and_each_picture_has_one_row(
+def test_predict_resumes_after_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for k in range(70):
         (tmp_path / f"in/{k % 2}").mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / f"in/{k % 2}/{k // 2}.png"), np.full((20, 20, 3), k, np.uint8))
-    (tmp_path / "in/0/3.png").write_bytes(b"no picture")
+    (tmp_path / "in/0/3.png").write_bytes(b"not an image")
     words = ["predict", str(tmp_path / "in"), "--jsonl", str(tmp_path / "a.jsonl"), "--save", str(tmp_path / "a")]
     part = tmp_path / "a.jsonl.part"
     command = [sys.executable, "-c", SLOW, "61", *words]
@@ -122,12 +122,12 @@ def test_after_a_kill_a_run_is_gone_on_with_and_each_picture_has_one_row(
     assert 36 <= before < 70
     monkeypatch.setattr(mien, "load", lambda **_: Pipeline(Bright(), Bright()))
     again = [*words, "--resume"]
-    assert main.app(again, result_action="return_value") == 1  # for the picture that could not be read before
-    told = capsys.readouterr()
-    assert f"{before} pictures were done before" in told.out
-    assert "3.png" in told.err
-    whole = [each.replace(str(tmp_path / "a"), str(tmp_path / "b")) for each in words]
-    main.app(whole, result_action="return_value")
+    assert main.app(again, result_action="return_value") == 1  # an image failed earlier
+    output = capsys.readouterr()
+    assert f"skipped {before} images done before" in output.out
+    assert "3.png" in output.err
+    uninterrupted = [word.replace(str(tmp_path / "a"), str(tmp_path / "b")) for word in words]
+    main.app(uninterrupted, result_action="return_value")
     lines = (tmp_path / "a.jsonl").read_text().splitlines()
     assert len({json.loads(line)["name"] for line in lines}) == len(lines) == 70
     assert lines == (tmp_path / "b.jsonl").read_text().splitlines()
@@ -139,13 +139,13 @@ def test_after_a_kill_a_run_is_gone_on_with_and_each_picture_has_one_row(
     assert (tmp_path / "a.jsonl").read_text().splitlines() == lines
 
 
-def test_resume_needs_json_lines(tmp_path: Path) -> None:
+def test_predict_resumes_only_json_lines(tmp_path: Path) -> None:
     for more in ([], ["--jsonl", str(tmp_path / "a"), "--csv", str(tmp_path / "b")]):
         with pytest.raises(ConfigError, match="--jsonl"):
             main.app(["predict", str(PORTRAIT), "--resume", *more], result_action="return_value")
 
 
-def test_failures_are_listed_in_a_file_and_tried_again_only_when_asked(
+def test_predict_lists_failures_and_retries_them_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(mien, "load", lambda **_: Pipeline(Bright(), Bright()))
@@ -154,7 +154,7 @@ def test_failures_are_listed_in_a_file_and_tried_again_only_when_asked(
     for k in range(4):
         cv2.imwrite(str(folder / f"{k}.png"), np.full((20, 20, 3), k, np.uint8))
     for name in ("1.png", "3.png"):
-        (folder / name).write_bytes(b"no picture")
+        (folder / name).write_bytes(b"not an image")
     words = ["predict", str(folder), "--jsonl", str(lines), "--failures", str(failures)]
 
     def listed(path: Path) -> list[str]:
@@ -162,14 +162,14 @@ def test_failures_are_listed_in_a_file_and_tried_again_only_when_asked(
 
     assert main.app(words, result_action="return_value") == 1
     assert listed(failures) == ["1.png", "3.png"]
-    assert "not a picture" in json.loads(failures.read_text().splitlines()[0])["reason"]
+    assert "not a" in json.loads(failures.read_text().splitlines()[0])["reason"]
     cv2.imwrite(str(folder / "3.png"), np.full((20, 20, 3), 3, np.uint8))
     assert main.app([*words, "--resume"], result_action="return_value") == 1
     assert listed(failures) == ["1.png", "3.png"] and listed(lines) == ["0.png", "1.png", "2.png", "3.png"]
     capsys.readouterr()
     assert main.app([*words, "--resume", "--retry"], result_action="return_value") == 1
-    told = capsys.readouterr()
-    assert "2 pictures were done before" in told.out and told.err.count("not read") == 1
+    output = capsys.readouterr()
+    assert "skipped 2 images done before" in output.out and output.err.count("not read") == 1
     assert listed(failures) == ["1.png"] and listed(lines) == ["0.png", "2.png", "1.png", "3.png"]
     (folder / "1.png").unlink()
     cv2.imwrite(str(folder / "1.png"), np.full((20, 20, 3), 1, np.uint8))
@@ -190,7 +190,7 @@ def test_failures_are_listed_in_a_file_and_tried_again_only_when_asked(
         (["live", "a.mp4", "--headless", "--save", "a.mp4"], "would be written over"),
     ],
 )
-def test_no_output_takes_the_place_of_what_is_read_or_of_another_output(
+def test_output_never_replaces_input_or_other_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -204,7 +204,7 @@ def test_no_output_takes_the_place_of_what_is_read_or_of_another_output(
 
 
 @pytest.mark.parametrize("more", [[], ["--csv", "rows.csv"], ["--json", "rows.jsonl"]])
-def test_the_terminal_shows_some_rows_and_failures_and_says_how_many_more_there_are(
+def test_predict_shows_a_limited_number_of_rows_and_failures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -214,43 +214,41 @@ def test_the_terminal_shows_some_rows_and_failures_and_says_how_many_more_there_
     for k in range(10):
         cv2.imwrite(f"in/{k}.png", np.full((20, 20, 3), k, np.uint8))
     for k in range(10, 15):
-        Path(f"in/{k}.png").write_bytes(b"no picture")
+        Path(f"in/{k}.png").write_bytes(b"not an image")
     assert main.app(["predict", "in", *more], result_action="return_value") == 1
-    told = capsys.readouterr()
-    words = " ".join(told.out.split())
-    assert sum(line.strip().split(".png")[0].isdigit() for line in told.out.splitlines()) == 3
-    assert f"7 more pictures are {'in ' + more[1] if more else 'not shown'}" in words
-    assert told.err.count("not read") == 3 and "2 more could not be read" in " ".join(told.err.split())
+    output = capsys.readouterr()
+    words = " ".join(output.out.split())
+    assert sum(line.strip().split(".png")[0].isdigit() for line in output.out.splitlines()) == 3
+    assert f"7 more images are {'in ' + more[1] if more else 'not shown'}" in words
+    assert output.err.count("not read") == 3 and "2 more could not be read" in " ".join(output.err.split())
 
 
-def test_names_that_look_like_markup_are_shown_as_they_are(
+def test_markup_in_names_is_not_rendered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(mien, "load", lambda **_: Pipeline(Bright(), Bright(labels=("[dim]", "[/b]"))))
     Path("[red]x[").mkdir()
-    Path("[red]x[/foo].jpg").write_bytes(b"no picture")
+    Path("[red]x[/foo].jpg").write_bytes(b"not an image")
     cv2.imwrite("[red]x[/[bold]a.png", np.full((20, 20, 3), 9, np.uint8))
     words = ["predict", "[red]x[/foo].jpg", "[red]x[/[bold]a.png", "--save", "[red]x[/out]"]
     assert main.app(words, result_action="return_value") == 1
-    told = capsys.readouterr()
-    assert all(text in told.out for text in ("[bold]a.png", "[dim]", "[/b]", "annotated pictures are in [red]x[/out]"))
-    assert "not read: [red]x[/foo].jpg: " in told.err
+    output = capsys.readouterr()
+    assert all(text in output.out for text in ("[bold]a.png", "[dim]", "[/b]", "annotated images are in [red]x[/out]"))
+    assert "not read: [red]x[/foo].jpg: " in output.err
 
 
-def test_a_missing_extra_is_named_in_brackets(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def lacking(*_: object, **__: object) -> None:
+def test_missing_module_names_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def missing(*_: object, **__: object) -> None:
         raise ModuleNotFoundError(name="torch")
 
-    monkeypatch.setattr(main, "app", lacking)
+    monkeypatch.setattr(main, "app", missing)
     with pytest.raises(SystemExit, match="2"):
         main.main()
     assert capsys.readouterr().err == "error: this command needs torch: pip install 'mien[train]'\n"
 
 
-def test_before_and_after_are_shown_with_their_names_whatever_these_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_after_table_does_not_render_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     from mien.evaluation import views
     from mien.faces import models
 
@@ -266,13 +264,13 @@ def test_before_and_after_are_shown_with_their_names_whatever_these_hold(monkeyp
     assert all(text in shown for text in ("[b]", "[red]x[/foo]/mine.onnx", "the model knows [bold]calm[/foo]"))
 
 
-def test_predicting_imports_neither_torch_nor_matplotlib() -> None:
+def test_predict_imports_neither_torch_nor_matplotlib() -> None:
     code = "import sys, mien; mien.load(); print([m for m in ('torch', 'matplotlib', 'sklearn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_data_info_and_montage_take_any_class_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_info_and_montage_accept_class_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for level, label in enumerate(("calm", "tense")):
         (tmp_path / "set" / label).mkdir(parents=True)
         for k in range(12):
@@ -284,7 +282,7 @@ def test_data_info_and_montage_take_any_class_folders(tmp_path: Path, capsys: py
     assert (tmp_path / "m.png").stat().st_size > 1000
 
 
-def test_data_info_and_montage(kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_info_and_montage_accept_fer2013(kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main.app(["data", "info", str(kaggle)], result_action="return_value")
     text = capsys.readouterr().out
     assert "standard deviation" in text
@@ -294,7 +292,7 @@ def test_data_info_and_montage(kaggle: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_train_then_evaluate_on_a_tiny_set(kaggle: Path, tmp_path: Path) -> None:
+def test_train_then_evaluate(kaggle: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text("name: tiny\nbatch: 15\nstages:\n  - {epochs: 1}\n")
     done = run("train", "--data", kaggle, "--recipe", tmp_path / "tiny.yaml", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""mien video and mien live as a user types them."""
+"""`mien video` and `mien live` as a user types them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ import pytest
 import mien
 from mien.cli import main
 from mien.errors import ConfigError, SourceError
-from mien.media import video_reader
-from mien.types import Frame
+from mien.media.video_reader import VideoReader
 
 Film = Callable[..., Path]
 PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
@@ -39,7 +38,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def portraits(tmp_path: Path) -> Path:
-    """A folder of pictures, as a video of four frames with one face."""
+    """Return a folder of four images with one face, to be read as a video."""
     folder = tmp_path / "portraits"
     folder.mkdir()
     small = cv2.resize(cv2.imread(str(PORTRAIT)), (256, 256), interpolation=cv2.INTER_AREA)
@@ -48,16 +47,14 @@ def portraits(tmp_path: Path) -> Path:
     return folder
 
 
-def test_video_writes_all_that_is_asked_for(
-    portraits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_video_writes_all_outputs(portraits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = {"save": "out.mp4", "csv": "out.csv", "jsonl": "out.jsonl", "parquet": "out.parquet", "timeline": "out.svg"}
     code = run("video", portraits, *(word for key, name in names.items() for word in (f"--{key}", tmp_path / name)))
     assert code == 0
     assert [float(row["time"]) for row in rows(tmp_path / "out.csv")] == [0.0, 0.04, 0.08, 0.12]
     assert {(row["id"], row["emotion"]) for row in rows(tmp_path / "out.csv")} == {("1", "happy")}
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4
-    assert len([item for item in video_reader.Video(tmp_path / "out.mp4") if isinstance(item, Frame)]) == 4
+    assert len(list(VideoReader(tmp_path / "out.mp4"))) == 4
     assert (tmp_path / "out.svg").read_text().startswith("<?xml")
     assert not list(tmp_path.glob("*.part*"))
     text = capsys.readouterr().out
@@ -65,7 +62,7 @@ def test_video_writes_all_that_is_asked_for(
     assert "uncertain" in text and max(len(line) for line in text.splitlines()[1:]) <= 80
 
 
-def test_several_videos_share_a_table_have_a_copy_each_and_a_bad_one_stops_none(
+def test_several_videos_share_tables_and_continue_after_a_bad_one(
     portraits: Path, film: Film, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = tmp_path / "bad.mp4"
@@ -80,9 +77,9 @@ def test_several_videos_share_a_table_have_a_copy_each_and_a_bad_one_stops_none(
     assert "error" in lines[0] and lines[-1]["faces"] == []
     assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == ["empty.mp4", "portraits.mp4"]
     assert [path.name for path in (tmp_path / "plots").iterdir()] == ["t-portraits.png"]
-    told = capsys.readouterr()
-    assert "bad.mp4: not a video" in told.err and "no face was seen, so there is no plot" in told.err
-    assert "no face found" in told.out
+    output = capsys.readouterr()
+    assert "bad.mp4: not a video" in output.err and "no face found, so there is no plot" in output.err
+    assert "no face found" in output.out
 
 
 @pytest.mark.parametrize(
@@ -95,24 +92,46 @@ def test_several_videos_share_a_table_have_a_copy_each_and_a_bad_one_stops_none(
         (["--smoothing", "-1"], "smoothing"),
     ],
 )
-def test_impossible_wishes_are_refused(
+def test_invalid_options_are_refused(
     words: list[str], message: str | None, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = film(tmp_path / "a.mp4", [0.0, 0.1])
-    if message is None:  # no video's suffix: a folder of that name
+    if message is None:  # not a video's suffix: a folder
         assert run("video", path, *words) == 0 and (tmp_path / "out.gif" / "a.mp4").exists()
         return
     with pytest.raises(ConfigError, match=message):
         run("video", path, *words)
 
 
-def test_predict_takes_jsonl_too(tmp_path: Path) -> None:
+def test_former_flags_commands_and_models_work_with_one_note_each(film: Film, tmp_path: Path) -> None:
+    def run_process(*words: str | Path) -> tuple[int, str]:
+        command = [sys.executable, "-m", "mien", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        return done.returncode, done.stderr
+
+    path = film(tmp_path / "a.mp4", [0.0, 0.1])
+    flags = ["--whole", "0", "--every=2", "--smooth", "0", "--model", "rep"]
+    code, notes = run_process("video", path, *flags, "--csv", tmp_path / "a.csv")
+    assert code == 0 and len(rows(tmp_path / "a.csv")) == 2
+    assert [line.split(";")[0] for line in notes.splitlines()] == [
+        "note: --whole is now called --redetect-every",
+        "note: --every is now called --detect-every",
+        "note: --smooth is now called --smoothing",
+        "the model rep is now called mien-s",
+    ]
+    code, notes = run_process("video", path, "--calibration", "none.json")
+    assert code == 2 and notes.startswith("note: --calibration is now called --profile") and "none.json" in notes
+    code, notes = run_process("calibrate", "none.mp4", "--headless")
+    assert code == 2 and notes.startswith("note: calibrate is now called personalize") and "none.mp4" in notes
+
+
+def test_predict_accepts_jsonl_as_a_name_of_json(tmp_path: Path) -> None:
     assert run("predict", PORTRAIT, "--jsonl", tmp_path / "a.jsonl") == 0
     assert json.loads((tmp_path / "a.jsonl").read_text())["faces"][0]["emotion"] == "happy"
 
 
-def test_live_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     if sys.platform == "linux":
@@ -127,13 +146,11 @@ def test_live_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_live_headless_prints_a_line_a_second(film: Film, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("live", film(tmp_path / "a.mp4", [0.0, 0.1, 1.05, 1.1]), "--headless") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) in (1, 2)  # on a busy machine frames are passed over
+    assert len(lines) in (1, 2)  # a busy machine skips frames
     assert "no face" in lines[0] and "camera" in lines[0] and "yunet" in lines[0]
 
 
-def test_live_headless_with_a_window_of_none_writes_its_files(
-    film: Film, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_live_headless_writes_files(film: Film, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = film(tmp_path / "a.mp4", [0.0, 0.1, 0.2])
     code = run("live", path, "--headless", "--csv", tmp_path / "out.csv", "--save", tmp_path / "out.mp4")
     assert code == 0
@@ -143,7 +160,7 @@ def test_live_headless_with_a_window_of_none_writes_its_files(
 
 
 def interrupted(draft: Path, number: signal.Signals, *words: str | Path) -> tuple[int, str]:
-    """Start mien, send the signal once the draft holds something; exit code and what it said on stderr."""
+    """Start mien, send a signal once the draft is not empty, and return the exit code and stderr."""
     command = [sys.executable, "-m", "mien", *map(str, words)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ.copy()) as program:
         try:
@@ -159,7 +176,7 @@ def interrupted(draft: Path, number: signal.Signals, *words: str | Path) -> tupl
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_live_ends_cleanly_when_it_is_told_to(number: signal.Signals, film: Film, tmp_path: Path) -> None:
+def test_live_finishes_its_files_on_signals(number: signal.Signals, film: Film, tmp_path: Path) -> None:
     path, goal = film(tmp_path / "a.mp4", [k / 10 for k in range(600)]), tmp_path / "out.jsonl"
     draft = tmp_path / "out.jsonl.part"
     assert interrupted(draft, number, "live", path, "--headless", "--jsonl", goal) == (0, "")
@@ -168,7 +185,7 @@ def test_live_ends_cleanly_when_it_is_told_to(number: signal.Signals, film: Film
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
-def test_a_video_that_is_stopped_leaves_drafts_and_says_so(film: Film, tmp_path: Path) -> None:
+def test_interrupted_video_keeps_its_drafts(film: Film, tmp_path: Path) -> None:
     path, goal = film(tmp_path / "a.mp4", [k / 10 for k in range(1500)]), tmp_path / "out.jsonl"
     draft = tmp_path / "out.jsonl.part"
     code, message = interrupted(draft, signal.SIGINT, "video", path, "--jsonl", goal)

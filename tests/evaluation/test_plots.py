@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from mien.draw import COLOURS
 from mien.errors import DataError
 from mien.evaluation.metrics import evaluate
-from mien.evaluation.plots import confusion_png, curves_png, explanation_png, montage, robustness_png, timeline
+from mien.evaluation.plots import confusion_png, curves_png, montage, robustness_png, timeline
 from mien.sinks import Timeline
 from mien.types import Face, Frame, Result
 
@@ -164,17 +164,6 @@ def test_robustness_has_a_panel_a_corruption_and_a_line_a_model(
     assert seen[1][1] == pytest.approx([90, 70, 60, 50, 40, 30])  # per cent, the clean ones first
 
 
-def test_explanation_has_a_row_a_face(tmp_path: Path) -> None:
-    face = Face((0, 0, 9, 9), probabilities={"angry": 0.2, "happy": 0.8})
-    crops, values = np.zeros((2, 48, 48), np.uint8), np.zeros((48, 48), np.float32)
-    values[30:40, 10:40] = 0.4
-    image = np.zeros((9, 9, 3), np.uint8)
-    explanation_png(Result(Frame(image), (face,), crops[:1]), [values], tmp_path / "e.png")
-    width, height = size(tmp_path / "e.png")
-    explanation_png(Result(Frame(image), (face, face), crops), [values, -values], tmp_path / "e.png")
-    assert size(tmp_path / "e.png")[0] == width and size(tmp_path / "e.png")[1] > 1.8 * height
-
-
 @pytest.mark.parametrize("step", ["savefig", "replace"])
 def test_a_failure_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
@@ -211,8 +200,4 @@ def test_errors_write_nothing(tmp_path: Path) -> None:
     for models in ({}, {"a": shaken([])}, {"a": shaken(["noise"]), "b": shaken(["jpeg"])}):
         with pytest.raises(DataError, match="same corruptions"):
             robustness_png(models, path)
-    seen = Result(Frame(np.zeros((9, 9, 3), np.uint8)), (Face((0, 0, 9, 9), probabilities={"sad": 1.0}),), face)
-    for result, maps in ((seen, []), (Result(seen.frame), [])):
-        with pytest.raises(DataError, match="one map for each face"):
-            explanation_png(result, maps, path)
     assert list(tmp_path.iterdir()) == []

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from mien.cli import main
+from mien.data.faces import Faces
 from mien.errors import ConfigError
 from mien.evaluation import corruptions, robustness
 from mien.evaluation.html import environment
 from mien.evaluation.metrics import evaluate
 from mien.evaluation.report import Page, mistakes, write_html
+from mien.evaluation.views import Answers
 from mien.faces.models import DEFAULT
 
 BAD = "<script>alert('x')</script>&\"$\\frac$"
@@ -59,6 +61,11 @@ class Seen(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
+def answers(images: Any, names: Any, truth: Any, probabilities: Any, labels: tuple[str, ...]) -> Answers:
+    faces = Faces(images, np.asarray(truth), np.zeros(len(images), np.int8), np.array(list(names)), labels)
+    return Answers("test", faces, probabilities)
+
+
 def made(**other: Any) -> Page:
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(3), 200)
@@ -67,7 +74,7 @@ def made(**other: Any) -> Page:
     images = rng.integers(0, 256, (200, 48, 48), np.uint8)
     facts: dict[str, Any] = {
         "reports": {"fer2013": first, "fer2013-dedup": evaluate(p[:90], t[:90], LABELS, BAD)},
-        "mistakes": mistakes(images, [BAD] * 200, t, p, LABELS, 5),
+        "mistakes": mistakes(answers(images, [BAD] * 200, t, p, LABELS), 5),
         "counts": {"Training": dict.fromkeys(LABELS, 1234), "PrivateTest": dict.fromkeys(LABELS, 7)},
         "remarks": {"leaks": "539 of them"},
         "metadata": {"recipe": json.dumps({"network": "rep", "ema": 0.998, BAD: [1, 2]}), "license": BAD},
@@ -146,10 +153,11 @@ def test_its_plots_are_drawn_in_the_colour_of_the_text(html: str, tmp_path: Path
 def test_the_most_confident_mistakes_come_first_and_show_their_picture(tmp_path: Path) -> None:
     images = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((4, 48, 48), np.uint8)
     p = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
-    found = mistakes(images, ["a", "b", "c", "d"], np.array([1, 1, 0, 1]), p, ("angry", "happy"))
-    assert [each.name for each in found] == ["b", "c", "a"]
+    view = answers(images, "abcd", [1, 1, 0, 1], p, ("angry", "happy"))
+    found = mistakes(view)
+    assert [mistake.name for mistake in found] == ["b", "c", "a"]
     assert (found[0].truth, found[0].answer, found[0].confidence) == ("happy", "angry", 0.9)
-    assert [each.name for each in mistakes(images, "abcd", np.array([1, 1, 0, 1]), p, ("x", "y"), 1)] == ["b"]
+    assert [mistake.name for mistake in mistakes(view, 1)] == ["b"]
     _, seen = written(made(mistakes=found), tmp_path / "r.html")
     data = [value.split(",")[1] for value in seen.loads if value.startswith("data:")][-3:]
     shown = [cv2.imdecode(np.frombuffer(base64.b64decode(d), np.uint8), cv2.IMREAD_GRAYSCALE) for d in data]

@@ -1,4 +1,4 @@
-"""What each person showed over time: worked out by hand, from a few numbers a face."""
+"""Timelines against values computed by hand."""
 
 import gc
 import weakref
@@ -17,7 +17,7 @@ def face(happy: float, person: int | None = 1, unsure: bool = False) -> Face:
     return Face((0, 0, 9, 9), probabilities={"happy": happy, "sad": 1 - happy}, id=person, unsure=unsure)
 
 
-def gathered(*frames: tuple[float, list[Face]]) -> Timeline:
+def timeline(*frames: tuple[float, list[Face]]) -> Timeline:
     seen = Timeline(LABELS)
     for index, (time, faces) in enumerate(frames):
         seen.write(Result(Frame(np.zeros((4, 4, 3), np.uint8), index, time), tuple(faces)))
@@ -25,12 +25,12 @@ def gathered(*frames: tuple[float, list[Face]]) -> Timeline:
 
 
 def test_shares_and_means_count_time_not_frames() -> None:
-    seen = gathered(
-        (0.0, [face(0.9)]),  # stands for 0.1 s
+    seen = timeline(
+        (0.0, [face(0.9)]),  # lasts 0.1 s
         (0.1, [face(0.2)]),  # 0.3 s
         (0.4, [face(0.6, unsure=True)]),  # 0.1 s
         (0.5, []),
-        (0.6, [face(0.8), face(0.3, person=5)]),  # the last frame: as long as the median of 0.1, 0.3, 0.1, 0.1
+        (0.6, [face(0.8), face(0.3, person=5)]),  # the last frame lasts the median of 0.1, 0.3, 0.1, 0.1
     )
     first, second = seen.summary()
     assert (first.id, first.first, first.last, first.frames) == (1, 0.0, 0.6, 4)
@@ -45,40 +45,40 @@ def test_shares_and_means_count_time_not_frames() -> None:
     assert seen.span == (0.0, 0.6) and Timeline().span == (0.0, 0.0)
 
 
-def test_a_pause_of_the_stream_is_not_time_seen() -> None:
-    (track,) = gathered((0.0, [face(0.9)]), (3600.0, [face(0.1)]), (3600.5, [])).summary()
+def test_gap_of_a_stream_is_not_counted_as_seen() -> None:
+    (track,) = timeline((0.0, [face(0.9)]), (3600.0, [face(0.1)]), (3600.5, [])).summary()
     assert track.seconds == pytest.approx(PAUSE + 0.5)
     assert track.share["happy"] == pytest.approx(PAUSE / (PAUSE + 0.5))
 
 
-def test_pictures_without_time_count_alike() -> None:
-    (track,) = gathered((0.0, [face(0.9, None), face(0.8, None)]), (0.0, [face(0.1, None)])).summary()
+def test_images_without_times_have_equal_weights() -> None:
+    (track,) = timeline((0.0, [face(0.9, None), face(0.8, None)]), (0.0, [face(0.1, None)])).summary()
     assert (track.id, track.frames, track.seconds) == (None, 2, 0.0)
     assert track.share == pytest.approx({"happy": 2 / 3, "sad": 1 / 3, "uncertain": 0.0})
     assert track.mean["happy"] == pytest.approx(0.6)
 
 
-def test_a_held_label_counts_as_it_is_shown() -> None:
+def test_held_label_counts_as_shown() -> None:
     held = Face((0, 0, 9, 9), probabilities={"happy": 0.4, "sad": 0.6}, id=1, label="happy")
-    (track,) = gathered((0.0, [face(0.9)]), (0.1, [held])).summary()
+    (track,) = timeline((0.0, [face(0.9)]), (0.1, [held])).summary()
     assert track.share["happy"] == 1.0
     assert track.flips == 0
 
 
-def test_series_are_arrays_of_one_person() -> None:
-    seen = gathered((0.0, [face(0.9)]), (0.2, [face(0.5, person=2)]), (0.4, [face(0.25, unsure=True)]))
-    times, stands, states, table = seen.series(1)
+def test_series_holds_the_faces_of_one_person() -> None:
+    seen = timeline((0.0, [face(0.9)]), (0.2, [face(0.5, person=2)]), (0.4, [face(0.25, unsure=True)]))
+    times, durations, states, table = seen.series(1)
     assert times.tolist() == [0.0, 0.4]
-    assert stands == pytest.approx([0.2, 0.2])
+    assert durations == pytest.approx([0.2, 0.2])
     assert states.tolist() == [0, -1]
     assert table.dtype == np.float32 and table == pytest.approx(np.array([[0.9, 0.1], [0.25, 0.75]]))
 
 
-def test_faces_without_probabilities_and_empty_videos_give_nothing() -> None:
-    assert gathered((0.0, [Face((0, 0, 9, 9), id=3)]), (0.1, [])).summary() == []
+def test_faces_without_probabilities_are_ignored() -> None:
+    assert timeline((0.0, [Face((0, 0, 9, 9), id=3)]), (0.1, [])).summary() == []
 
 
-def test_it_is_a_sink_and_keeps_no_picture() -> None:
+def test_timeline_is_a_sink_that_keeps_no_image() -> None:
     sink: Sink = Timeline()
     frame = Frame(np.zeros((4, 4, 3), np.uint8))
     sink.write(Result(frame, (face(1.0),)))

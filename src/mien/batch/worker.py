@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from mien.batch import filesystem, partition
 from mien.errors import ModelError, SourceError
@@ -21,7 +22,7 @@ from mien.faces.crop import to_network_input
 from mien.media.image import decode
 from mien.pipeline import Pipeline
 from mien.sinks import base
-from mien.types import Face, Failure, Frame, Image, Result
+from mien.types import Face, Failure, Frame, Image, Pixels, Result
 
 COLUMNS = (*("name", "origin", "index", "face", "x1", "y1", "x2", "y2", "score", "emotion", "confidence", "uncertain"),)
 """The columns before those of the probabilities; behind them come error, content and key."""
@@ -80,16 +81,9 @@ class Crops(Pipeline):
     def __init__(self, classifier: OnnxClassifier) -> None:
         super().__init__(_Whole(), classifier)
 
-    def process_many(self, frames: Any, known: Any = None) -> list[Result]:
-        """Each frame with one face, whose box is the whole picture."""
-        crops = (
-            np.stack([to_network_input(frame.image) for frame in frames]) if frames else np.zeros((0, 48, 48), np.uint8)
-        )
-        rows = self.classifier(crops).tolist()
-        return [
-            Result(frame, self.named(self.detector(frame.image), [row]), crop[None])
-            for frame, row, crop in zip(frames, rows, crops, strict=True)
-        ]
+    def crop(self, image: Image | Pixels, faces: Sequence[Face]) -> NDArray[np.uint8]:
+        """Return the whole image as one crop."""
+        return to_network_input(image if isinstance(image, np.ndarray) else image.bgr())[None]
 
 
 class _Whole:
@@ -201,7 +195,7 @@ def _look(
 
 def _processed(pipeline: Pipeline, frames: list[Frame]) -> list[Result | Failure]:
     try:
-        return list(pipeline.process_many(frames))
+        return list(pipeline.process_batch(frames))
     except Exception as error:  # of OpenCV or ONNX Runtime: one picture must not end the work on a million others
         if len(frames) > 1:
             return [item for frame in frames for item in _processed(pipeline, [frame])]

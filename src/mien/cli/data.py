@@ -1,4 +1,4 @@
-"""The commands that look at a data set: info, audit, montage, soft-labels."""
+"""The commands of `mien data`: info, audit, montage, soft-labels."""
 
 from __future__ import annotations
 
@@ -7,73 +7,58 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Column, Table
 
-from mien.cli.console import echo, out, write_json
+from mien.cli import console
+from mien.cli.console import echo, write_json
+from mien.cli.options import Classes, Data, Kind
 from mien.cli.tables import audit_tables
 from mien.errors import ConfigError
 
 
-def info(path: Path, *, classes: int | None = None, kind: str | None = None, votes: Path | None = None) -> int:
-    """Counts a class and split, mean and standard deviation, imbalance.
+def info(path: Data, *, classes: Classes = None, kind: Kind = None, votes: Path | None = None) -> int:
+    """Show the counts by class and split, the pixels' mean and standard deviation, and the imbalance.
 
-    Parameters
-    ----------
-    path
-        FER2013 (the zip, the unpacked folder or the csv), RAF-DB, AffectNet or a folder of class folders.
-    classes
-        5, 7 or 8: only these emotions; when not given 5 of FER2013, and all classes of anything else.
-    kind
-        fer2013, rafdb, affectnet, ferplus or folder; recognised when not given.
-    votes
-        csv of FER+ votes, for the kind ferplus.
+    Args:
+        votes: csv of FER+ votes, for the kind ferplus.
     """
     from mien.data.registry import load_any
     from mien.data.summary import summarize
 
-    classes = classes or _classes(path, kind)
+    classes = classes or _default_classes(path, kind)
     everything = load_any(path, None, kind, votes, drop_leaks=False)
-    found = summarize(everything, labels := load_any(path, classes, kind, votes, drop_leaks=False).labels)
-    table = Table("class", *(Column(name, justify="right") for name in found.counts), title=escape(str(path)))
+    summary = summarize(everything, labels := load_any(path, classes, kind, votes, drop_leaks=False).labels)
+    table = Table("class", *(Column(name, justify="right") for name in summary.counts), title=escape(str(path)))
     for label in labels:
-        table.add_row(escape(label), *(str(counts[label]) for counts in found.counts.values()))
-    table.add_row("all", *(str(sum(counts.values())) for counts in found.counts.values()))
-    out.print(table)
-    for name, text in found.remarks().items():
+        table.add_row(escape(label), *(str(counts[label]) for counts in summary.counts.values()))
+    table.add_row("all", *(str(sum(counts.values())) for counts in summary.counts.values()))
+    console.out.print(table)
+    for name, text in summary.remarks().items():
         echo(f"{name}: {text}")
     return 0
 
 
 def audit(
-    path: Path,
+    path: Data,
     *,
-    kind: str | None = None,
+    kind: Kind = None,
     votes: Path | None = None,
     near: float | None = None,
     json: Path | None = None,
     html: Path | None = None,
 ) -> int:
-    """Find copies, leaks, conflicting labels, broken, blank and blurred pictures, and labels that FER+ doubts.
+    """Find duplicates, leaks, label conflicts, broken, blank and blurred images, and labels that FER+ contradicts.
 
-    Parameters
-    ----------
-    path
-        FER2013 (the zip, the unpacked folder or the csv), RAF-DB, AffectNet or a folder of class folders.
-    kind
-        fer2013, rafdb, affectnet, ferplus or folder; recognised when not given.
-    votes
-        csv of FER+ votes; without it the labels are not checked.
-    near
-        Correlation of the pixels from which two pictures count as near-duplicates.
-    json
-        File for all figures and the name of every picture found.
-    html
-        File for a page with thumbnails of the worst cases; it needs mien[report].
+    Args:
+        votes: csv of FER+ votes; without it the labels are not checked.
+        near: Correlation of the pixels from which two images count as near-duplicates.
+        json: File for all figures and the name of every image found.
+        html: Page with thumbnails of the worst cases; needs mien[report].
     """
     from mien.data.audit import NEAR, audit_source
     from mien.evaluation.audit_page import write_html
 
     found = audit_source(path, votes, NEAR if near is None else near, kind)
     for table in audit_tables(found, str(path)):
-        out.print(table)
+        console.out.print(table)
     if json:
         write_json(json, found.to_dict())
     if html:
@@ -81,24 +66,14 @@ def audit(
     return 0
 
 
-def soft_labels(
-    path: Path,
-    *,
-    model: list[str],
-    classes: int = 5,
-    out: Path = Path("soft_labels.npz"),
-) -> int:
-    """Write what models say of the Training pictures, for recipes with `soft_labels` to learn from.
+def soft_labels(path: Data, *, model: list[str], classes: int = 5, out: Path = Path("soft_labels.npz")) -> int:
+    """Write the answers of models for the Training images, for recipes with `soft_labels`.
 
-    A model that was trained with `folds` speaks only of the pictures that it was not trained on.
+    A model trained with `folds` answers only for the images that it was not trained on.
 
-    Parameters
-    ----------
-    path
-        FER2013, RAF-DB, AffectNet or a folder of class folders.
-    model
-        Name of a shipped model, an ONNX file or a checkpoint (best.safetensors), which answers on the GPU where there
-        is one; give it again for each further model.
+    Args:
+        model: A shipped model, an ONNX file or a checkpoint (best.safetensors), which runs on a GPU if there is one;
+            may be repeated.
     """
     from mien.data.registry import load_any
     from mien.faces.models import load_classifier
@@ -107,38 +82,27 @@ def soft_labels(
 
     faces = load_any(path, classes).split("Training")
     models = [TorchClassifier(Path(name)) if name.endswith(".safetensors") else load_classifier(name) for name in model]
-    spoken = targets.write_soft_labels(out, models, faces)
-    for name, count in spoken.items():
-        echo(f"model {name} spoke of {count:,} pictures")
+    for name, count in targets.write_soft_labels(out, models, faces).items():
+        echo(f"model {name} answered for {count:,} images")
     echo(f"wrote {out}")
     return 0
 
 
 def montage(
-    path: Path,
+    path: Data,
     *,
     out: Path = Path("montage.png"),
-    classes: int | None = None,
-    kind: str | None = None,
+    classes: Classes = None,
+    kind: Kind = None,
     split: str = "Training",
     seed: int = 0,
 ) -> int:
-    """Draw twelve pictures a class, so that a person can look.
+    """Draw twelve random images of each class.
 
-    Parameters
-    ----------
-    path
-        FER2013 (the zip, the unpacked folder or the csv), RAF-DB, AffectNet or a folder of class folders.
-    out
-        The picture to write.
-    classes
-        5, 7 or 8: only these emotions; when not given 5 of FER2013, and all classes of anything else.
-    kind
-        fer2013, rafdb, affectnet or folder; recognised when not given.
-    split
-        Training, PublicTest or PrivateTest.
-    seed
-        Another one draws other pictures.
+    Args:
+        out: PNG file to write.
+        split: Training, PublicTest or PrivateTest.
+        seed: Chooses the images.
     """
     import numpy as np
 
@@ -148,19 +112,18 @@ def montage(
 
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}")
-    faces = load_any(path, classes or _classes(path, kind), kind, drop_leaks=False).split(split)
+    faces = load_any(path, classes or _default_classes(path, kind), kind, drop_leaks=False).split(split)
     rng = np.random.default_rng(seed)
     groups = {}
     for k, label in enumerate(faces.labels):
-        places = np.flatnonzero(faces.targets == k)
-        groups[label] = faces.images[rng.permutation(places)[:12]]
+        indices = np.flatnonzero(faces.targets == k)
+        groups[label] = faces.images[rng.permutation(indices)[:12]]
     plots.montage(groups, out)
     echo(f"wrote {out}")
     return 0
 
 
-def _classes(path: Path, kind: str | None) -> int | None:
-    """Five of FER2013, all of anything else."""
+def _default_classes(path: Path, kind: str | None) -> int | None:
     from mien.data.registry import recognise
 
     return 5 if recognise(path, kind) == "fer2013" else None

@@ -5,33 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 
 import mien
-from mien.cli.console import echo, err
+from mien.cli.console import echo, warn
+from mien.errors import ConfigError
 
 
 def explain(
     image: Path, *, out: Path = Path("explanation.png"), model: str | None = None, detector: str = "yunet"
 ) -> int:
-    """Draw which parts of each face the answer rests on: what its probability loses where they are hidden.
+    """Show which parts of each face the prediction rests on: what its probability loses where they are hidden.
 
     Parameters
     ----------
     image
-        A picture file.
+        An image file.
     out
-        PNG file to write.
+        PNG or HTML file to write; HTML needs mien[report].
     model
         Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
     detector
         yunet, haar or mtcnn.
     """
-    from mien.evaluation.plots import explanation_png
-    from mien.train.explain import explain
+    from mien.evaluation.explain import occlusion_map, write_explanation
+    from mien.media.output_paths import OutputPaths
 
+    if out.suffix.lower() not in (".png", ".html", ".htm"):
+        raise ConfigError(f"{out}: the name of the explanation must end in .png or .html")
+    OutputPaths([image]).check(out)
     pipeline = mien.load(model=model, detector=detector)
     result = pipeline(image)
     if not result.faces:
-        err.print(f"{image}: no face found, nothing to explain", highlight=False, markup=False)
+        warn(f"{image}: no face found, nothing to explain")
         return 1
-    explanation_png(result, [explain(pipeline.classifier, crop) for crop in result.crops], out)
+    write_explanation(result, [occlusion_map(pipeline.classifier, crop) for crop in result.crops], out)
     echo(f"wrote {out}")
     return 0

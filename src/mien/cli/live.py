@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import signal
 from contextlib import ExitStack, closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 import mien
-from mien.cli.console import out, warn
-from mien.cli.options import Outputs
+from mien.cli.console import echo, warn
+from mien.cli.options import Detector, Flag, Model, Outputs, Profile, Smoothing
 from mien.cli.video import plot_timeline, with_profile
 
 if TYPE_CHECKING:
@@ -22,32 +19,21 @@ if TYPE_CHECKING:
 def live(
     source: str = "0",
     *,
-    headless: Annotated[bool, Parameter(negative=())] = False,
+    headless: Flag = False,
     outputs: Outputs = Outputs(),  # noqa: B008 (frozen)
-    detector: str = "yunet",
-    model: str | None = None,
-    smoothing: float = 0.25,
-    profile: Path | None = None,
+    detector: Detector = "yunet",
+    model: Model = None,
+    smoothing: Smoothing = 0.25,
+    profile: Profile = None,
 ) -> int:
-    """Watch a camera, a stream or a video file; the newest frame counts.
+    """Watch a camera, a stream or a video file, always at its newest frame.
 
-    Keys in the window: space pause, r record, s picture, d next detector, c what the network sees, h help, q or Esc
-    quit. Recordings and pictures go to the current folder.
+    Keys in the window: space pause, r record, s save image, d next detector, c show the network's input, h help, q or
+    Esc quit. Recordings and images go to the current folder.
 
-    Parameters
-    ----------
-    source
-        Number of a camera, URL of a stream, or a video file.
-    headless
-        No window: a line a second, or nothing but the files that are wanted. Ctrl-C ends it.
-    detector
-        yunet, haar or mtcnn.
-    model
-        Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
-    smoothing
-        Seconds after which a frame counts half as much; 0 does not smooth.
-    profile
-        File of `mien personalize`, for the person who made it; without it nothing is shifted.
+    Args:
+        source: Number of a camera, URL of a stream, or a video file.
+        headless: No window. Prints a line a second unless there are output files. Ctrl-C stops it.
     """
     from mien import sinks
     from mien.draw import Overlay
@@ -83,5 +69,4 @@ def live(
 
 def _line(result: Result, status: Status) -> None:
     faces = [f"#{face.id} {face.emotion}{'?' if face.uncertain else ''} {face.confidence:.0%}" for face in result.faces]
-    told = [f"{result.frame.time:8.1f} s", ", ".join(faces) or "no face", *status.parts]
-    out.print("   ".join(told), highlight=False, markup=False, soft_wrap=True)
+    echo("   ".join([f"{result.frame.time:8.1f} s", ", ".join(faces) or "no face", *status.parts]))

@@ -1,4 +1,4 @@
-"""The command line: one library call a command. An Error becomes one line on stderr and exit code 2."""
+"""The command line. An Error becomes one line on stderr and exit code 2."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from mien.cli.train import train
 from mien.cli.video import video
 from mien.errors import Error
 
-app = App(name="mien", help="Finds faces and says how each looks, with probabilities.", version=mien.__version__)
-data_app = App(name="data", help="Look at a data set.")
+app = App(name="mien", help="Detect faces and classify their expressions.", version=mien.__version__)
+data_app = App(name="data", help="Inspect a data set.")
 app.command(data_app)
 _COMMANDS: tuple[tuple[App, tuple[Callable[..., int], ...]], ...] = (
     (app, (predict, video, live, personalize, batch, serve, web, train, evaluate, report, explain, doctor)),
@@ -35,7 +35,6 @@ for group, commands in _COMMANDS:
     for command in commands:
         group.command(command)
 
-
 _FORMER = {
     "--whole": "--redetect-every",
     "--every": "--detect-every",
@@ -43,33 +42,38 @@ _FORMER = {
     "--calibration": "--profile",
     "calibrate": "personalize",
 }
-"""Earlier flags and commands -> names today."""
+"""Former flags and commands -> current ones."""
+
+_EXTRAS = {
+    "train": ("torch", "kornia", "lightning_fabric", "yaml", "onnx", "safetensors"),
+    "serve": ("fastapi", "starlette", "pydantic", "uvicorn", "python_multipart", "websockets", "prometheus_client"),
+}
 
 
 def current_words(words: list[str]) -> list[str]:
-    """Return a command line with the names of today; each former one is noted on stderr."""
+    """Replace the former names in a command line by the current ones, with a note on stderr for each."""
     found = []
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name in _FORMER and (name.startswith("--") or place == 0):
-            warn(f"note: {name} is now called {_FORMER[name]}; the old name works in this version alone")
+            warn(f"note: {name} is now called {_FORMER[name]}; the old name works in this version only")
             name = _FORMER[name]
         found.append(name + equals + value)
     return found
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the command line and exit."""
     try:
         code = app(current_words(sys.argv[1:]), result_action="return_value")
     except Error as error:
-        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
-        code = 2
+        code = _fail(str(error))
     except ModuleNotFoundError as error:
-        train = ("torch", "kornia", "captum", "lightning_fabric", "yaml", "onnx", "safetensors")
-        serve = ("fastapi", "starlette", "pydantic", "uvicorn", "python_multipart", "websockets", "prometheus_client")
-        extra = "train" if error.name in train else "serve" if error.name in serve else "report"
-        advice = escape(f"this command needs {error.name}: pip install 'mien[{extra}]'")
-        err.print(f"[red]error:[/red] {advice}", highlight=False)
-        code = 2
+        extra = next((extra for extra, modules in _EXTRAS.items() if error.name in modules), "report")
+        code = _fail(f"this command needs {error.name}: pip install 'mien[{extra}]'")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> int:
+    err.print(f"[red]error:[/red] {escape(message)}", highlight=False)
+    return 2

@@ -16,35 +16,58 @@ if TYPE_CHECKING:
     from mien.evaluation.views import Answers
     from mien.types import Sink
 
+Flag = Annotated[bool, Parameter(negative=())]
+Detector = Annotated[str, Parameter(help="yunet, haar or mtcnn.")]
+Model = Annotated[
+    str | None,
+    Parameter(help="A shipped model, several joined by + (the mean of their answers, mirrored too), or an ONNX file."),
+]
+MinFace = Annotated[
+    float | None,
+    Parameter(help="Smallest face to detect, in pixels: larger is faster, smaller is slower in large images."),
+]
+Smoothing = Annotated[
+    float, Parameter(help="Half-life in seconds of a frame's weight in the smoothed probabilities; 0 turns it off.")
+]
+Profile = Annotated[Path | None, Parameter(help="Profile that the person in view made with `mien personalize`.")]
+
+Data = Annotated[
+    Path, Parameter(help="FER2013 (zip, unpacked folder or csv), RAF-DB, AffectNet or a folder with a folder a class.")
+]
+Kind = Annotated[str | None, Parameter(help="fer2013, rafdb, affectnet, ferplus or folder; recognised when not given.")]
+Classes = Annotated[
+    int | None, Parameter(help="Use only 5, 7 or 8 emotions; by default 5 of FER2013 and all of other data sets.")
+]
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Outputs:
-    """The files to write."""
+    """The files that `video` and `live` write."""
 
     save: Path | None = None
     """Annotated video; for several videos a folder."""
     jsonl: Annotated[Path | None, Parameter(name=["--jsonl", "--json"])] = None
-    """File for JSON lines, one a frame."""
+    """JSON lines, one a frame."""
     csv: Path | None = None
-    """File for a table, one row a face; frames without one have a row, too."""
+    """Table with one row a face, and one for each frame without a face."""
     parquet: Path | None = None
-    """The same as Parquet."""
+    """The same table as Parquet."""
     timeline: Path | None = None
-    """PNG or SVG file for a plot of each person's emotions over time; for several videos one each."""
+    """PNG or SVG plot of each person's emotions over time; for several videos one file each."""
 
     @property
     def files(self) -> tuple[Path | None, ...]:
-        """All but the annotated videos."""
+        """All outputs but the annotated videos."""
         return self.jsonl, self.csv, self.parquet, self.timeline
 
     def tables(self, stack: ExitStack, labels: Any) -> list[Sink]:
-        """The sinks for all results, and a look at what the plot needs before an hour's work is done."""
+        """Open the sinks for all results, and check early that the plot can be drawn."""
         from mien import runner
 
         if self.timeline:
             if self.timeline.suffix.lower() not in (".png", ".svg"):
-                raise ConfigError(f"{self.timeline}: no kind of picture for a plot; let the name end in .png or .svg")
+                raise ConfigError(f"{self.timeline}: not an image format for plots; let the name end in .png or .svg")
             from mien.evaluation import plots  # noqa: F401
         return runner.tables(stack, labels, self.jsonl, self.csv, self.parquet)
 
@@ -52,21 +75,18 @@ class Outputs:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Measured:
-    """What is measured on what."""
+    """A model and the data to measure it on."""
 
-    data: Path
-    """FER2013 (the zip, the unpacked folder or the csv), RAF-DB, AffectNet or a folder of class folders."""
-    model: str | None = None
-    """Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file."""
+    data: Data
+    model: Model = None
     votes: Path | None = None
-    """csv of FER+ votes; without it ferplus-majority and consensus are left out."""
+    """csv of FER+ votes; without it the views ferplus-majority and consensus are left out."""
     split: str = "PrivateTest"
-    """PrivateTest, PublicTest while choosing, or Training."""
-    kind: str | None = None
-    """fer2013, rafdb, affectnet, ferplus or folder; recognised when not given."""
+    """PrivateTest, Training, or PublicTest for model selection."""
+    kind: Kind = None
 
     def answers(self, model: Classifier) -> dict[str, Answers]:
-        """What a model says of each view."""
+        """Return the model's answers for each view."""
         from mien.evaluation.views import answer_views
 
         return answer_views(model, self.data, self.votes, self.split, self.kind)

@@ -11,55 +11,41 @@ from cyclopts import Parameter
 from rich.markup import escape
 
 import mien
-from mien.cli.console import err, out, progress
+from mien.cli.console import echo, err, out, progress, warn
+from mien.cli.options import Detector, Flag, MinFace, Model
 from mien.cli.tables import faces_rows, faces_table
 from mien.errors import ConfigError
 from mien.types import Failure, Result
 
-_SHOWN = 200  # rows of the table on the terminal, and failures: what is shown must not grow with the pictures
+_SHOWN = 200  # rows and failures on the terminal: the output must not grow with the number of images
 
 
 def predict(
     sources: Annotated[list[str], Parameter(negative=())],
     *,
-    detector: str = "yunet",
-    model: str | None = None,
+    detector: Detector = "yunet",
+    model: Model = None,
     save: Path | None = None,
     json: Annotated[Path | None, Parameter(name=["--json", "--jsonl"])] = None,
     csv: Path | None = None,
     crops: Path | None = None,
     failures: Path | None = None,
-    resume: Annotated[bool, Parameter(negative=())] = False,
-    retry: Annotated[bool, Parameter(negative=())] = False,
-    min_face: float | None = None,
+    resume: Flag = False,
+    retry: Flag = False,
+    min_face: MinFace = None,
 ) -> int:
-    """Find the faces of pictures and their emotions.
+    """Detect faces in images and classify their expressions.
 
-    Parameters
-    ----------
-    sources
-        Pictures, folders or globs.
-    detector
-        yunet, haar or mtcnn.
-    model
-        Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
-    save
-        Folder for the annotated pictures.
-    json
-        File for JSON lines, one a picture; one that cannot be read has its name and the reason as "error".
-    csv
-        File for a table, one row a face.
-    crops
-        Folder for the 48x48 crops that the network saw.
-    failures
-        File for the pictures that could not be read, with the reasons: JSON lines, or a table when it ends in .csv.
-    resume
-        Pass over the pictures that the JSON lines hold already, of a run that was stopped or a finished one, and add
-        the others. Name the same pictures in the same way. Those that could not be read then are told again, not tried.
-    retry
-        With --resume: try those again.
-    min_face
-        Side in pixels of the smallest face that is wanted: a large one is faster, a small one slower in large pictures.
+    Args:
+        sources: Images, folders or globs.
+        save: Folder for annotated images.
+        json: JSON lines, one an image; an image that cannot be read has its name and the reason as "error".
+        csv: Table with one row a face.
+        crops: Folder for the 48x48 crops that the network saw.
+        failures: List of the images that could not be read, as JSON lines, or as a table if it ends in .csv.
+        resume: Skip the images that the JSON lines already hold, from a stopped or finished run, and append the others.
+            Name the same images in the same way. Lists images that failed earlier; `--retry` retries them.
+        retry: With --resume: retry the images that failed earlier.
     """
     import cv2
 
@@ -68,13 +54,13 @@ def predict(
     from mien.media.paths import expand_images
 
     if resume and (csv or not json):
-        raise ConfigError("--resume goes on with JSON lines: give --jsonl FILE, and leave out --csv")
+        raise ConfigError("--resume continues JSON lines: give --jsonl FILE, and leave out --csv")
     if retry and not resume:
-        raise ConfigError("--retry tries again what an earlier run could not read: give --resume with it")
+        raise ConfigError("--retry retries the failures of an earlier run: give --resume with it")
     paths = expand_images(sources)
     OutputPaths(paths).check(json, csv, failures)
     threads = None
-    if len(paths) > 1:  # they are looked at side by side, and more threads for each would stand in each other's way
+    if len(paths) > 1:  # images run in parallel: more threads for each would compete
         threads = 1
         cv2.setNumThreads(-1 if detector == "haar" else 1)
     pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads)
@@ -88,7 +74,7 @@ def predict(
             if reason:
                 shown.add(Failure(name, reason))
         bar = stack.enter_context(progress(len(paths) > 3))
-        task = bar.add_task("pictures", total=len(paths), completed=sum(str(path) in done for path in paths))
+        task = bar.add_task("images", total=len(paths), completed=sum(str(path) in done for path in paths))
         sink = sinks.MultiSink(made)
         for item in runner.images(paths, pipeline, skip=done):
             shown.add(item)
@@ -96,10 +82,9 @@ def predict(
             bar.advance(task)
     shown.print(json or csv, failures)
     if done:
-        some = "1 picture was" if len(done) == 1 else f"{len(done):,} pictures were"
-        out.print(f"{some} done before", highlight=False)
+        echo("skipped 1 image done before" if len(done) == 1 else f"skipped {len(done):,} images done before")
     if save:
-        out.print(f"annotated pictures are in {save}", highlight=False, markup=False)
+        echo(f"annotated images are in {save}")
     return 1 if shown.failed else 0
 
 
@@ -114,7 +99,7 @@ def _image_sinks(
     resume: bool,
     retry: Container[str],
 ) -> tuple[list[Any], dict[str, str]]:
-    """The sinks of `predict`, and what an earlier run has done already: name -> reason of a failure, or ""."""
+    """Return the sinks, and what an earlier run has done: name -> reason of a failure, or ""."""
     from mien import sinks
     from mien.draw import draw
 
@@ -136,25 +121,20 @@ def _image_sinks(
         for name, reason in done.items():
             if reason:
                 made[-1].fail(Failure(name, reason))
-    return [*made, *([lines] if lines else [])], done  # the line comes last: a picture that has one is finished
+    return [*made, *([lines] if lines else [])], done  # the line comes last: an image that has one is finished
 
 
 class _Shown:
-    """What `predict` tells on the terminal: the first rows and failures, and how many more there are.
-
-    Attributes:
-        failed: number of failures.
-    """
+    """The first rows and failures for the terminal, and the number of the others."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.failed = 0
         self._labels = labels
         self._table = faces_table(labels)
         self._failures: list[Failure] = []
-        self._more = 0  # pictures without a row
+        self._more = 0  # images without a row
 
     def add(self, item: Result | Failure) -> None:
-        """Take note of a picture."""
         if isinstance(item, Failure):
             self.failed += 1
             if len(self._failures) < _SHOWN:
@@ -164,21 +144,16 @@ class _Shown:
         else:
             self._more += 1
 
-    def print(self, held: Path | None, failures: Path | None) -> None:
-        """The table, and the failures on stderr.
-
-        Args:
-            held: the file that holds all pictures, if there is one.
-            failures: the one that holds all failures.
-        """
+    def print(self, table: Path | None, failures: Path | None) -> None:
+        """Print the rows on stdout and the failures on stderr; the arguments are the files that hold all of them."""
         if self._more:
-            rest = f"in {held}" if held else "not shown: --json FILE or --csv FILE holds all"
-            self._table.caption = escape(f"probabilities in %; {self._more} more pictures are {rest}")
+            rest = f"in {table}" if table else "not shown; --json FILE or --csv FILE lists all"
+            self._table.caption = escape(f"probabilities in %; {self._more} more images are {rest}")
         if self._table.row_count:
             out.print(self._table)
         for failure in self._failures:
-            told = failure.reason.removeprefix(f"{failure.name}: ")  # most reasons begin with the name
-            err.print(f"[red]not read:[/red] {escape(f'{failure.name}: {told}')}", highlight=False)
+            reason = failure.reason.removeprefix(f"{failure.name}: ")  # most reasons begin with the name
+            err.print(f"[red]not read:[/red] {escape(f'{failure.name}: {reason}')}", highlight=False)
         if more := self.failed - len(self._failures):
-            where = f"in {failures}" if failures else "not shown: --failures FILE holds all"
-            err.print(f"{more} more could not be read, {where}", highlight=False, markup=False)
+            where = f"in {failures}" if failures else "not shown; --failures FILE lists all"
+            warn(f"{more} more could not be read, {where}")

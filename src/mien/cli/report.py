@@ -41,7 +41,7 @@ def report(
         data=measured.data.name,
         split=measured.split,
         reports={view: each.report() for view, each in answers.items()},
-        mistakes=mistakes(faces.images, faces.names.tolist(), faces.targets, main.probabilities, faces.labels),
+        mistakes=mistakes(main),
         counts=found.counts,
         remarks=found.remarks(),
         metadata={"sha256": classifier.sha256, **classifier.metadata},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +19,22 @@ if TYPE_CHECKING:
     from mien.personal.fit import Trial
     from mien.sinks import Timeline
 
+_PEOPLE = 20  # rows of `people_table`
+
+
+def _columns(names: Iterable[str]) -> list[Column]:
+    return [Column(escape(name), justify="right") for name in names]
+
 
 def faces_table(labels: Sequence[str]) -> Table:
-    # A long file name folds, and boxes need a wide terminal: the figures stay whole on 80 columns.
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption="probabilities in %")
-    table.add_column("picture", overflow="fold")
-    table.add_column("face")
+    # On 80 columns long names fold and boxes are left out, so that figures stay whole.
+    table = Table(
+        Column("image", overflow="fold"), "face", box=SIMPLE_HEAD, pad_edge=False, caption="probabilities in %"
+    )
     if out.width >= 100:
         table.add_column("box")
     table.add_column("emotion")
-    for name in labels:
-        table.add_column(escape(name), justify="right")
+    table.columns += _columns(labels)
     for column in table.columns[1:]:
         column.no_wrap, column.min_width = True, len(str(column.header))
     return table
@@ -46,16 +51,12 @@ def faces_rows(table: Table, result: Result, labels: Sequence[str]) -> None:
         table.add_row(name, str(number), *box, emotion, *(f"{100 * face.probabilities[k]:.0f}" for k in labels))
 
 
-_PEOPLE = 20  # rows of the table at the end
-
-
 def people_table(people: Timeline, title: str) -> Table:
-    """A row a person: those seen longest, in the order in which they came."""
-    table = Table(title=f"{escape(title)}\ntimes in s, shares in %", title_justify="left", box=SIMPLE_HEAD)
-    table.padding, table.show_edge = (0, 1, 0, 0), False  # it fits into 80 columns
+    """Return a row a person: those seen longest, in order of appearance."""
     states = [*people.labels, "uncertain"]
-    for name in ("id", "from", "to", "seen", *states, "changes"):
-        table.add_column(escape(name), justify="right")
+    table = Table(*_columns(("id", "from", "to", "seen", *states, "changes")), box=SIMPLE_HEAD, title_justify="left")
+    table.title = f"{escape(title)}\ntimes in s, shares in %"
+    table.padding, table.show_edge = (0, 1, 0, 0), False  # fits into 80 columns
     tracks = people.summary()
     longest = sorted(tracks, key=lambda track: -track.seconds)[:_PEOPLE]
     for track in sorted(longest, key=lambda track: (track.first, track.id or 0)):
@@ -68,13 +69,11 @@ def people_table(people: Timeline, title: str) -> Table:
 
 
 def before_after(before: str, after: Path, path: Path, kind: str | None, votes: Path | None) -> Table:
-    """Accuracy of the shipped and of the fine-tuned model on pictures that the fine-tuning did not learn from."""
+    """Return the accuracies of the shipped and the fine-tuned model on images held out from fine-tuning."""
     from mien.evaluation.views import evaluate_views
     from mien.faces.models import load_classifier
 
-    table = Table(title="before and after, on pictures kept aside")
-    for name in ("model", "classes", "pictures", "accuracy %"):
-        table.add_column(name)
+    table = Table("model", "classes", "images", "accuracy %", title="before and after, on held-out images")
     for name in (before, str(after)):
         try:
             report = next(iter(evaluate_views(load_classifier(name), path, votes, kind=kind).values()))
@@ -87,53 +86,50 @@ def before_after(before: str, after: Path, path: Path, kind: str | None, votes: 
 
 
 def views_table(reports: Mapping[str, Any], title: str) -> Table:
-    """A column a view, so that it fits a narrow terminal."""
-    table = Table("", *(Column(escape(view), justify="right") for view in reports), title=escape(title))
-    found = list(reports.values())
-    table.add_row("pictures", *(f"{each.n:,}" for each in found))
-    table.add_row("accuracy %", *(f"{100 * each.accuracy:.2f}" for each in found))
-    table.add_row("95 % interval", *("{:.1f}-{:.1f}".format(*(100 * v for v in each.interval)) for each in found))
-    table.add_row("balanced accuracy %", *(f"{100 * each.balanced_accuracy:.1f}" for each in found))
-    table.add_row("macro-F1 %", *(f"{100 * each.macro_f1:.1f}" for each in found))
+    """Return a column a view, so that the table fits a narrow terminal."""
+    table = Table("", *_columns(reports), title=escape(title))
+    views = list(reports.values())
+    table.add_row("images", *(f"{view.n:,}" for view in views))
+    table.add_row("accuracy %", *(f"{100 * view.accuracy:.2f}" for view in views))
+    table.add_row("95 % interval", *("{:.1f}-{:.1f}".format(*(100 * v for v in view.interval)) for view in views))
+    table.add_row("balanced accuracy %", *(f"{100 * view.balanced_accuracy:.1f}" for view in views))
+    table.add_row("macro-F1 %", *(f"{100 * view.macro_f1:.1f}" for view in views))
     for name, key in (("NLL", "nll"), ("Brier", "brier"), ("ECE", "ece"), ("ECE before temperature", "ece_before")):
-        table.add_row(name, *(f"{getattr(each, key):.3f}" for each in found))
-    table.add_row("answered (not uncertain) %", *(f"{100 * each.coverage:.1f}" for each in found))
-    shares = ("-" if each.covered_accuracy is None else f"{100 * each.covered_accuracy:.1f}" for each in found)
+        table.add_row(name, *(f"{getattr(view, key):.3f}" for view in views))
+    table.add_row("answered (not uncertain) %", *(f"{100 * view.coverage:.1f}" for view in views))
+    shares = ("-" if view.covered_accuracy is None else f"{100 * view.covered_accuracy:.1f}" for view in views)
     table.add_row("right among answered %", *shares)
-    table.add_row("AURC (risk-coverage)", *(f"{each.aurc:.3f}" for each in found), end_section=True)
+    table.add_row("AURC (risk-coverage)", *(f"{view.aurc:.3f}" for view in views), end_section=True)
     table.add_row("[i]precision, recall, F1 %[/i]")
-    for label in found[0].labels:
-        rows = (each.per_class[label] for each in found)
+    for label in views[0].labels:
+        rows = (view.per_class[label] for view in views)
         shares = ("  ".join(f"{100 * row[key]:.0f}" for key in ("precision", "recall", "f1")) for row in rows)
         table.add_row(escape(label), *shares)
     return table
 
 
-def robustness_table(shaken: Robustness) -> Table:
-    low, high = (100 * value for value in shaken.interval)
-    title = (
-        f"accuracy % under corruption: {100 * shaken.mean:.2f} ({low:.1f}-{high:.1f}), clean {100 * shaken.clean:.2f}"
-    )
-    table = Table("severity", *(Column(str(k), justify="right") for k in range(1, 6)), title=title)
-    for name, values in shaken.accuracy.items():
+def robustness_table(found: Robustness) -> Table:
+    low, high = (100 * value for value in found.interval)
+    title = f"accuracy % under corruption: {100 * found.mean:.2f} ({low:.1f}-{high:.1f}), clean {100 * found.clean:.2f}"
+    table = Table("severity", *_columns(map(str, range(1, 6))), title=title)
+    for name, values in found.accuracy.items():
         table.add_row(name, *(f"{100 * value:.1f}" for value in values))
-    table.caption = f"{shaken.n:,} pictures; the worst: {' and '.join(shaken.worst)}"
+    table.caption = f"{found.n:,} images; worst: {' and '.join(found.worst)}"
     return table
 
 
 def comparison_table(compared: Mapping[str, Any], first: str, second: str) -> Table:
     first, second = escape(first), escape(second)
-    columns = (Column(escape(view), justify="right") for view in compared)
-    table = Table("", *columns, title=f"{first} minus {second}")
-    found = list(compared.values())
-    table.add_row("pictures", *(f"{each.n:,}" for each in found))
-    table.add_row(f"{first} %", *(f"{100 * each.accuracy:.2f}" for each in found))
-    table.add_row(f"{second} %", *(f"{100 * each.other:.2f}" for each in found))
-    table.add_row("difference, points", *(f"{100 * each.difference:+.2f}" for each in found))
-    table.add_row("95 % interval", *("{:+.1f} to {:+.1f}".format(*(100 * v for v in each.interval)) for each in found))
-    table.add_row("only the first right", *(f"{each.only_first:,}" for each in found))
-    table.add_row("only the second right", *(f"{each.only_second:,}" for each in found))
-    table.add_row("McNemar p", *(f"{each.p:.2g}" for each in found))
+    table = Table("", *_columns(compared), title=f"{first} minus {second}")
+    views = list(compared.values())
+    table.add_row("images", *(f"{view.n:,}" for view in views))
+    table.add_row(f"{first} %", *(f"{100 * view.accuracy:.2f}" for view in views))
+    table.add_row(f"{second} %", *(f"{100 * view.other:.2f}" for view in views))
+    table.add_row("difference, points", *(f"{100 * view.difference:+.2f}" for view in views))
+    table.add_row("95 % interval", *("{:+.1f} to {:+.1f}".format(*(100 * v for v in view.interval)) for view in views))
+    table.add_row("only the first right", *(f"{view.only_first:,}" for view in views))
+    table.add_row("only the second right", *(f"{view.only_second:,}" for view in views))
+    table.add_row("McNemar p", *(f"{view.p:.2g}" for view in views))
     return table
 
 
@@ -141,27 +137,24 @@ def audit_tables(found: Any, title: str) -> list[Table]:
     findings = Table("finding", Column("count", justify="right"), "remark", title=escape(title))
     for what, count, remark in found.findings():
         findings.add_row(what, f"{count:,}", remark)
-    splits = Table("class", *(Column(split, justify="right") for split in found.balance), title="Splits")
+    splits = Table("class", *_columns(found.balance), title="Splits")
     for label in found.faces.labels:
         splits.add_row(escape(label), *(f"{counts[label]:,}" for counts in found.balance.values()))
     marks = dict.fromkeys(found.blurred_splits, " blurred")
     splits.add_row("median sharpness", *(f"{v:.2f}{marks.get(k, '')}" for k, v in found.sharpness.items()))
     if found.votes is None:
         return [findings, splits]
-    labels = [Column(escape(label), justify="right") for label in found.votes.table]
-    votes = Table("majority", *labels, title="Labels (columns) and what more than half of the FER+ raters saw")
-    for seen in next(iter(found.votes.table.values())):
-        votes.add_row(escape(seen), *(f"{row[seen]:,}" for row in found.votes.table.values()))
+    votes = Table("majority", *_columns(found.votes.table), title="Labels (columns) and the majority of FER+ raters")
+    for majority in next(iter(found.votes.table.values())):
+        votes.add_row(escape(majority), *(f"{row[majority]:,}" for row in found.votes.table.values()))
     votes.add_row("differs", *(f"{share:.1%}" for share in found.votes.share.values()))
     return [findings, splits, votes]
 
 
 def personal_table(trial: Trial, shifts: dict[str, float]) -> Table:
-    title = "right in the round that the fit has not seen, in %"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("asked for")
-    for name in ("before", "after", "shift of the logit"):
-        table.add_column(name, justify="right")
+    title = "correct answers in the held-out round, in %"
+    columns = _columns(("before", "after", "shift of the logit"))
+    table = Table("prompt", *columns, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for label, shift in shifts.items():
         shares = (f"{100 * part[label]:.0f}" for part in (trial.before, trial.after))
         table.add_row(escape(label), *shares, f"{shift:+.2f}")

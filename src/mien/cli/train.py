@@ -8,18 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 import mien
+from mien.cli import console
 from mien.cli.console import echo, progress
+from mien.cli.options import Data
 from mien.cli.tables import before_after
 from mien.types import EMOTIONS7
 
 
 def train(
     *,
-    data: Path,
+    data: Data,
     recipe: Path | None = None,
     kind: str | None = None,
     votes: Path | None = None,
@@ -29,31 +30,20 @@ def train(
     fold: int | None = None,
     devices: int = 1,
 ) -> int:
-    """Train a network from a recipe, or let the shipped one learn from your own pictures.
+    """Train a network from a recipe, or fine-tune the shipped one on your own images.
 
-    Writes checkpoints, log, curves and ONNX files.
+    Writes checkpoints, a log, curves and ONNX files.
 
-    Parameters
-    ----------
-    data
-        FER2013 (zip, unpacked folder or csv), RAF-DB, AffectNet, or a folder with one folder of face crops a class.
-    recipe
-        YAML file with what differs from the defaults. Without it the shipped network is fine-tuned on `data`, with its
-        classes, and measured before and after.
-    kind
-        fer2013, rafdb, affectnet, ferplus or folder, where the layout is not recognised.
-    votes
-        csv of FER+ votes, for recipes with an auxiliary FER+ head and for the kind ferplus.
-    out
-        Folder of the run; runs/<name> when not given.
-    resume
-        Go on with the run in that folder.
-    seed
-        In place of the recipe's.
-    fold
-        In place of the recipe's: the part of a cross-fitting recipe that this run leaves out.
-    devices
-        GPUs of this machine to train on together, or processes where there is no GPU. Under torchrun, leave it out.
+    Args:
+        recipe: YAML file with the settings that differ from the defaults. Without it the shipped network is fine-tuned
+            on `data`, with its classes, and measured before and after.
+        kind: fer2013, rafdb, affectnet, ferplus or folder, if the layout is not recognised.
+        votes: csv of FER+ votes, for recipes with an auxiliary FER+ head and for the kind ferplus.
+        out: Folder of the run; runs/<name> by default.
+        resume: Continue the run in that folder.
+        seed: Overrides the recipe's.
+        fold: Overrides the recipe's: the fold of a cross-fitting recipe to leave out.
+        devices: Number of GPUs of this machine, or of processes if it has none. Leave it out under torchrun.
     """
     from mien.data.registry import load_any
     from mien.evaluation.plots import curves_png
@@ -68,21 +58,21 @@ def train(
     classes = 7 if config.extra_classes else config.classes
     faces = load_any(data, classes if recipe else None, kind, wanted, config.drop_leaks)
     if not recipe:
-        # Of classes of one's own the model file's labels tell more than the recipe.
+        # For custom classes the labels in the model file say more than the number in the configuration.
         known = len(faces.labels) if faces.labels in (EMOTIONS7, EMOTIONS8) else config.classes
         batch = max(2, min(config.batch, len(faces.split("Training")) // 4))
         config = replace(config, batch=batch, classes=known)
     first = distributed.first(devices)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells how each process joins the group
-    with progress(first, _TRAINING) as bar:
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # otherwise a line for each process
+    with progress(first, TimeRemainingColumn(), TextColumn(_TRAINING)) as bar:
         best = trainer.fit(config, faces, folder, resume, _progress_callback(bar), data.stem, devices, pause=10.0)
     if not first:
         return 0
     curves_png(trainer.read_log(folder / "log.csv"), folder / "curves.png")
-    made = export.export_all(best, folder, faces, mien.__version__)
+    exported = export.export_all(best, folder, faces, mien.__version__)
     echo(f"best checkpoint, log, curves and ONNX files are in {folder}")
     if not recipe:
-        Console().print(before_after(config.init, made[1], data, kind, wanted))
+        console.out.print(before_after(config.init, exported[1], data, kind, wanted))
     return 0
 
 
@@ -94,8 +84,8 @@ def _progress_callback(bar: Progress) -> Callable[[dict[str, float]], None]:
 
     def on_progress(facts: dict[str, float]) -> None:
         done = (facts["epoch"] - 1) * facts["steps"] + facts["step"]
-        told: dict[str, Any] = {key: facts[key] for key in ("loss", "accuracy", "rate")}
+        fields: dict[str, Any] = {key: facts[key] for key in ("loss", "accuracy", "rate")}
         name = f"epoch {facts['epoch']:.0f}/{facts['epochs']:.0f}"
-        bar.update(task, completed=done, total=facts["epochs"] * facts["steps"], description=name, **told)
+        bar.update(task, completed=done, total=facts["epochs"] * facts["steps"], description=name, **fields)
 
     return on_progress

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.types import label_columns
+
 SPLITS = ("Training", "PublicTest", "PrivateTest")
 
 
@@ -45,7 +47,7 @@ class Faces:
 
     def with_labels(self, labels: tuple[str, ...]) -> Faces:
         """Only the images of these classes, with targets counted in their order."""
-        order = [self.labels.index(label) for label in labels]
+        order = label_columns(self.labels, labels, "the data")
         places = np.full(len(self.labels), -1, np.int64)
         places[order] = np.arange(len(order))
         kept = self.take(places[self.targets] >= 0)

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from mien.data.faces import Faces
 from mien.errors import ConfigError, DataError
-from mien.evaluation.robustness import columns
 from mien.pipeline import Pipeline
-from mien.types import Face, Frame, Image
+from mien.types import Face, Frame, Image, label_columns
 
 Box = tuple[float, float, float, float]
 WIDTH, HEIGHT = 640, 480
@@ -73,7 +72,7 @@ def end_to_end(
     """
     if not len(faces):
         raise DataError("there is nothing to evaluate: give at least one face")
-    columns(pipeline.classifier, faces.labels)
+    label_columns(pipeline.classifier.labels, faces.labels)
     counts = {(side, angle): np.zeros(3, np.int64) for side in sides for angle in angles}
     for number, (crop, target) in enumerate(zip(faces.images, faces.targets, strict=True)):
         for side, angle in counts:

@@ -1,4 +1,4 @@
-"""Parts of HTML pages: plots and images inside the page, and the environment."""
+"""One page of HTML: templates on a common base, plots and images inside the page, nothing loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -11,46 +11,61 @@ import platform
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
+import jinja2
 import numpy as np
 from markupsafe import Markup, escape
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mien.media import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_TEMPLATES = Path(__file__).with_name("templates")
 _NAMESPACES = re.compile(r' xmlns(:\w+)?="[^"]*"')
 _IDS = re.compile(r'(\bid="|href="#|url\(#)')
 
 
+def write_page(path: str | os.PathLike[str], template: str, **values: Any) -> None:
+    """Render a template of this package to an HTML file; text in `values` is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    atomic.write_text(path, environment.get_template(template).render(values))
+
+
 def environment() -> dict[str, str]:
-    """Versions and machine on which the figures were made."""
-    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    """Return versions and machine: what figures depend on."""
+    facts = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     for name in ("mien", "onnxruntime", "numpy", "matplotlib"):
         with suppress(importlib.metadata.PackageNotFoundError):  # another wheel of the same library, or a source tree
-            found[name] = importlib.metadata.version(name)
-    found["cv2"] = cv2.__version__
-    return found | {"processor": _processor(), "cores": str(os.cpu_count())}
+            facts[name] = importlib.metadata.version(name)
+    return facts | {"cv2": cv2.__version__, "processor": _processor(), "cores": str(os.cpu_count())}
 
 
 def inline_svg(figure: Figure, title: str) -> Markup:
-    """The figure as an element of the page: no ground of its own, black as the page's text, ids that are its own."""
+    """Return a figure as an element of the page: transparent, in the page's text colour, its ids unique by `title`."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     text = stream.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = _NAMESPACES.sub("", text).replace("#000000", "currentColor")
-    own = f"{re.sub(r'[^a-z0-9]+', '-', title.lower())}-"
-    text = _IDS.sub(lambda found: found[1] + own, text)
+    prefix = f"{re.sub(r'[^a-z0-9]+', '-', title.lower())}-"
+    text = _IDS.sub(lambda match: match[1] + prefix, text)
     return Markup(text.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1))
 
 
 def inline_png(image: NDArray[np.uint8]) -> str:
-    packed = cv2.imencode(".png", image)[1]
-    return "data:image/png;base64," + base64.b64encode(packed.tobytes()).decode("ascii")
+    """Return a gray or BGR image as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode("ascii")
 
 
 def json_object(text: str | None) -> dict[str, str]:
-    """A JSON object as text by name; empty when it is none."""
+    """Return the values of a JSON object as text; {} when `text` holds no object."""
     try:
         values = json.loads(text or "{}")
     except ValueError:
@@ -61,10 +76,9 @@ def json_object(text: str | None) -> dict[str, str]:
 
 
 def _processor() -> str:
-    """Name of the processor; Linux tells only in a file."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return next(iter(names), "") or platform.processor() or platform.machine()
+    """Return the processor's name; on Linux only a file has it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

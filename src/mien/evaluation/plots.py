@@ -1,4 +1,4 @@
-"""Pictures of an evaluation, a training run, a data set and an explanation, as PNG files.
+"""Pictures of an evaluation, a training run, and a data set, as PNG files.
 
 Drawn with matplotlib's Agg canvas, without pyplot: no window, no global state. A file appears whole or not at all, and
 missing folders are made.
@@ -23,7 +23,6 @@ from mien.errors import DataError
 from mien.evaluation.metrics import Report
 from mien.media import atomic
 from mien.sinks import Timeline
-from mien.types import Floats, Result
 
 _DPI = 120
 _PEOPLE = 6
@@ -187,46 +186,6 @@ def robustness_figure(models: Mapping[str, Mapping[str, Any]]) -> Figure:
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     return figure
-
-
-def explanation_png(result: Result, maps: Sequence[Floats], path: str | os.PathLike[str]) -> None:
-    """Draw a row for each face: the crop that the network saw, the map over it, the probabilities.
-
-    Orange is what speaks for the answer and purple what speaks against it; where the map is near 0 the face stays gray.
-
-    Args:
-        result: of a pipeline, with at least one classified face.
-        maps: one for each face, float32 (48, 48), as `mien.train.explain.explain` gives it.
-        path: of the PNG to write.
-
-    Raises:
-        DataError: no faces, or another number of maps.
-        OSError: the file cannot be written.
-    """
-    if not result.faces or len(maps) != len(result.faces):
-        raise DataError(
-            f"{len(maps)} maps for {len(result.faces)} faces: give one map for each face, and one face or more"
-        )
-    figure = _figure(8.6, 0.1 + 2.4 * len(maps))
-    panels = figure.subplots(len(maps), 3, squeeze=False, width_ratios=(1, 1.2, 1))
-    for (left, middle, right), face, crop, values in zip(panels, result.faces, result.crops, maps, strict=True):
-        for axes in (left, middle):
-            axes.imshow(crop, cmap="gray", vmin=0, vmax=255)
-            axes.set_axis_off()
-        left.set_title(f"{face.emotion}{'?' if face.uncertain else ''} {face.confidence:.0%}", fontsize=10)
-        points = 100 * values
-        limit = max(float(np.abs(points).max()), 1.0)
-        over = middle.imshow(points, cmap="PuOr_r", vmin=-limit, vmax=limit, alpha=0.75 * np.abs(points) / limit)
-        middle.set_title(f"{face.emotion}: what is lost where hidden", fontsize=10)
-        figure.colorbar(over, ax=middle, fraction=0.046, label="percentage points")
-        shares = [100 * p for p in face.probabilities.values()]
-        bars = right.barh(list(face.probabilities), shares, color="tab:blue")
-        right.bar_label(bars, fmt="%.0f %%", padding=2, fontsize=8)
-        right.set_xlim(0, 118)
-        right.set_xticks([])
-        right.invert_yaxis()
-        right.spines[["top", "right", "bottom"]].set_visible(False)
-    _save(figure, path)
 
 
 def timeline(seen: Timeline, path: str | os.PathLike[str]) -> None:

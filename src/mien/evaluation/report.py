@@ -1,6 +1,6 @@
-"""The page of an evaluation: figures, plots, mistakes, data, recipe and machine in one HTML file that loads nothing.
+"""The page of an evaluation: figures, plots, mistakes, data, recipe and machine.
 
-Plots are SVG inside the page, drawn in the colour of its text, so that they can be read on a light and a dark ground.
+Plots are inline SVG in the colour of the page's text, so that they are legible on a light and a dark background.
 """
 
 from __future__ import annotations
@@ -8,35 +8,25 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mien.evaluation.html import environment, inline_png, inline_svg, json_object
+from mien.evaluation.html import environment, inline_png, inline_svg, json_object, write_page
 from mien.evaluation.metrics import Report
 from mien.evaluation.plots import confusion_figure, robustness_figure
-from mien.media import atomic
+from mien.evaluation.views import Answers
 
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A wrong answer.
-
-    Attributes:
-        image: uint8 (48, 48), gray.
-        name: of the file.
-        truth: the label.
-        answer: what the model said.
-        confidence: how probable it found its answer, 0..1.
-    """
+    """A wrong prediction; `image` is uint8 gray (48, 48), `confidence` its probability, 0..1."""
 
     image: NDArray[np.uint8]
     name: str
@@ -47,18 +37,15 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the page shows.
+    """What the page shows; names may hold any text.
 
     Attributes:
-        model: name of the model.
-        data: name of the data set.
-        split: that was measured.
-        reports: view -> report; the first is the main one.
-        mistakes: of the main view, the most confident first.
-        counts: split -> label -> number of pictures.
-        remarks: what else is known of the data, by name.
-        metadata: of the model file, as text; `recipe` and `data` are JSON objects there.
-        robustness: what `Robustness.to_dict` gives, or None when it was not measured.
+        reports: view -> report; the first one is the main view.
+        mistakes: of the main view.
+        counts: split -> label -> number of images.
+        remarks: other facts about the data, by name.
+        metadata: of the model file; `recipe` and `data` are JSON objects.
+        robustness: `Robustness.to_dict()`, or None when it was not measured.
     """
 
     model: str
@@ -72,59 +59,35 @@ class Page:
     robustness: Mapping[str, Any] | None = None
 
 
-def mistakes(
-    images: NDArray[np.uint8],
-    names: Sequence[str],
-    truth: NDArray[np.int64],
-    probabilities: NDArray[Any],
-    labels: Sequence[str],
-    count: int = 24,
-) -> list[Mistake]:
-    """The wrong answers that the model was surest of.
-
-    Args:
-        images: uint8 (N, 48, 48).
-        names: N file names.
-        truth: int (N,), 0..C-1.
-        probabilities: float (N, C).
-        labels: C names.
-        count: how many at most.
-    """
-    top, answer = probabilities.max(axis=1), probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(answer != truth)
-    chosen = wrong[np.argsort(-top[wrong], kind="stable")][:count]
+def mistakes(answers: Answers, count: int = 24) -> list[Mistake]:
+    """Return at most `count` wrong predictions, the most confident first."""
+    faces, probabilities = answers.faces, answers.probabilities
+    top, prediction = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(~answers.right)
     return [
-        Mistake(images[i], str(names[i]), labels[int(truth[i])], labels[int(answer[i])], float(top[i])) for i in chosen
-    ]
+        Mistake(
+            faces.images[i], str(faces.names[i]), faces.labels[faces.targets[i]], faces.labels[prediction[i]],
+            float(top[i]),
+        )
+        for i in wrong[np.argsort(-top[wrong], kind="stable")][:count]
+    ]  # fmt: skip
 
 
 def write_html(page: Page, path: str | os.PathLike[str]) -> None:
-    """Write the page; it appears whole or not at all, and missing folders are made.
-
-    Args:
-        page: what it shows; names may hold any text.
-        path: of the HTML file.
-
-    Raises:
-        DataError: robustness without corruptions.
-        OSError: the file cannot be written.
-    """
-    loader = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = loader.from_string(Path(__file__).with_name("report.html").read_text("utf-8"))
-    main = next(iter(page.reports.values()))
-    # The text stays text: it can be searched, and needs no outlines of letters. A $ in a name is no formula.
+    """Write the page; it appears whole or not at all, and missing folders are made."""
+    # Text stays text: it can be searched and needs no outlines of letters. A $ in a name starts no formula.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mien", "text.parse_math": False}):
         plots = {view: _plots(view, report) for view, report in page.reports.items()}
-        shaken = page.robustness and inline_svg(
+        robustness = page.robustness and inline_svg(
             robustness_figure({page.model: page.robustness}), "accuracy under corruption"
         )
-    html = template.render(
-        page=page, main=main, plots=plots, shaken=shaken, environment=environment(),
-        recipe=json_object(page.metadata.get("recipe")), origin=json_object(page.metadata.get("data")),
+    write_page(
+        path, "report.html", page=page, main=next(iter(page.reports.values())), plots=plots, robustness=robustness,
+        environment=environment(), recipe=json_object(page.metadata.get("recipe")),
+        origin=json_object(page.metadata.get("data")),
         facts={key: value for key, value in page.metadata.items() if key not in ("recipe", "data", "labels")},
-        faces=[(each, inline_png(each.image)) for each in page.mistakes],
+        faces=[(mistake, inline_png(mistake.image)) for mistake in page.mistakes],
     )  # fmt: skip
-    atomic.write_text(path, html)
 
 
 def _plots(view: str, report: Report) -> dict[str, Markup]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.faces import Faces
-from mien.errors import ConfigError, DataError
+from mien.errors import DataError
 from mien.evaluation.bootstrap import mean_interval
 from mien.evaluation.corruptions import CORRUPTIONS, SEVERITIES, Crops, corrupt
-from mien.types import Classifier
+from mien.types import Classifier, label_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def evaluate_robustness(classifier: Classifier, faces: Faces, seed: int = 0) -> 
     """
     if not len(faces):
         raise DataError("there is nothing to evaluate: give at least one picture")
-    order = columns(classifier, faces.labels)
+    order = label_columns(classifier.labels, faces.labels)
 
     def right(images: Crops) -> NDArray[np.bool_]:
         return np.asarray(classifier(images)[:, order].argmax(1) == faces.targets)
@@ -81,15 +80,3 @@ def evaluate_robustness(classifier: Classifier, faces: Faces, seed: int = 0) -> 
         worst=(first, second),
         shares=shares,
     )
-
-
-def columns(classifier: Classifier, labels: Sequence[str]) -> list[int]:
-    """Where the labels stand among the classifier's.
-
-    Raises:
-        ConfigError: the classifier lacks one.
-    """
-    missing = [label for label in labels if label not in classifier.labels]
-    if missing:
-        raise ConfigError(f"the model has no class {', '.join(missing)}; the pictures show {', '.join(labels)}")
-    return [list(classifier.labels).index(label) for label in labels]

@@ -18,7 +18,7 @@ from mien.errors import ConfigError, DataError, ModelError
 from mien.evaluation.comparison import Comparison, compare
 from mien.evaluation.metrics import Report, evaluate
 from mien.faces.classifier import OnnxClassifier
-from mien.types import EMOTIONS, EMOTIONS7, Classifier, Floats
+from mien.types import EMOTIONS, EMOTIONS7, Classifier, Floats, label_columns
 
 
 def views(path: Path | str, votes: Path | str | None, split: str = "PrivateTest") -> dict[str, Faces]:
@@ -38,7 +38,7 @@ def views(path: Path | str, votes: Path | str | None, split: str = "PrivateTest"
     }
     if everything.votes is not None:
         truth = ferplus_targets(everything)
-        five = np.isin(truth, [EMOTIONS7.index(label) for label in EMOTIONS])
+        five = np.isin(truth, label_columns(EMOTIONS7, EMOTIONS))
         voted = replace(everything, targets=np.where(five, truth, everything.targets))
         found["ferplus-majority"] = voted.take(here & five).with_labels(EMOTIONS)
         found["consensus"] = everything.take(here & five & (truth == everything.targets)).with_labels(EMOTIONS)
@@ -113,10 +113,7 @@ def answer_views(
             there = [name for name in SPLITS if len(faces.split(name))]
             raise DataError(f"{path} has no {split} pictures; choose the split {' or '.join(there)}")
         return {"test": _shared(classifier, part, temperature)}
-    missing = [label for label in EMOTIONS if label not in classifier.labels]
-    if missing:
-        raise ConfigError(f"the model has no class {', '.join(missing)}; the protocol is about {', '.join(EMOTIONS)}")
-    order = [list(classifier.labels).index(label) for label in EMOTIONS]
+    order = label_columns(classifier.labels, EMOTIONS)
     answers = {}
     known: dict[str, Floats] = {}  # the views overlap: each picture is classified once
     for view, faces in views(path, votes, split).items():
@@ -178,6 +175,6 @@ def _shared(classifier: Classifier, faces: Faces, temperature: float) -> Answers
         notes.append(f"the model's {', '.join(unused)}, which the data do not hold")
     name = f"test, without {' and without '.join(notes)}" if notes else "test"
     # A network may be so sure of a class that is left out that nothing remains for the others.
-    probabilities = np.maximum(classifier(kept.images)[:, [list(classifier.labels).index(k) for k in labels]], 1e-12)
+    probabilities = np.maximum(classifier(kept.images)[:, label_columns(classifier.labels, labels)], 1e-12)
     probabilities = probabilities.astype(np.float64) / probabilities.sum(1, keepdims=True, dtype=np.float64)
     return Answers(name, kept, probabilities, temperature, classifier.confidence_threshold)

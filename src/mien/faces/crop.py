@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.faces.resize import halve
-from mien.types import Face, Image
+from mien.types import Face, Image, Pixels
 
 SIZE = 48
 """Side of a crop in pixels."""
@@ -25,7 +25,7 @@ def to_network_input(image: Image) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(gray, (SIZE, SIZE), interpolation=how), np.uint8)
 
 
-def crop(image: Image, face: Face, margin: float = 0.0, align: bool = True) -> NDArray[np.uint8]:
+def crop(image: Image | Pixels, face: Face, margin: float = 0.0, align: bool = True) -> NDArray[np.uint8]:
     """Cut one face out of a picture as a square; what lies over the border repeats the picture's edge.
 
     Args:
@@ -43,7 +43,7 @@ def crop(image: Image, face: Face, margin: float = 0.0, align: bool = True) -> N
     right = _eye_axis(face, side) if align else np.array([1.0, 0.0])
     # Only the neighbourhood of the face is read: cheaper, and warpAffine refuses sides over 32767 pixels.
     window, origin = _window(image, centre, side * float(np.abs(right).sum()) / 2)
-    gray, centre = _gray(window), centre - origin
+    gray, centre = window, centre - origin
     # One tap a pixel would alias on a large face, so it is halved, then warped at that resolution and averaged down.
     while side >= 4 * SIZE and min(gray.shape) >= 2:
         gray, centre, side = halve(gray), centre / 2, side / 2
@@ -58,7 +58,7 @@ def crop(image: Image, face: Face, margin: float = 0.0, align: bool = True) -> N
     return to_network_input(np.asarray(square, np.uint8))
 
 
-def crops(image: Image, faces: Sequence[Face], margin: float = 0.0, align: bool = True) -> NDArray[np.uint8]:
+def crops(image: Image | Pixels, faces: Sequence[Face], margin: float = 0.0, align: bool = True) -> NDArray[np.uint8]:
     """`crop` for each face: uint8 (N, 48, 48), in the order of `faces`."""
     out = np.zeros((len(faces), SIZE, SIZE), np.uint8)
     for i, face in enumerate(faces):
@@ -81,9 +81,13 @@ def _eye_axis(face: Face, side: float) -> NDArray[np.float64]:
     return np.array([1.0, 0.0])
 
 
-def _window(image: Image, centre: NDArray[np.float64], reach: float) -> tuple[Image, NDArray[np.float64]]:
-    """The part of the picture within `reach` pixels of a point, at least one, and its corner (x, y)."""
+def _window(image: Image | Pixels, centre: NDArray[np.float64], reach: float) -> tuple[Image, NDArray[np.float64]]:
+    """Return the part of the image within `reach` pixels of a point, at least one, in gray, and its corner (x, y)."""
     limit = np.array([image.shape[1], image.shape[0]])
     low = np.clip(np.floor(centre - reach - 2), 0, limit - 1).astype(int)
     high = np.clip(np.ceil(centre + reach + 2), low + 1, limit).astype(int)
-    return image[low[1] : high[1], low[0] : high[0]], low.astype(np.float64)
+    if isinstance(image, np.ndarray):
+        gray = _gray(image[low[1] : high[1], low[0] : high[0]])
+    else:
+        gray = image.gray((int(low[0]), int(low[1]), int(high[0]), int(high[1])))
+    return gray, low.astype(np.float64)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mien.errors import ConfigError
 from mien.faces.classifier import OnnxClassifier
-from mien.types import Floats
+from mien.types import Floats, label_columns
 
 
 class Ensemble:
@@ -33,7 +33,7 @@ class Ensemble:
         for each in members:
             if set(each.labels) != set(self._labels):
                 raise ConfigError(f"{each.name} knows other classes than {members[0].name}: they cannot be averaged")
-        self._orders = [[each.labels.index(label) for label in self._labels] for each in members]
+        self._orders = [label_columns(each.labels, self._labels) for each in members]
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import cv2
 from mien.errors import ModelError
 from mien.faces.boxes import sort_by_area
 from mien.faces.resize import downscale, scale_for
-from mien.types import Face, Image
+from mien.types import Face, Image, Pixels
 
 
 class Haar:
@@ -43,11 +43,11 @@ class Haar:
         """Faces in a uint8 BGR image (H, W, 3), the largest first."""
         return self._search(image)
 
-    def find(self, image: Image, min_face: float) -> list[Face]:
+    def find(self, pixels: Image | Pixels, min_face: float | None = None) -> list[Face]:
         """The same for faces of at least `min_face` pixels: in less time where they are large, never in more."""
-        return self._search(image, scale_for(min_face, self._min_size))
+        return self._search(pixels, None if min_face is None else scale_for(min_face, self._min_size))
 
-    def _search(self, image: Image, most: float | None = None) -> list[Face]:
+    def _search(self, image: Image | Pixels, most: float | None = None) -> list[Face]:
         small, ratio = downscale(image, self._max_side, self._scale, most)
         gray = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
         size = (self._min_size, self._min_size)

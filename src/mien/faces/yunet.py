@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mien.faces.boxes import non_max_suppression, sort_by_area, to_face
 from mien.faces.onnx import detector_network
 from mien.faces.resize import downscale, scale_for
-from mien.types import Face, Floats, Image
+from mien.types import Face, Floats, Image, Pixels
 
 _SMALLEST = 24
 """Side in pixels that `min_face` leaves of a face for YuNet.
@@ -63,11 +63,11 @@ class YuNet:
         """Faces in a uint8 BGR image (H, W, 3), the largest first."""
         return self._search(image)
 
-    def find(self, image: Image, min_face: float) -> list[Face]:
+    def find(self, pixels: Image | Pixels, min_face: float | None = None) -> list[Face]:
         """The same for faces of at least `min_face` pixels: in less time where they are large, never in more."""
-        return self._search(image, scale_for(min_face, _SMALLEST))
+        return self._search(pixels, None if min_face is None else scale_for(min_face, _SMALLEST))
 
-    def _search(self, image: Image, most: float | None = None) -> list[Face]:
+    def _search(self, image: Image | Pixels, most: float | None = None) -> list[Face]:
         small, ratio = downscale(image, self._max_side, self._scale, most, _STEP)
         below, beside = (-side % _STEP for side in small.shape[:2])
         small = np.asarray(cv2.copyMakeBorder(small, 0, below, 0, beside, cv2.BORDER_CONSTANT), np.uint8)

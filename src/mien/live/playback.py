@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic, sleep
 
-from mien.media import camera, paths, video_reader
-from mien.media.video_reader import read_video
+from mien.media import camera, paths
+from mien.media.video import Video
 from mien.types import Failure, Frame
 
 _BREAK = 1.0  # s, of lateness with which a file goes on where it stopped
@@ -29,7 +29,7 @@ class RealTimePlayback:
         """Open nothing yet; the clock starts with the first frame.
 
         Args:
-            items: frames in the order of their times, and failures; a `video_reader.Video` for instance.
+            items: frames in the order of their times, and failures; such as a `media.video.Video`.
             name: what to call it.
             rate: frames a second, nominally.
         """
@@ -96,5 +96,5 @@ def open_source(text: str) -> camera.Camera | RealTimePlayback:
         return camera.Camera(text)
     if "://" in text and Path(text).suffix.lower() not in paths.VIDEO_SUFFIXES:
         return camera.Camera(text)
-    video = video_reader.Video(text)
-    return RealTimePlayback(read_video(video), video.name, video.fps)
+    video = Video(text)
+    return RealTimePlayback(video, video.name, video.rate)

@@ -8,7 +8,7 @@ from pathlib import Path
 from mien.errors import ConfigError
 from mien.media import paths
 from mien.media.paths import unique_names
-from mien.media.video_writer import SUFFIXES
+from mien.media.video_writer import FORMATS
 
 
 class OutputPaths:
@@ -54,7 +54,7 @@ def annotated_paths(videos: Sequence[str], save: Path) -> list[Path]:
     Raises:
         ConfigError: one file for several videos.
     """
-    if save.suffix.lower() in paths.VIDEO_SUFFIXES.union(SUFFIXES) and not save.is_dir():
+    if save.suffix.lower() in paths.VIDEO_SUFFIXES.union(FORMATS) and not save.is_dir():
         if len(videos) > 1:
             raise ConfigError(f"{save}: one file for {len(videos)} videos; give a folder, as in --save annotated")
         return [save]

@@ -34,7 +34,7 @@ def expand_images(sources: Sequence[str | Path]) -> list[Path]:
 def expand_videos(wanted: Sequence[str]) -> list[str]:
     """The videos that a user names: a glob or a folder stands for those in it, in the order of their names.
 
-    All else stays as it is, for `video_reader.Video` to say what is wrong: a folder of pictures is one video.
+    All else stays as it is, for `media.video.Video` to say what is wrong: a folder of pictures is one video.
     """
     return [video for each in wanted for video in _inside(each) or [each]]
 

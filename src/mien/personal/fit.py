@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mien.errors import DataError
 from mien.personal.prior import CAP, Array, shift_probabilities
-from mien.types import Floats
+from mien.types import Floats, label_columns
 
 SPREAD = 0.5
 """Standard deviation of the normal prior around no shift; chosen with benchmarks/calibrate.py."""
@@ -184,5 +184,5 @@ def _looks(takes: Sequence[Take], labels: Sequence[str]) -> dict[str, float]:
 
 def _stack(takes: Sequence[Take], labels: Sequence[str]) -> tuple[Floats, NDArray[np.intp]]:
     """All rows, (N, C), and the column of what was asked for, (N,)."""
-    truth = np.repeat([list(labels).index(t.emotion) for t in takes], [len(t.probabilities) for t in takes])
+    truth = np.repeat(label_columns(labels, [t.emotion for t in takes]), [len(t.probabilities) for t in takes])
     return np.concatenate([take.probabilities for take in takes]), truth.astype(np.intp)

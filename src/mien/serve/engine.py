@@ -136,7 +136,7 @@ class Engine:
         if not faces:
             return Seen(Result(frame))
         rows = await self._classify(crops)
-        return Seen(Result(frame, self.pipeline.named(faces, rows.tolist()), crops), len(found) - len(faces))
+        return Seen(Result(frame, self.pipeline.label(faces, rows), crops), len(found) - len(faces))
 
     async def annotate(self, image: EncodedImage, suffix: str) -> bytes:
         """The picture with its faces drawn, as a file.
@@ -158,10 +158,10 @@ class Engine:
 
         def look() -> None:
             barrier.wait()  # no thread may do this twice
-            self.pipeline.detector(blank)
+            self.pipeline.detect(blank)
 
         await asyncio.gather(*(self._in_thread(look) for _ in range(self._threads)))
-        await self._in_thread(lambda: self.pipeline.classifier(np.zeros((1, crop.SIZE, crop.SIZE), np.uint8)))
+        await self._in_thread(lambda: self.pipeline.classify(np.zeros((1, crop.SIZE, crop.SIZE), np.uint8)))
         self.state = "ready"
 
     async def close(self) -> None:
@@ -189,9 +189,9 @@ class Engine:
             if cropped:
                 height, width = pixels.shape[:2]
                 return frame, [Face((0.0, 0.0, float(width), float(height)))], crop.to_network_input(pixels)[None]
-            found = self.pipeline.detector(pixels)
+            found = self.pipeline.detect(pixels)
             faces = found[: self.limits.faces]
-            crops = crop.crops(pixels, faces, self.pipeline.margin, self.pipeline.align)
+            crops = self.pipeline.crop(pixels, faces)
         except cv2.error as error:
             raise SourceError(f"{image.name}: a picture of this shape cannot be searched; crop it") from error
         return frame, found, crops

@@ -1,11 +1,10 @@
-"""Where results go: JSON lines, CSV, Parquet, failures, annotated video, drawn images, face crops.
+"""Write results: JSON lines, CSV, Parquet, failures, annotated videos and images, face crops.
 
-Nothing half-written ever carries its final name: a file is written under a draft's name beside it and renamed when
-whole. A draft can be read after a crash, kill -9 included:
-    Jsonl, Csv, Failures: `<name>.part` holds every result (the system has each line before the next one is written);
-    Parquet: `<name>.part/` is a folder of whole Parquet files, which readers take as one table, up to some seconds ago;
+A file is written under a draft's name and renamed when it is complete. Drafts can be read after a crash or kill -9:
+    Jsonl, Csv, Failures: `<name>.part` holds every result; each line is flushed before the next.
+    Parquet: `<name>.part/` is a folder of Parquet files, which readers take as one table; the last seconds are missing.
     Video: `<stem>.part.mp4` or `.mkv` plays, see mien.media.video_writer.
-The next run into the same name replaces what an earlier one left; Jsonl can go on behind it instead.
+The next run replaces an old draft; Jsonl can also resume it.
 """
 
 from mien.sinks.crops import Crops

@@ -1,4 +1,4 @@
-"""What the sinks share: drafts of files, folders of images, rows of tables."""
+"""Base classes of the sinks, and the rows of their tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mien.types import Face, Failure, Image, Result
 
 
 class FileSink:
-    """A file under a draft's name until `close`."""
+    """A file that has a draft's name until `close`. A path that cannot be written is a SourceError."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -31,11 +31,7 @@ class FileSink:
             self._open()
 
     def close(self) -> None:
-        """Give the file its final name, replacing an older one; calling it twice does no harm.
-
-        Raises:
-            SourceError: the file cannot be finished.
-        """
+        """Give the file its final name, replacing an older one; safe to call twice."""
         if self._closed:
             return
         self._closed = True
@@ -51,17 +47,17 @@ class FileSink:
     ) -> None:
         if kind is None:
             self.close()
-        elif not self._closed:  # an older complete file is worth more than this incomplete one, which stays as a draft
+        elif not self._closed:  # an older complete file stays, and this incomplete one stays a draft
             self._closed = True
             with self._writing():
                 self._stop()
 
     def _open(self) -> None:
-        """Start the draft, so that a place that cannot be written is known before the work begins."""
+        """Start the draft, so that an unwritable path is known before the work begins."""
         raise NotImplementedError
 
     def _stop(self) -> None:
-        """Complete the draft, and leave it under its own name."""
+        """Complete the draft under its own name."""
         raise NotImplementedError
 
     def _finish(self) -> None:
@@ -81,12 +77,12 @@ class FileSink:
 
 
 class TextSink(FileSink):
-    """Flushed after each line, so that a crash loses nothing."""
+    """A text file, flushed after each line so that a crash loses nothing."""
 
     _mode = "w"
 
     def _open(self) -> None:
-        # backslashreplace: a file name that is no valid UTF-8 must not end a batch
+        # backslashreplace: a file name that is not valid UTF-8 must not end a batch
         self._file = self._part.open(self._mode, encoding="utf-8", errors="backslashreplace", newline="")
 
     def _put(self, text: str) -> None:
@@ -100,7 +96,7 @@ class TextSink(FileSink):
 
 
 class FolderSink:
-    """A folder of pictures, each written whole or not at all."""
+    """A folder of images, each written completely or not at all. One that cannot be written is a SourceError."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -112,14 +108,14 @@ class FolderSink:
             raise _unwritable(self.folder, error) from error
 
     def fail(self, failure: Failure) -> None:
-        """An item that could not be read leaves no picture."""
+        """Write nothing."""
 
     def reserve(self, name: str) -> None:
-        """Keep the file that an earlier run made of this picture; call it in the order of that run, before `write`."""
+        """Keep the file that an earlier run made of this image; call in that run's order, before `write`."""
         self._stem(name, 0)
 
     def close(self) -> None:
-        """Nothing is left to do: each picture was finished when it was written."""
+        """Do nothing: each image was finished when it was written."""
 
     def __enter__(self) -> Self:
         return self
@@ -130,22 +126,22 @@ class FolderSink:
         self.close()
 
     def _stem(self, name: str, index: int) -> str:
-        """A stem that no earlier picture of this run has: the file's own, else with its folder's name, else counted.
+        """Return an unused stem: the file's own, else with its folder's name, else with a counter.
 
-        The second frame of a video, and each later one, has its number.
+        Frames of a video after the first one get their index.
         """
         path = PurePath(name)
-        stem = safe_name(path.stem) or "picture"
+        stem = safe_name(path.stem) or "image"
         if name and Path(name).parent.resolve() == self.folder.resolve():
-            stem += "_mien"  # never write over the pictures that are being read
+            stem += "_mien"  # never overwrite the images being read
         if name and name in self._names:
             stem += f"_{index:06d}"
         self._names.add(name)
         parent = safe_name(path.parent.name)
-        first = [stem, f"{parent}_{stem}"] if parent else [stem]
-        wanted = chain(first, (f"{stem}_{k}" for k in count(2)))
-        # casefold: some file systems take A.jpg and a.jpg for the same
-        free = next(each for each in wanted if each.casefold() not in self._taken)
+        plain = [stem, f"{parent}_{stem}"] if parent else [stem]
+        candidates = chain(plain, (f"{stem}_{k}" for k in count(2)))
+        # some file systems treat A.jpg and a.jpg as one file
+        free = next(name for name in candidates if name.casefold() not in self._taken)
         self._taken.add(free.casefold())
         return free
 
@@ -162,7 +158,7 @@ class FolderSink:
 
 
 class LineWriter:
-    """The one method of a file that the csv module calls."""
+    """A file as the csv module needs it."""
 
     def __init__(self, put: Callable[[str], None]) -> None:
         self.write = put
@@ -173,7 +169,7 @@ COLUMNS = ("name", "index", "time", "face", "id", *_BOX, "score", "emotion", "co
 
 
 def rows(item: Result | Failure, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """A picture as rows of a table, one a face and at least one; what is not known is left out."""
+    """Return an image's rows, one a face and at least one; unknown values are left out."""
     if isinstance(item, Failure):
         return [{"name": item.name, "index": item.index, "error": item.reason}]
     frame = item.frame
@@ -182,7 +178,7 @@ def rows(item: Result | Failure, labels: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def encodable(row: dict[str, Any]) -> dict[str, Any]:
-    """A row for Parquet: a name that is no valid UTF-8 is written as in the text files."""
+    """Escape what is not valid UTF-8, as the text files do."""
     return {k: v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else v for k, v in row.items()}
 
 
@@ -191,24 +187,21 @@ def _columns(k: int, face: Face, labels: Sequence[str]) -> dict[str, Any]:
     row = {name: plain[name] for name in ("id", "score", "emotion")}
     row |= dict(zip(_BOX, plain["box"], strict=True)) | {"face": k}
     probabilities = plain["probabilities"]
-    if probabilities:  # before classification there is nothing to be sure or unsure of
+    if probabilities:  # empty before classification
         row |= {"confidence": plain["confidence"], "uncertain": plain["uncertain"]}
     return row | {name: probabilities[name] for name in labels if name in probabilities}
 
 
 def _encoded(path: Path, image: Image) -> bytes:
-    """The content of a picture file of the kind that its name ends in."""
     done, data = cv2.imencode(path.suffix, image)
     if not done:
         size = "x".join(str(side) for side in image.shape[1::-1])
-        raise SourceError(
-            f"{path}: a picture of {size} pixels is too large for a file; make it smaller or leave it out"
-        )
+        raise SourceError(f"{path}: an image of {size} pixels is too large for a file; make it smaller")
     return data.tobytes()
 
 
 def safe_name(name: str, most: int = 90) -> str:
-    """Characters that every file system takes, and few enough bytes: a name is made of two such parts and a number."""
+    """Keep characters that every file system takes, at most `most` bytes: a name has two such parts and a number."""
     return re.sub(r"[^\w.+ -]", "_", name).strip(". ").encode()[:most].decode(errors="ignore")
 
 

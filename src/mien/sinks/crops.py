@@ -1,4 +1,4 @@
-"""The crops that the network saw."""
+"""Face crops as images."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ from mien.types import Result
 
 
 class Crops(FolderSink):
-    """The 48x48 gray crops that the network saw, as `<stem>_<k>_<emotion>.png`, k from 0.
-
-    Raises:
-        SourceError: the folder cannot be written.
-    """
+    """The 48x48 gray crops that the network saw, as `<stem>_<k>_<emotion>.png`, k from 0."""
 
     def write(self, result: Result) -> None:
-        """Save the crops of one picture; without faces nothing is written."""
         stem = self._stem(result.frame.name, result.frame.index)
         for k, (face, crop) in enumerate(zip(result.faces, result.crops, strict=False)):
             self._save(f"{stem}_{k}_{safe_name(face.emotion, 30) or 'face'}.png", crop)

@@ -11,13 +11,10 @@ from mien.types import EMOTIONS, Failure, Result
 
 
 class Csv(TextSink):
-    """A row a face; a picture without a face and a failure also get one row, with the face's columns empty.
+    """A row a face; an image without a face and a failure get one row with empty face columns.
 
     Columns: name, index, time (s), face (from 0), id, x1, y1, x2, y2 (px), score, emotion, confidence, uncertain (0 or
     1), a probability for each of `labels`, error.
-
-    Raises:
-        SourceError: the path cannot be written.
     """
 
     def __init__(self, path: str | Path, labels: Sequence[str] = EMOTIONS) -> None:
@@ -28,10 +25,8 @@ class Csv(TextSink):
         self._writer.writeheader()
 
     def write(self, result: Result) -> None:
-        """Add a picture's faces."""
         for row in rows(result, self._labels):
             self._writer.writerow(row if "uncertain" not in row else row | {"uncertain": int(row["uncertain"])})
 
     def fail(self, failure: Failure) -> None:
-        """Add an item that could not be read."""
         self._writer.writerows(rows(failure, self._labels))

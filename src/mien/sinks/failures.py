@@ -1,4 +1,4 @@
-"""The items that could not be read."""
+"""A list of the items that could not be read."""
 
 from __future__ import annotations
 
@@ -11,13 +11,7 @@ from mien.types import Failure, Result
 
 
 class Failures(TextSink):
-    """What could not be read, and why: {"name", "reason"} a line, or a table where the path ends in .csv.
-
-    An empty file, or table, says that there was nothing.
-
-    Raises:
-        SourceError: the path cannot be written.
-    """
+    """Names and reasons of failures: a JSON object a line, or a table if the path ends in .csv; empty without any."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
@@ -28,10 +22,9 @@ class Failures(TextSink):
             self._writer.writerow(("name", "reason"))
 
     def write(self, result: Result) -> None:
-        """What could be read is no failure."""
+        """Write nothing."""
 
     def fail(self, failure: Failure) -> None:
-        """Add an item that could not be read."""
         if self._writer:
             self._writer.writerow((failure.name, failure.reason))
         else:

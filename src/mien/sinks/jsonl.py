@@ -15,23 +15,18 @@ from mien.types import Failure, Result
 
 
 class Jsonl(TextSink):
-    """One JSON object a line, in UTF-8: `Result.to_dict()` a picture, {"name", "error"} a failure.
+    """One JSON object a line, in UTF-8: `Result.to_dict()` of an image, {"name", "error"} of a failure.
 
-    Attributes:
-        done: what the file holds of an earlier run that is gone on with: name -> reason of a failure, or "".
+    `done` maps the names from the run being resumed to the reason of their failure, or "".
     """
 
     def __init__(self, path: str | Path, resume: bool = False, retry: Container[str] = ()) -> None:
         """Start the draft.
 
         Args:
-            path: of the file.
-            resume: go on behind the lines of a run that was stopped (its draft), or else of the finished file, which
-                stays as it is until `close`. A last line that is not whole is cut off.
-            retry: then take out the lines of failures of these names, so that they count as not done.
-
-        Raises:
-            SourceError: the path cannot be written, or what is to be gone on with is no such file.
+            resume: continue the draft of a stopped run, or else a copy of the finished file, which stays until `close`.
+                An incomplete last line is cut off. A file of another kind is a SourceError.
+            retry: names whose failures are removed from the resumed lines, so that they count as not done.
         """
         self.done: dict[str, str] = {}
         self._mode = "a" if resume else "w"
@@ -39,11 +34,9 @@ class Jsonl(TextSink):
         super().__init__(path)
 
     def write(self, result: Result) -> None:
-        """Add a picture; without a face its "faces" is []."""
         self._line(result.to_dict())
 
     def fail(self, failure: Failure) -> None:
-        """Add an item that could not be read."""
         self._line({"name": failure.name, "error": failure.reason})
 
     def _open(self) -> None:
@@ -51,7 +44,7 @@ class Jsonl(TextSink):
             copied = self.path.exists() and not self._part.exists()
             if copied:
                 shutil.copyfile(self.path, self._copy)
-                os.replace(self._copy, self._part)  # whole or not at all
+                os.replace(self._copy, self._part)  # complete or not at all
             if self._part.exists():
                 try:
                     os.truncate(self._part, self._read())
@@ -68,7 +61,7 @@ class Jsonl(TextSink):
         return self._part.with_name(self._part.name + ".copy")
 
     def _read(self) -> int:
-        """Note what is done; number of bytes up to the end of the last whole line."""
+        """Fill `done`, and return the number of bytes in complete lines."""
         size = 0
         with self._part.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -79,7 +72,7 @@ class Jsonl(TextSink):
                     self.done[row["name"]] = row.get("error", "")
                 except (ValueError, TypeError, KeyError, AttributeError) as error:
                     raise SourceError(
-                        f"{self._part}: line {number} is none that mien wrote; give another file, or do not resume"
+                        f"{self._part}: line {number} was not written by mien; give another file, or do not resume"
                     ) from error
                 size += len(line)
         return size

@@ -8,29 +8,26 @@ from mien.types import Failure, Result, Sink
 
 
 class MultiSink:
-    """A sink that passes everything on to others, in their order."""
+    """A sink that passes everything on to others, in order."""
 
     def __init__(self, sinks: Iterable[Sink]) -> None:
         self._sinks = tuple(sinks)
 
     def put(self, item: Result | Failure) -> None:
-        """Add a result or a failure."""
+        """Write a result or a failure."""
         if isinstance(item, Failure):
             self.fail(item)
         else:
             self.write(item)
 
     def write(self, result: Result) -> None:
-        """Add one result."""
         for sink in self._sinks:
             sink.write(result)
 
     def fail(self, failure: Failure) -> None:
-        """Note an item that could not be read."""
         for sink in self._sinks:
             sink.fail(failure)
 
     def close(self) -> None:
-        """Close them all."""
         for sink in self._sinks:
             sink.close()

@@ -16,27 +16,16 @@ from mien.types import EMOTIONS, Failure, Result
 
 
 class Parquet(FileSink):
-    """The table of `Csv` with typed columns (`uncertain` is a boolean, what is empty there is null); needs PyArrow.
+    """The table of `Csv` with typed columns (`uncertain` is a boolean, empty cells are null); needs PyArrow.
 
     A Parquet file cannot be read before its end is written. So rows go to numbered files in the folder `<name>.part`,
-    each whole, and `close` joins them into one file, a row group each, with no more than one in memory.
-
-    Raises:
-        ConfigError: PyArrow is not installed.
-        SourceError: the path cannot be written.
+    and `close` joins them, a row group each, with no more than one in memory.
     """
 
     def __init__(
         self, path: str | Path, labels: Sequence[str] = EMOTIONS, seconds: float = 5.0, rows: int = 20_000
     ) -> None:
-        """Start the draft.
-
-        Args:
-            path: of the file.
-            labels: a column of probabilities each.
-            seconds: rows are written out when so much time has passed since the last ones were: what a crash can lose.
-            rows: or when there are so many.
-        """
+        """Start the draft; rows are written every `seconds`, which a crash can lose, or when there are `rows`."""
         try:
             import pyarrow as pa
         except ModuleNotFoundError as error:
@@ -53,11 +42,9 @@ class Parquet(FileSink):
         self._saved = monotonic()
 
     def write(self, result: Result) -> None:
-        """Add a picture's faces."""
         self._add(rows(result, self._labels))
 
     def fail(self, failure: Failure) -> None:
-        """Add an item that could not be read."""
         self._add(rows(failure, self._labels))
 
     def _add(self, rows: list[dict[str, Any]]) -> None:
@@ -75,7 +62,7 @@ class Parquet(FileSink):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        draft = self._part / f".{self._files:06d}"  # a name that readers of folders pass over
+        draft = self._part / f".{self._files:06d}"  # readers of folders skip this name
         pq.write_table(pa.Table.from_pylist(list(map(encodable, self._rows)), self._schema), draft)
         os.replace(draft, self._part / f"{self._files:06d}.parquet")
         self._files += 1
@@ -95,10 +82,10 @@ class Parquet(FileSink):
                 writer.write_table(pq.read_table(self._part / f"{k:06d}.parquet"))
         os.replace(whole, self.path)
         self._clear()
-        with suppress(OSError):  # somebody else's files are in it
+        with suppress(OSError):  # foreign files are in it
             self._part.rmdir()
 
     def _clear(self) -> None:
-        for each in self._part.iterdir():
-            if re.fullmatch(r"\d{6}\.parquet|\.\d{6}|\.whole", each.name):
-                each.unlink()
+        for path in self._part.iterdir():
+            if re.fullmatch(r"\d{6}\.parquet|\.\d{6}|\.whole", path.name):
+                path.unlink()

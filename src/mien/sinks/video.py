@@ -6,53 +6,68 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mien.errors import ConfigError
-from mien.media import video_writer
+from mien.media.video_writer import FORMATS, VideoWriter
 from mien.sinks.base import FileSink
 from mien.types import Failure, Image, Result
 
 
 class Video(FileSink):
-    """An annotated video, each frame at its own time; H.264 that browsers play, and sound, with PyAV (`mien.video`).
+    """Writes an annotated video: H.264 (VP9 in .webm), each frame at its own time.
+
+    The draft can be played after a crash, up to about the last second.
 
     Args:
-        path: its suffix chooses the kind: .mp4, .m4v, .mov, .mkv or, with PyAV, .webm.
-        draw: turns a result into a uint8 BGR picture; usually `mien.draw.draw`. The first one's size is the video's.
-        fps: nominal rate. Without PyAV the rate is constant: frames are repeated or left out to keep the time.
-        sound: the video that is being watched, to take its sound from; without PyAV there is none.
-
-    Raises:
-        ConfigError: another suffix.
-        SourceError: the path cannot be written.
+        path: .mp4, .m4v, .mov, .mkv or .webm.
+        draw: turns a result into a uint8 BGR image, usually `mien.draw.draw`. The first image sets the video's size.
+        rate: nominal frames a second.
+        sound: file whose sound to add.
+        sound_start: time of the first frame by that file's clock, in seconds; None to look it up.
+        on_message: called with a sentence about sound that cannot simply be copied.
     """
 
     def __init__(
         self,
         path: str | Path,
         draw: Callable[[Result], Image],
-        fps: float = 30.0,
+        rate: float = 30.0,
         sound: str | Path | None = None,
+        sound_start: float | None = None,
+        on_message: Callable[[str], None] | None = None,
     ) -> None:
-        self._encoder = video_writer.encoder(Path(path), fps)
-        self._draw = draw
-        self._sound = None if sound is None else Path(sound)
-        if self._sound and self._sound.exists() and Path(path).exists() and self._sound.samefile(path):
+        suffix = Path(path).suffix.lower()
+        if suffix not in FORMATS:
+            raise ConfigError(f"{path}: not a video format mien writes; let the name end in {', '.join(FORMATS)}")
+        if sound and Path(sound).exists() and Path(path).exists() and Path(path).samefile(sound):
             raise ConfigError(f"{path}: that is the video being read; give the new one another name")
+        self._format = FORMATS[suffix]
+        self._draw, self._rate, self._sound, self._sound_start = draw, rate, sound, sound_start
+        self._on_message = on_message
+        self._writer: VideoWriter | None = None
         super().__init__(path)
 
     def write(self, result: Result) -> None:
         """Add a frame."""
         self._check_open()
-        with self._writing():
-            self._encoder.write(self._draw(result), result.frame.time)
+        image = self._draw(result)
+        if self._writer is None:
+            height, width = image.shape[:2]
+            self._writer = VideoWriter(
+                self._part, width, height, self._rate, self._sound, self._sound_start, self._format, self._on_message
+            )
+        self._writer.write(image, result.frame.time)
 
     def fail(self, failure: Failure) -> None:
-        """A frame that could not be read is not shown; the one before it stays longer."""
+        """Show nothing; the frame before stays longer."""
 
     def _open(self) -> None:
-        self._encoder.part.touch()
+        self._part.touch()
 
     def _stop(self) -> None:
-        self._encoder.stop()
+        if self._writer:
+            self._writer.close()
 
     def _finish(self) -> None:
-        self._encoder.finish(self._sound)
+        if self._writer:
+            super()._finish()
+        else:
+            self._part.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from mien.train.checkpoint import load
 from mien.train.config import from_dict
 from mien.train.onnx_file import write_model
 from mien.train.quantize import quantize
+from mien.types import label_columns
 
 
 class ExportModule(nn.Module):
@@ -76,12 +77,12 @@ def load_network(checkpoint: Path, extra: bool = False) -> tuple[nn.Module, dict
     head = [name for name in tensors if name.startswith("head.")][-2:]
     if config.blend:
         names = [ferplus.FERPLUS_NAMES.get(name, name) for name in ferplus.FERPLUS[: targets.EMOTION_VOTES]]
-        rows = [names.index(label) for label in labels]
+        rows = label_columns(names, labels)
         for name in head:
             tensors[name] = tensors[name] + config.blend * tensors["auxiliary.2." + name.split(".")[-1]][rows]
     answers = labels if extra else meta.get("answers", labels)
     for name in head:
-        tensors[name] = tensors[name][[labels.index(label) for label in answers]]
+        tensors[name] = tensors[name][label_columns(labels, answers)]
     model = models.build(config.network, len(answers))
     model.load_state_dict({name: value for name, value in tensors.items() if not name.startswith("auxiliary.")})
     return model.eval(), {**meta, "labels": answers}

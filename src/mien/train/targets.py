@@ -20,7 +20,7 @@ from mien.errors import ConfigError, DataError
 from mien.faces.models import load_classifier
 from mien.media import atomic
 from mien.train.config import Stage, TrainConfig
-from mien.types import Classifier, Floats
+from mien.types import Classifier, Floats, label_columns
 
 EMOTION_VOTES = 8
 """The first columns of the FER+ votes are emotions; the last two say that there is none or no face."""
@@ -90,7 +90,7 @@ def build_targets(config: TrainConfig, train: Faces, device: torch.device) -> Ta
     # A path may hold a +, names do not.
     for name in [config.teacher] if config.teacher.endswith(".onnx") else filter(None, config.teacher.split("+")):
         teacher = load_classifier(name, spin=False)  # its threads would wait busily while the network learns
-        teachers.append((teacher, _columns(f"the teacher {name}", teacher.labels, train.labels)))
+        teachers.append((teacher, label_columns(teacher.labels, train.labels, f"the teacher {name}")))
     if config.soft_labels:
         soft = torch.from_numpy(read_soft_labels(config.soft_labels, train)).to(device)
     return Targets(*to_tensors(train, device), votes, train.labels, tuple(teachers), soft)
@@ -152,7 +152,7 @@ def write_soft_labels(path: Path | str, models: Sequence[NamedClassifier], faces
     total, count = np.zeros((len(keys), len(faces.labels)), np.float32), np.zeros(len(keys), np.int64)
     spoken: dict[str, int] = {}
     for number, model in enumerate(models):
-        order = _columns(f"the model {model.name}", model.labels, faces.labels)
+        order = label_columns(model.labels, faces.labels, f"the model {model.name}")
         recipe: dict[str, Any] = json.loads(model.metadata.get("recipe") or "{}")
         folds = int(recipe.get("folds") or 0)
         mine = keys % folds == recipe.get("fold", 0) if folds else np.ones(len(keys), bool)
@@ -185,7 +185,7 @@ def read_soft_labels(path: Path | str, faces: Faces) -> Floats:
             keys, shares, facts = packed["keys"], packed["shares"], json.loads(str(packed["facts"]))
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise DataError(f"{path} is no file of soft labels ({error}); make one with mien data soft-labels") from error
-    order = _columns(f"the soft labels {path}", facts["labels"], faces.labels)
+    order = label_columns(facts["labels"], faces.labels, f"the file of soft labels {path}")
     wanted = faces.keys()
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     unknown = int((keys[places] != wanted).sum())
@@ -194,10 +194,3 @@ def read_soft_labels(path: Path | str, faces: Faces) -> Floats:
     found: NDArray[np.float32] = shares[places][:, order].astype(np.float32)
     found /= found.sum(1, keepdims=True)
     return found
-
-
-def _columns(what: str, known: Sequence[str], labels: Sequence[str]) -> list[int]:
-    missing = [label for label in labels if label not in known]
-    if missing:
-        raise ConfigError(f"{what} does not know {', '.join(missing)}")
-    return [list(known).index(label) for label in labels]

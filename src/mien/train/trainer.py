@@ -23,7 +23,7 @@ from mien.train.augment import augment, mix
 from mien.train.config import Stage, TrainConfig
 from mien.train.schedule import learning_rate, make_optimizer, set_momentum
 from mien.train.targets import EMOTION_VOTES, Targets, build_targets, to_tensors
-from mien.types import EMOTIONS
+from mien.types import EMOTIONS, label_columns
 
 Progress = Callable[[dict[str, float]], None]
 """Told after each step: epoch, epochs, step, steps, loss, accuracy, rate (img/s); of several processes by the first."""
@@ -87,7 +87,7 @@ def fit(
         train = train.take(train.keys() % config.folds != config.fold)
     answers = EMOTIONS if config.extra_classes else faces.labels
     valid = valid.with_labels(answers)
-    columns = [faces.labels.index(label) for label in answers]
+    columns = label_columns(faces.labels, answers)
     if len(train) < config.batch or not len(valid):
         raise DataError(
             f"{len(train)} training and {len(valid)} PublicTest images: too few for batches of {config.batch}"
