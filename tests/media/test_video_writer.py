@@ -232,6 +232,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import numpy as np
 from media_files import WIDTH, HEIGHT
+from mien.errors import SourceError
 from mien.media.video_writer import VideoWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))

@@ -46,9 +46,11 @@ class Prefetch(Generic[R]):
             item = self._waiting.popleft().result()
         except (CancelledError, IndexError):  # closed by another thread
             raise StopIteration from None
+        except Exception:
+            self._end()
+            raise
         if item is None:
-            self._ended = True
-            self._pool.shutdown(cancel_futures=True)
+            self._end()
             raise StopIteration
         self._room = max(1, min(self._count, MAX_BYTES // max(self._size(item), 1)))
         self._submit()
@@ -65,6 +67,10 @@ class Prefetch(Generic[R]):
         else:  # the thread may wait for it
             close()
             self._pool.shutdown(cancel_futures=True)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._pool.shutdown(cancel_futures=True)
 
     def _submit(self) -> None:
         with suppress(RuntimeError):  # closed by another thread
