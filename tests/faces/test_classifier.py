@@ -1,4 +1,4 @@
-"""What `mien.classify` promises about model files."""
+"""OnnxClassifier, Ensemble and load_classifier."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(
     path: Path, meta: dict[str, str] | None = None, name: str = "crops", kind: int = TensorProto.UINT8,
     side: int = 48, output: str = "probabilities", batch: str | int = "N",
 ) -> Path:  # fmt: skip
-    """A model that tells dark from bright: the mean of the crop times (-1, 0, 1), softmax."""
+    """Write a model that separates dark from bright: softmax of the mean of the crop times (-1, 0, 1)."""
     nodes = [
         helper.make_node("Cast", [name], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2], keepdims=0),
@@ -42,12 +42,12 @@ def write(
     ]
     inputs = [helper.make_tensor_value_info(name, kind, [batch, side, side])]
     outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, [batch, 3])]
-    made = helper.make_model(
+    model = helper.make_model(
         helper.make_graph(nodes, "tiny", inputs, outputs, constants),
         opset_imports=[helper.make_opsetid("", 13)], ir_version=8,
     )  # fmt: skip
-    helper.set_model_props(made, META if meta is None else meta)
-    onnx.save(made, path)
+    helper.set_model_props(model, META if meta is None else meta)
+    onnx.save(model, path)
     return path
 
 
@@ -56,7 +56,7 @@ def path(tmp_path: Path) -> Path:
     return write(tmp_path / "tiny.onnx")
 
 
-def test_a_model_says_what_it_is(path: Path) -> None:
+def test_model_reports_its_metadata(path: Path) -> None:
     model = classifier.OnnxClassifier(path)
     assert isinstance(model, Classifier)
     assert (model.labels, model.confidence_threshold, model.name) == (LABELS, 0.4, "tiny")
@@ -72,11 +72,11 @@ def test_probabilities_follow_the_labels(path: Path) -> None:
     np.testing.assert_allclose(out.sum(axis=1), 1, atol=1e-6)
 
 
-def test_no_crops_give_no_rows(path: Path) -> None:
+def test_empty_batch_returns_no_rows(path: Path) -> None:
     assert classifier.OnnxClassifier(path)(np.zeros((0, 48, 48), np.uint8)).shape == (0, 3)
 
 
-def test_large_batches_are_split_and_joined_in_order(path: Path) -> None:
+def test_large_batch_keeps_its_order(path: Path) -> None:
     crops = np.arange(600, dtype=np.uint16).astype(np.uint8)[:, None, None].repeat(48, 1).repeat(48, 2)
     model = classifier.OnnxClassifier(path)
     np.testing.assert_allclose(model(crops), np.concatenate([model(crop[None]) for crop in crops]), atol=1e-6)
@@ -85,12 +85,12 @@ def test_large_batches_are_split_and_joined_in_order(path: Path) -> None:
 @pytest.mark.parametrize(
     "crops", [np.zeros((1, 48, 48)), np.zeros((48, 48), np.uint8), np.zeros((1, 64, 64), np.uint8)]
 )
-def test_other_arrays_are_refused(path: Path, crops: np.ndarray) -> None:
+def test_wrong_shape_or_type_is_rejected(path: Path, crops: np.ndarray) -> None:
     with pytest.raises(ConfigError, match=r"uint8 \(N, 48, 48\)"):
         classifier.OnnxClassifier(path)(crops)
 
 
-def test_an_unset_threshold_is_zero_and_the_name_is_the_files(tmp_path: Path) -> None:
+def test_metadata_defaults_to_zero_threshold_and_file_name(tmp_path: Path) -> None:
     model = classifier.OnnxClassifier(write(tmp_path / "plain.onnx", {"labels": META["labels"]}))
     assert (model.confidence_threshold, model.name) == (0.0, "plain")
 
@@ -110,13 +110,13 @@ def test_an_unset_threshold_is_zero_and_the_name_is_the_files(tmp_path: Path) ->
         ({"batch": 1}, "batch of two"),
     ],
 )
-def test_a_foreign_model_is_refused_with_the_reason(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_foreign_model_is_rejected_with_reason(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = write(tmp_path / "foreign.onnx", **changes)
     with pytest.raises(ModelError, match=message):
         classifier.OnnxClassifier(path)
 
 
-def test_missing_and_damaged_files_are_model_errors(tmp_path: Path) -> None:
+def test_missing_or_damaged_file_raises_model_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="check the path"):
         models.load_classifier(tmp_path / "none.onnx")
     (tmp_path / "text.onnx").write_text("hello")
@@ -124,7 +124,7 @@ def test_missing_and_damaged_files_are_model_errors(tmp_path: Path) -> None:
         models.load_classifier(str(tmp_path / "text.onnx"))
 
 
-def test_names_look_into_the_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_load_shipped_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "ASSETS", tmp_path)
     write(tmp_path / f"{models.DEFAULT}.onnx")
     write(tmp_path / "other.onnx", META | {"name": "other"})
@@ -135,7 +135,7 @@ def test_names_look_into_the_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         models.load_classifier("best")
 
 
-def test_threads_get_the_same_answers(path: Path) -> None:
+def test_threads_get_equal_probabilities(path: Path) -> None:
     crops = np.random.default_rng(0).integers(0, 256, (8, 5, 48, 48), dtype=np.uint8)
     model = classifier.OnnxClassifier(path)
     with ThreadPoolExecutor(8) as pool:
@@ -143,28 +143,26 @@ def test_threads_get_the_same_answers(path: Path) -> None:
     np.testing.assert_array_equal(together, [model(batch) for batch in crops])
 
 
-def test_an_ensemble_is_the_mean_of_its_members_and_their_mirror_images() -> None:
+def test_ensemble_averages_members_and_mirror_images() -> None:
     crops = np.random.default_rng(3).integers(0, 256, (3, 48, 48), dtype=np.uint8)
-    together, members = (
-        models.load_classifier("mien-s+baseline"),
-        [models.load_classifier(name) for name in ("mien-s", "baseline")],
-    )
-    wanted = np.mean([each(view) for each in members for view in (crops, crops[:, :, ::-1])], axis=0)
-    np.testing.assert_allclose(together(crops), wanted, atol=1e-6)
+    together = models.load_classifier("mien-s+baseline")
+    members = [models.load_classifier(name) for name in ("mien-s", "baseline")]
+    mean = np.mean([member(view) for member in members for view in (crops, crops[:, :, ::-1])], axis=0)
+    np.testing.assert_allclose(together(crops), mean, atol=1e-6)
     np.testing.assert_allclose(together(crops), together(crops[:, :, ::-1].copy()), atol=1e-6)
     assert together.name == "mien-s+baseline"
     assert together(crops[:0]).shape == (0, 5)
     assert len(together.sha256) == 64
-    assert min(each.confidence_threshold for each in members) <= together.confidence_threshold < 1
+    assert min(member.confidence_threshold for member in members) <= together.confidence_threshold < 1
 
 
-def test_an_ensemble_of_one_or_of_an_unknown_name_is_refused() -> None:
+def test_ensemble_needs_two_known_models() -> None:
     with pytest.raises(ModelError, match="no model named ''"):
         models.load_classifier("mien-s+")
     with pytest.raises(ConfigError, match="at least two"):
         ensemble.Ensemble([classifier.OnnxClassifier(ASSETS / "mien-s.onnx")])
 
 
-def test_paths_cannot_be_joined_and_the_message_says_so() -> None:
+def test_paths_cannot_be_joined_to_an_ensemble() -> None:
     with pytest.raises(ModelError, match="paths cannot"):
         models.load_classifier("mien-s+mine/mine.onnx")

@@ -1,4 +1,4 @@
-"""Tracker: made tracks with known truth; what stays the same whatever the frame rate."""
+"""Tracker on synthetic tracks with known truth."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def face(x: float = 0.0, y: float = 0.0, side: float = SIDE, **settings: object)
     return replace(Face((x - side * 0.4, y - side / 2, x + side * 0.4, y + side / 2)), **settings)
 
 
-def look(*values: float) -> dict[str, float]:
-    """Probabilities of the first emotions; the last ones share the rest."""
+def scores(*values: float) -> dict[str, float]:
+    """Return probabilities of the first emotions; the others share the rest."""
     rest = (1 - sum(values)) / (5 - len(values)) if len(values) < 5 else 0.0
     return dict(zip(EMOTIONS, (*values, *[rest] * (5 - len(values))), strict=True))
 
@@ -33,10 +33,10 @@ def look(*values: float) -> dict[str, float]:
 def detections(
     paths: Sequence[Path], fps: float, seconds: float, seed: int, noise: float = 0.03, miss: float = 0.1
 ) -> Iterator[tuple[float, list[tuple[int, Face]]]]:
-    """Time and (true person, face), with noise, misses and one box where two faces overlap: the first is in front."""
+    """Yield time and (true person, face), with noise and misses; a face that overlaps an earlier one is hidden."""
     rng = np.random.default_rng(seed)
     for k in range(round(fps * seconds)):
-        found: list[tuple[int, Face]] = []
+        visible: list[tuple[int, Face]] = []
         shown: list[tuple[float, float]] = []
         for person, path in enumerate(paths):
             place = path(k / fps)
@@ -45,18 +45,18 @@ def detections(
             shown.append(place)
             x, y = place + rng.normal(0, noise * SIDE, 2)
             if rng.random() >= miss:
-                found.append((person, face(x, y, SIDE * np.exp(rng.normal(0, noise)))))
-        yield k / fps, [found[i] for i in rng.permutation(len(found))]
+                visible.append((person, face(x, y, SIDE * np.exp(rng.normal(0, noise)))))
+        yield k / fps, [visible[i] for i in rng.permutation(len(visible))]
 
 
 def ids(frames: Iterator[tuple[float, list[tuple[int, Face]]]], tracker: Tracker) -> dict[int, set[int]]:
-    """Person -> ids that the tracker gave."""
-    given: dict[int, set[int]] = {}
-    for time, found in frames:
-        for (person, _), seen in zip(found, tracker.update([f for _, f in found], time), strict=True):
+    """Return person -> ids of the tracker."""
+    numbers: dict[int, set[int]] = {}
+    for time, faces in frames:
+        for (person, _), seen in zip(faces, tracker.update([f for _, f in faces], time), strict=True):
             assert seen.id is not None
-            given.setdefault(person, set()).add(seen.id)
-    return given
+            numbers.setdefault(person, set()).add(seen.id)
+    return numbers
 
 
 @pytest.mark.parametrize("fps", [10, 30, 60])
@@ -67,18 +67,18 @@ def test_crossing_faces_keep_their_ids(speed: float, fps: int) -> None:
         lambda t: (speed * SIDE * (t - middle), 0.0),
         lambda t: (-speed * SIDE * (t - middle), 0.25 * SIDE),
     ]
-    given = ids(detections(paths, fps, 2 * middle, seed=5), Tracker())
-    assert sorted(given.values(), key=min) == [{1}, {2}]
+    numbers = ids(detections(paths, fps, 2 * middle, seed=5), Tracker())
+    assert sorted(numbers.values(), key=min) == [{1}, {2}]
 
 
-def test_five_people_who_walk_keep_their_ids() -> None:
+def test_five_walking_people_keep_their_ids() -> None:
     paths: list[Path] = [lambda t, k=k: (SIDE * (1.2 * k + 0.5 * t), 40 * np.sin(2 * t + k)) for k in range(5)]
-    given = ids(detections(paths, 20, 4, seed=2, miss=0.2), Tracker())
-    assert all(len(numbers) == 1 for numbers in given.values())
-    assert set.union(*given.values()) == {1, 2, 3, 4, 5}
+    numbers = ids(detections(paths, 20, 4, seed=2, miss=0.2), Tracker())
+    assert all(len(group) == 1 for group in numbers.values())
+    assert set.union(*numbers.values()) == {1, 2, 3, 4, 5}
 
 
-def test_faces_enter_leave_and_come_back() -> None:
+def test_faces_enter_leave_and_return() -> None:
     tracker = Tracker(max_age=1.0)
     (first,) = tracker.update([face(0)], 0.0)
     both = tracker.update([face(300), face(0)], 0.5)
@@ -94,14 +94,14 @@ def test_faces_enter_leave_and_come_back() -> None:
     assert late.id == 3
 
 
-def test_a_face_of_another_size_or_far_away_is_another_one() -> None:
+def test_distant_or_resized_face_gets_new_id() -> None:
     tracker = Tracker()
     tracker.update([face(0)], 0.0)
     assert tracker.update([face(0, side=2.2 * SIDE)], 0.1)[0].id == 2
     assert tracker.update([face(1.5 * SIDE)], 0.2)[0].id == 3
 
 
-def test_the_detectors_order_does_not_matter() -> None:
+def test_order_of_detections_does_not_matter() -> None:
     tracker = Tracker()
     people = [face(150.0 * k) for k in range(4)]
     tracker.update(people, 0.0)
@@ -111,7 +111,7 @@ def test_the_detectors_order_does_not_matter() -> None:
         assert [f.box for f in seen] == [people[i].box for i in order]
 
 
-def test_a_loop_or_seek_ends_all_tracks_and_small_steps_back_do_not() -> None:
+def test_loop_or_seek_ends_tracks_but_small_step_back_does_not() -> None:
     tracker = Tracker(max_age=1.0)
     tracker.update([face()], 10.0)
     assert tracker.update([face()], 9.5)[0].id == 1  # decoders give such stamps
@@ -125,12 +125,12 @@ def test_a_loop_or_seek_ends_all_tracks_and_small_steps_back_do_not() -> None:
 
 
 def signal(time: float) -> dict[str, float]:
-    """Straight between these points."""
+    """Interpolate linearly between points."""
     happy = float(np.interp(time, [0, 0.5, 0.8, 1.5, 2.0], [0.1, 0.1, 0.8, 0.3, 0.3]))
-    return look(0.1, happy)
+    return scores(0.1, happy)
 
 
-def test_smoothing_does_not_depend_on_the_frame_rate() -> None:
+def test_smoothing_is_independent_of_frame_rate() -> None:
     points = [0.0, 0.5, 0.8, 1.5, 2.0]
     rng = np.random.default_rng(0)
     irregular = sorted({*points, *rng.uniform(0, 2, 17)})
@@ -141,7 +141,7 @@ def test_smoothing_does_not_depend_on_the_frame_rate() -> None:
     for time in points:
         for other in shown[1:]:
             assert other[time].probabilities == pytest.approx(shown[0][time].probabilities, abs=1e-9)
-    # by hand: the exponential window over the straight rise from 0.5 to 0.8 s, as a fine sum
+    # reference: the exponential window over the linear rise from 0.5 to 0.8 s, as a fine sum
     fine = np.linspace(0, 0.8, 200_001)
     weights = 0.5 ** ((0.8 - fine) / 0.3)
     happy = np.interp(fine, [0, 0.5, 0.8], [0.1, 0.1, 0.8])
@@ -150,75 +150,75 @@ def test_smoothing_does_not_depend_on_the_frame_rate() -> None:
     assert shown[0][0.8].probabilities["happy"] == pytest.approx(mean, abs=1e-4)
 
 
-def test_half_of_an_old_look_is_left_after_the_half_life() -> None:
+def test_smoothing_halves_old_weight() -> None:
     tracker = Tracker(smoothing=0.5)
-    tracker.update([face(probabilities=look(1.0))], 0.0)
-    tracker.update([face(probabilities=look(0.0, 1.0))], 1e-6)
-    (seen,) = tracker.update([face(probabilities=look(0.0, 1.0))], 0.5)
+    tracker.update([face(probabilities=scores(1.0))], 0.0)
+    tracker.update([face(probabilities=scores(0.0, 1.0))], 1e-6)
+    (seen,) = tracker.update([face(probabilities=scores(0.0, 1.0))], 0.5)
     assert seen.probabilities["angry"] == pytest.approx(0.5, abs=1e-4)
-    (raw,) = Tracker(smoothing=0).update([face(probabilities=look(0.2, 0.8))], 0.0)
-    assert raw.probabilities == look(0.2, 0.8)
+    (raw,) = Tracker(smoothing=0).update([face(probabilities=scores(0.2, 0.8))], 0.0)
+    assert raw.probabilities == scores(0.2, 0.8)
 
 
-def test_without_smoothing_or_hysteresis_the_tracker_only_adds_ids() -> None:
+def test_tracker_without_smoothing_only_adds_ids() -> None:
     rng = np.random.default_rng(3)
     tracker = Tracker(smoothing=0, margin=0)
     for k in range(50):
-        plain = face(probabilities=look(*rng.dirichlet(np.ones(5))), confidence_threshold=0.4)
+        plain = face(probabilities=scores(*rng.dirichlet(np.ones(5))), confidence_threshold=0.4)
         (seen,) = tracker.update([plain], k / 30)
         assert seen.to_dict() == plain.to_dict() | {"id": 1}
 
 
 @pytest.mark.parametrize("fps", [10, 30])
-def test_a_noisy_look_changes_its_label_less_than_once_a_second(fps: int) -> None:
+def test_noisy_probabilities_change_label_less_than_once_a_second(fps: int) -> None:
     rng = np.random.default_rng(4)
     tracker, seconds = Tracker(), 20
     raw, labels, unsure = [], [], []
     for k in range(fps * seconds):
         logits = np.array([1.5, 1.5, 0, 0, 0]) + rng.normal(0, 0.7, 5)  # two emotions that are equally likely
         values = np.exp(logits) / np.exp(logits).sum()
-        (seen,) = tracker.update([face(probabilities=look(*values), confidence_threshold=0.4)], k / fps)
+        (seen,) = tracker.update([face(probabilities=scores(*values), confidence_threshold=0.4)], k / fps)
         raw.append(int(values.argmax()))
         labels.append(seen.emotion)
         unsure.append(seen.uncertain)
-    changes = [sum(a != b for a, b in itertools.pairwise(each)) / seconds for each in (raw, labels, unsure)]
+    changes = [sum(a != b for a, b in itertools.pairwise(values)) / seconds for values in (raw, labels, unsure)]
     assert changes[0] > 4
     assert changes[1] < 1
     assert changes[2] < 1
 
 
-def test_a_label_gives_way_to_a_clear_lead_or_to_a_lasting_one() -> None:
+def test_label_changes_on_clear_or_lasting_lead() -> None:
     tracker = Tracker(smoothing=0, margin=0.2, hysteresis=0.5)
 
     def label(time: float, *values: float) -> str:
-        return tracker.update([face(probabilities=look(*values))], time)[0].emotion
+        return tracker.update([face(probabilities=scores(*values))], time)[0].emotion
 
     assert label(0.0, 0.5, 0.4) == "angry"
     assert label(0.1, 0.4, 0.5) == "angry"  # leads by too little
     assert label(0.2, 0.3, 0.6) == "happy"  # a clear lead
     assert label(0.3, 0.5, 0.4) == "happy"
     assert label(0.7, 0.5, 0.4) == "happy"
-    assert label(0.75, 0.4, 0.5) == "happy"  # the lead is lost: waiting begins anew
+    assert label(0.75, 0.4, 0.5) == "happy"  # the lead is lost: the wait restarts
     assert label(0.8, 0.5, 0.4) == "happy"
     assert label(1.25, 0.5, 0.4) == "happy"
     assert label(1.35, 0.5, 0.4) == "angry"  # has led for 0.55 s
 
 
-def test_the_label_shown_may_differ_from_the_most_probable() -> None:
+def test_label_may_differ_from_the_most_probable() -> None:
     tracker = Tracker(smoothing=0, margin=0.2)
-    tracker.update([face(probabilities=look(0.5, 0.4))], 0.0)
-    (seen,) = tracker.update([face(probabilities=look(0.4, 0.5))], 0.1)
+    tracker.update([face(probabilities=scores(0.5, 0.4))], 0.0)
+    (seen,) = tracker.update([face(probabilities=scores(0.4, 0.5))], 0.1)
     plain = json.loads(json.dumps(seen.to_dict()))
     assert (plain["emotion"], plain["confidence"], plain["id"]) == ("angry", 0.4, 1)
     assert max(plain["probabilities"], key=plain["probabilities"].get) == "happy"
     assert list(plain) == list(Face((0, 0, 1, 1)).to_dict())
 
 
-def test_uncertain_does_not_flicker_either() -> None:
+def test_uncertain_does_not_flicker() -> None:
     tracker = Tracker(smoothing=0, margin=0.2, hysteresis=0.5)
 
     def uncertain(time: float, top: float) -> bool:
-        return tracker.update([face(probabilities=look(top), confidence_threshold=0.5)], time)[0].uncertain
+        return tracker.update([face(probabilities=scores(top), confidence_threshold=0.5)], time)[0].uncertain
 
     assert not uncertain(0.0, 0.55)
     assert not uncertain(0.1, 0.45)  # 0.05 below, half of a lead of 0.1
@@ -230,38 +230,38 @@ def test_uncertain_does_not_flicker_either() -> None:
     assert not uncertain(1.0, 0.5)  # at the threshold
 
 
-def test_faces_side_by_side_do_not_share_their_looks() -> None:
+def test_neighbours_keep_their_own_probabilities() -> None:
     tracker = Tracker()
     for k in range(30):
-        left, right = face(0, probabilities=look(0.9)), face(90, probabilities=look(0.0, 0.9))
+        left, right = face(0, probabilities=scores(0.9)), face(90, probabilities=scores(0.0, 0.9))
         for one in tracker.update([left, right] if k % 2 else [right, left], k / 30):
             assert one.probabilities == pytest.approx((left if one.box == left.box else right).probabilities)
 
 
-def test_a_face_that_was_not_classified_shows_the_last_look() -> None:
+def test_unclassified_face_keeps_last_probabilities() -> None:
     tracker = Tracker()
     assert tracker.update([face()], 0.0)[0].emotion == ""
-    (seen,) = tracker.update([face(probabilities=look(0.1, 0.8))], 0.1)
+    (seen,) = tracker.update([face(probabilities=scores(0.1, 0.8))], 0.1)
     (kept,) = tracker.update([face()], 0.2)
-    assert kept.probabilities == seen.probabilities == look(0.1, 0.8)
+    assert kept.probabilities == seen.probabilities == scores(0.1, 0.8)
     assert kept.emotion == "happy"
 
 
-def test_another_models_labels_start_anew() -> None:
+def test_new_labels_restart_smoothing() -> None:
     tracker = Tracker()
-    tracker.update([face(probabilities=look(0.1, 0.8))], 0.0)
+    tracker.update([face(probabilities=scores(0.1, 0.8))], 0.0)
     (seen,) = tracker.update([face(probabilities={"yes": 0.3, "no": 0.7})], 0.1)
     assert (seen.id, seen.emotion, dict(seen.probabilities)) == (1, "no", {"yes": 0.3, "no": 0.7})
 
 
 @pytest.mark.parametrize("setting", ["smoothing", "max_age", "margin", "hysteresis"])
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
-def test_impossible_settings_are_refused(setting: str, value: float) -> None:
+def test_invalid_settings_are_rejected(setting: str, value: float) -> None:
     with pytest.raises(ConfigError, match=setting):
         Tracker(**{setting: value})
 
 
-def test_a_time_that_is_none_is_refused() -> None:
+def test_nan_time_is_rejected() -> None:
     with pytest.raises(ConfigError, match="time"):
         Tracker().update([], float("nan"))
 
@@ -272,14 +272,14 @@ frames = st.tuples(st.floats(-2, 2), st.lists(st.tuples(boxes, st.integers(0, 4)
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(frames, max_size=12))
-def test_whatever_comes_ids_are_unique_and_looks_are_sound(steps: list[tuple[float, list[tuple[tuple, int]]]]) -> None:
+def test_any_input_gives_unique_ids_and_valid_probabilities(steps: list[tuple[float, list[tuple[tuple, int]]]]) -> None:
     tracker, time, ended = Tracker(max_age=0.5), 0.0, set()
-    for step, found in steps:
+    for step, detected in steps:
         time += step
         before = tracker.active_ids
         faces = [
-            Face((x, y, x + w, y + h), probabilities=look(*np.eye(5)[k]), confidence_threshold=0.5)
-            for (x, y, w, h), k in found
+            Face((x, y, x + w, y + h), probabilities=scores(*np.eye(5)[k]), confidence_threshold=0.5)
+            for (x, y, w, h), k in detected
         ]
         seen = tracker.update(faces, time)
         numbers = [f.id for f in seen]
@@ -296,20 +296,20 @@ def test_whatever_comes_ids_are_unique_and_looks_are_sound(steps: list[tuple[flo
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 5), st.integers(1, 5), st.integers(0, 10_000))
-def test_assignment_is_the_cheapest_of_all(rows: int, columns: int, seed: int) -> None:
+def test_assignment_has_least_cost(rows: int, columns: int, seed: int) -> None:
     cost = np.random.default_rng(seed).integers(0, 8, (rows, columns)).astype(float)
-    found = assign(cost)
-    pairs = [(row, column) for row, column in enumerate(found) if column >= 0]
-    assert len(found) == rows
+    columns_of = assign(cost)
+    pairs = [(row, column) for row, column in enumerate(columns_of) if column >= 0]
+    assert len(columns_of) == rows
     assert len(pairs) == len({column for _, column in pairs}) == min(rows, columns)
     if rows <= columns:
-        every = [sum(cost[range(rows), list(order)]) for order in itertools.permutations(range(columns), rows)]
+        totals = [sum(cost[range(rows), list(order)]) for order in itertools.permutations(range(columns), rows)]
     else:
-        every = [sum(cost[list(order), range(columns)]) for order in itertools.permutations(range(rows), columns)]
-    assert sum(cost[row, column] for row, column in pairs) == min(every)
+        totals = [sum(cost[list(order), range(columns)]) for order in itertools.permutations(range(rows), columns)]
+    assert sum(cost[row, column] for row, column in pairs) == min(totals)
 
 
-def test_a_large_assignment_agrees_with_scipy() -> None:
+def test_large_assignment_agrees_with_scipy() -> None:
     optimize = pytest.importorskip("scipy.optimize")
     for seed, shape in enumerate([(40, 40), (30, 50), (50, 30)]):
         cost = np.random.default_rng(seed).random(shape)
@@ -322,7 +322,7 @@ def walker(t: float) -> tuple[float, float]:
     return 1.5 * SIDE * t, 20 * np.sin(2 * t)
 
 
-def test_faces_are_expected_where_they_go() -> None:
+def test_predict_extrapolates_motion() -> None:
     tracker = Tracker()
     assert tracker.predict(0.0) == ()
     for k in range(20):
@@ -338,7 +338,7 @@ def test_faces_are_expected_where_they_go() -> None:
     assert tracker.predict(3.0) == tracker.predict(0.5) == ()
 
 
-def test_faces_that_the_last_search_missed_are_not_expected_and_the_largest_comes_first() -> None:
+def test_predict_omits_missed_faces_and_sorts_by_area() -> None:
     tracker = Tracker()
     tracker.update([face(0, side=50), face(300, side=80), face(900)], 0.0)
     tracker.update([face(0, side=50), face(300, side=80)], 0.1)
@@ -346,41 +346,41 @@ def test_faces_that_the_last_search_missed_are_not_expected_and_the_largest_come
     assert tracker.active_ids == {1, 2, 3}
 
 
-def test_looking_in_between_changes_what_faces_show_and_not_where_they_are() -> None:
-    plain, looking = Tracker(), Tracker()
+def test_update_predicted_changes_probabilities_not_places() -> None:
+    plain, updated = Tracker(), Tracker()
     for k in range(0, 30, 3):
-        for tracker in (plain, looking):
-            tracker.update([face(*walker(k / 30), probabilities=look(0.9))], k / 30)
+        for tracker in (plain, updated):
+            tracker.update([face(*walker(k / 30), probabilities=scores(0.9))], k / 30)
         for step in (1, 2):
-            expected = looking.predict((k + step) / 30)
-            (shown,) = looking.update_predicted([replace(expected[0], probabilities=look(0.9))], (k + step) / 30)
-            assert (shown.id, shown.emotion, shown.box) == (1, EMOTIONS[0], expected[0].box)
-    (a,), (b,) = plain.predict(1.0), looking.predict(1.0)
+            predicted = updated.predict((k + step) / 30)
+            (shown,) = updated.update_predicted([replace(predicted[0], probabilities=scores(0.9))], (k + step) / 30)
+            assert (shown.id, shown.emotion, shown.box) == (1, EMOTIONS[0], predicted[0].box)
+    (a,), (b,) = plain.predict(1.0), updated.predict(1.0)
     assert a.box == pytest.approx(b.box, abs=1e-6)
-    (shown,) = looking.update_predicted([replace(b, probabilities=look(0.0, 1.0))], 1.0)
+    (shown,) = updated.update_predicted([replace(b, probabilities=scores(0.0, 1.0))], 1.0)
     assert 0 < shown.probabilities[EMOTIONS[1]] < 1
     with pytest.raises(ConfigError, match="finite"):
-        looking.update_predicted([], float("nan"))
+        updated.update_predicted([], float("nan"))
 
 
 @pytest.mark.parametrize("every", [2, 3, 5])
 @pytest.mark.parametrize("speed", [0.75, 1.5])
-def test_crossing_faces_keep_their_ids_when_only_some_frames_are_searched(speed: float, every: int) -> None:
+def test_crossing_faces_keep_ids_with_sparse_detection(speed: float, every: int) -> None:
     middle = 1.8 / speed
     paths: list[Path] = [
         lambda t: (speed * SIDE * (t - middle), 0.0),
         lambda t: (-speed * SIDE * (t - middle), 0.5 * SIDE),
     ]
-    tracker, given, far = Tracker(), {}, []
-    for k, (time, found) in enumerate(detections(paths, 30, 2 * middle, seed=5, miss=0.05)):
+    tracker, numbers, errors = Tracker(), {}, []
+    for k, (time, faces) in enumerate(detections(paths, 30, 2 * middle, seed=5, miss=0.05)):
         if k % every:
-            expected = tracker.predict(time)
-            tracker.update_predicted(expected, time)
-            for one in expected:
+            predicted = tracker.predict(time)
+            tracker.update_predicted(predicted, time)
+            for one in predicted:
                 centre = np.array([one.box[0] + one.box[2], one.box[1] + one.box[3]]) / 2
-                far.append(min(np.hypot(*(centre - path(time))) for path in paths))
+                errors.append(min(np.hypot(*(centre - path(time))) for path in paths))
         else:
-            for (person, _), seen in zip(found, tracker.update([f for _, f in found], time), strict=True):
-                given.setdefault(person, set()).add(seen.id)
-    assert sorted(given.values(), key=min) == [{1}, {2}]
-    assert np.median(far) < 0.05 * SIDE and np.quantile(far, 0.95) < 0.25 * SIDE
+            for (person, _), seen in zip(faces, tracker.update([f for _, f in faces], time), strict=True):
+                numbers.setdefault(person, set()).add(seen.id)
+    assert sorted(numbers.values(), key=min) == [{1}, {2}]
+    assert np.median(errors) < 0.05 * SIDE and np.quantile(errors, 0.95) < 0.25 * SIDE

@@ -1,9 +1,9 @@
-"""A live view without a window: what the keys do, what is written, and a file at its own speed."""
+"""Viewer without a real window, and RealTimePlayback."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -24,7 +24,7 @@ from mien.video_pipeline import VideoPipeline
 
 
 class Middle:
-    """A detector that always finds one face."""
+    """A detector that always returns one face."""
 
     def __init__(self, name: str = "yunet") -> None:
         self.name = name
@@ -41,8 +41,8 @@ class Happy:
         return np.tile(np.float32([0.9, 0.1]), (len(crops), 1))
 
 
-class Given:
-    """A source that gives what it holds and then ends."""
+class Items:
+    """A source that returns its items and then ends."""
 
     name, rate = "camera 0", 30.0
 
@@ -58,7 +58,7 @@ class Given:
 
 
 class Screen:
-    """A view that presses one list of keys a turn and keeps what it was shown."""
+    """A view that presses one list of keys a turn and keeps the images."""
 
     def __init__(self, *turns: str) -> None:
         self.turns = deque(turn.split() for turn in turns)
@@ -72,7 +72,7 @@ class Screen:
 
 
 class Kept:
-    """A sink that keeps the numbers of frames and the failures."""
+    """A sink that keeps frame numbers and failures."""
 
     def __init__(self) -> None:
         self.seen: list[int | str] = []
@@ -97,10 +97,10 @@ def stream(detector: str = "yunet") -> VideoPipeline:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that only sleeping moves, and each look at it a little."""
+    """A clock that advances by sleeping and a little by each call."""
     now = [100.0]
 
-    def look() -> float:
+    def monotonic() -> float:
         now[0] += 0.001
         return now[0]
 
@@ -109,33 +109,32 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         now[0] += seconds
 
     for module in (playback, viewer):
-        monkeypatch.setattr(module, "monotonic", look)
-
+        monkeypatch.setattr(module, "monotonic", monotonic)
         monkeypatch.setattr(module, "sleep", sleep)
     return now
 
 
-def test_it_ends_with_its_source_and_gives_everything_to_the_sinks() -> None:
-    sink, told = Kept(), []
+def test_viewer_sends_everything_to_sinks_until_source_ends() -> None:
+    sink, messages = Kept(), []
     broken = Failure("camera 0", "camera 0: unplugged", 3)
-    view = Viewer(Given(*frames(2), None, frames(3)[2], broken), stream(), [sink], on_message=told.append)
+    view = Viewer(Items(*frames(2), None, frames(3)[2], broken), stream(), [sink], on_message=messages.append)
     view.run()
     assert sink.seen == [0, 1, 2, "camera 0: unplugged"]
-    assert told == ["camera 0: unplugged"]
+    assert messages == ["camera 0: unplugged"]
     assert view.lost
     assert view.result is not None and [face.id for face in view.result.faces] == [1]
 
 
 @pytest.mark.parametrize("key", ["q", "escape"])
-def test_q_and_escape_end_it(key: str) -> None:
-    source, screen = Given(*frames(9)), Screen("", "", key)
+def test_q_and_escape_end_the_view(key: str) -> None:
+    source, screen = Items(*frames(9)), Screen("", "", key)
     view = Viewer(source, stream(), view=screen)
     view.run()
     assert len(screen.shown) == 2 and len(source.items) == 7 and not view.lost
 
 
-def test_stop_ends_it_too() -> None:
-    source, sink = Given(*frames(9)), Kept()
+def test_stop_ends_the_view() -> None:
+    source, sink = Items(*frames(9)), Kept()
     view = Viewer(source, stream(), [sink])
     view.step()
     view.stop()
@@ -143,87 +142,87 @@ def test_stop_ends_it_too() -> None:
     assert sink.seen == [0]
 
 
-def test_space_stops_the_picture_and_lets_it_go_on() -> None:
-    source, screen, sink = Given(*frames(4)), Screen("", "space", "", "space"), Kept()
+def test_space_pauses_and_resumes() -> None:
+    source, screen, sink = Items(*frames(4)), Screen("", "space", "", "space"), Kept()
     view = Viewer(source, stream(), [sink], screen)
     for _ in range(3):
         assert view.step()
     assert view.status.paused and view.status.inference_fps is None
     assert sink.seen == [0]
-    assert len(screen.shown) == 3  # it is shown all the same: the window may have changed
+    assert len(screen.shown) == 3  # the window may have been resized
     view.run()
     assert sink.seen == [0, 1, 2, 3] and not view.status.paused
 
 
-def test_r_records_between_two_presses(tmp_path: Path) -> None:
-    screen, told = Screen("", "r", "", "", "r", ""), []
-    Viewer(Given(*frames(9)), stream(), view=screen, folder=tmp_path, on_message=told.append).run()
+def test_r_starts_and_ends_a_recording(tmp_path: Path) -> None:
+    screen, messages = Screen("", "r", "", "", "r", ""), []
+    Viewer(Items(*frames(9)), stream(), view=screen, folder=tmp_path, on_message=messages.append).run()
     (path,) = tmp_path.iterdir()
-    assert path.match("mien-????????-??????.mp4") and told == [f"recorded {path}"]
+    assert path.match("mien-????????-??????.mp4") and messages == [f"recorded {path}"]
     recorded = list(VideoReader(path))
     assert [frame.time for frame in recorded] == pytest.approx([0.0, 0.1, 0.2], abs=1e-3)
     assert number(recorded[0].image[:18]) == number(numbered(1)[:18])  # below is the face
 
 
-def test_a_recording_is_finished_when_the_view_ends(tmp_path: Path) -> None:
-    Viewer(Given(*frames(3)), stream(), view=Screen("r"), folder=tmp_path).run()
+def test_recording_is_finished_when_view_ends(tmp_path: Path) -> None:
+    Viewer(Items(*frames(3)), stream(), view=Screen("r"), folder=tmp_path).run()
     assert [path.suffix for path in tmp_path.iterdir()] == [".mp4"]
 
 
-def test_recordings_of_one_second_have_names_apart(tmp_path: Path) -> None:
-    Viewer(Given(*frames(9)), stream(), view=Screen("r", "r", "r", "r", "r", "r"), folder=tmp_path).run()
+def test_recordings_of_one_second_get_different_names(tmp_path: Path) -> None:
+    Viewer(Items(*frames(9)), stream(), view=Screen("r", "r", "r", "r", "r", "r"), folder=tmp_path).run()
     assert len(list(tmp_path.glob("*.mp4"))) == 3
 
 
-def test_a_place_that_cannot_be_written_is_told_and_the_view_goes_on(tmp_path: Path) -> None:
+def test_view_continues_when_folder_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    screen, told, sink = Screen("", "r", "s", ""), [], Kept()
-    Viewer(Given(*frames(4)), stream(), [sink], screen, tmp_path / "file", told.append).run()
-    assert len(told) == 2 and all("cannot be written" in message for message in told)
+    screen, messages, sink = Screen("", "r", "s", ""), [], Kept()
+    Viewer(Items(*frames(4)), stream(), [sink], screen, tmp_path / "file", messages.append).run()
+    assert len(messages) == 2 and all("cannot be written" in message for message in messages)
     assert sink.seen == [0, 1, 2, 3]
-    assert told[1] in screen.shown[-1][1]
+    assert messages[1] in screen.shown[-1][1]
 
 
-def test_s_saves_the_picture_with_its_faces_and_without_the_status(tmp_path: Path) -> None:
+def test_s_saves_image_with_faces_without_status(tmp_path: Path) -> None:
     screen = Screen("", "s")
-    Viewer(Given(*frames(2)), stream(), view=screen, folder=tmp_path).run()
+    Viewer(Items(*frames(2)), stream(), view=screen, folder=tmp_path).run()
     (path,) = tmp_path.iterdir()
-    picture = cv2.imread(str(path))
-    assert path.suffix == ".png" and picture.shape == (96, 160, 3)
-    assert (picture[20:60, 20] != numbered(0)[20:60, 20]).any(axis=-1).all()  # the left side of the box
-    assert (picture[90:, :15] == numbered(0)[90:, :15]).all()
-    assert (screen.shown[0][0][70:] != picture[70:]).any()
+    image = cv2.imread(str(path))
+    assert path.suffix == ".png" and image.shape == (96, 160, 3)
+    assert (image[20:60, 20] != numbered(0)[20:60, 20]).any(axis=-1).all()  # the left side of the box
+    assert (image[90:, :15] == numbered(0)[90:, :15]).all()
+    assert (screen.shown[0][0][70:] != image[70:]).any()
 
 
-def test_d_goes_through_the_detectors_and_people_keep_their_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent() -> Middle:
+def test_d_cycles_detectors_and_keeps_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(**_: object) -> Middle:
         raise ModelError("this OpenCV has no Haar cascades")
 
-    known = {"yunet": Middle, "haar": absent, "mtcnn": lambda: Middle("mtcnn")}
-    monkeypatch.setattr("mien.faces.detectors.DETECTORS", known)
-    monkeypatch.setattr(viewer, "DETECTORS", known)
-    told: list[str] = []
-    view = Viewer(Given(*frames(4)), stream(), view=Screen("", "d", "d"), on_message=told.append)
+    detectors = {"yunet": lambda **_: Middle(), "haar": absent, "mtcnn": lambda **_: Middle("mtcnn")}
+    monkeypatch.setattr("mien.faces.detectors.DETECTORS", detectors)
+    monkeypatch.setattr(viewer, "DETECTORS", detectors)
+    messages: list[str] = []
+    view = Viewer(Items(*frames(4)), stream(), view=Screen("", "d", "d"), on_message=messages.append)
     names = []
     while view.step():
         names.append(view.status.detector)
     assert names == ["yunet", "mtcnn", "yunet", "yunet"]
-    assert told == ["this OpenCV has no Haar cascades"]
+    assert messages == ["this OpenCV has no Haar cascades"]
     assert view.result is not None and [face.id for face in view.result.faces] == [1]
 
 
-def test_h_shows_the_keys_and_c_the_crop() -> None:
+def test_h_shows_keys_and_c_shows_crops() -> None:
     screen = Screen("", "h", "h", "c")
-    Viewer(Given(*frames(4)), stream(), view=screen).run()
+    Viewer(Items(*frames(4)), stream(), view=screen).run()
     first, helped, after, crop = screen.shown
     assert first[1] == ["h  help"] and helped[1] == [*HELP, "h  help"] and after[1] == ["h  help"]
     assert all(any(line.split()[0] == key for line in HELP) for key in ("space", "r", "s", "d", "c", "h", "q,"))
     assert (crop[0] != after[0]).any()
 
 
-def test_messages_go_away(clock: list[float]) -> None:
+def test_messages_disappear(clock: list[float]) -> None:
     screen = Screen()
-    view = Viewer(Given(*frames(3)), stream(), view=screen)
+    view = Viewer(Items(*frames(3)), stream(), view=screen)
     view.run()
     clock[0] += 60
     view.press("space")
@@ -231,13 +230,13 @@ def test_messages_go_away(clock: list[float]) -> None:
     assert screen.shown[0][1] == ["h  help"] and screen.shown[-1][1] == []
 
 
-def test_a_key_before_the_first_frame_does_no_harm(tmp_path: Path) -> None:
-    Viewer(Given(None, *frames(1)), stream(), view=Screen("s h c space space left"), folder=tmp_path).run()
+def test_keys_before_first_frame_are_harmless(tmp_path: Path) -> None:
+    Viewer(Items(None, *frames(1)), stream(), view=Screen("s h c space space left"), folder=tmp_path).run()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_camera_and_inference_have_rates_of_their_own(clock: list[float]) -> None:
-    class Slow(Given):
+def test_status_has_camera_and_inference_rates(clock: list[float]) -> None:
+    class Slow(Items):
         def get(self, timeout: float | None = None) -> Frame | Failure | None:
             clock[0] += 0.1
             return super().get(timeout)
@@ -249,77 +248,79 @@ def test_camera_and_inference_have_rates_of_their_own(clock: list[float]) -> Non
     assert view.status.inference_fps == pytest.approx(10, rel=0.1)
 
 
-def test_without_a_window_there_is_a_report_a_second() -> None:
-    told: list[float] = []
-    Viewer(Given(*frames(25)), stream(), report=lambda result, status: told.append(result.frame.time)).run()
-    assert told == [0.0, 1.0, 2.0]
+def test_report_is_called_once_a_second() -> None:
+    times: list[float] = []
+    Viewer(Items(*frames(25)), stream(), report=lambda result, status: times.append(result.frame.time)).run()
+    assert times == [0.0, 1.0, 2.0]
 
 
-def read(paced: RealTimePlayback, timeout: float | None = None) -> Iterator[Frame | Failure]:
-    while (item := paced.get(timeout)) is not None:
+def read(playing: RealTimePlayback, timeout: float | None = None) -> Iterator[Frame | Failure]:
+    while (item := playing.get(timeout)) is not None:
         yield item
 
 
-def test_a_file_is_given_at_its_own_speed(clock: list[float]) -> None:
-    paced = RealTimePlayback(frames(11), "film", 10.0)
+def test_playback_runs_at_file_speed(clock: list[float]) -> None:
+    playing = RealTimePlayback(frames(11), "film", 10.0)
     start, arrived = clock[0], []
-    for item in read(paced):
+    for item in read(playing):
         assert isinstance(item, Frame)
         arrived.append((item.index, clock[0] - start))
     assert [index for index, _ in arrived] == list(range(11))
     assert [at for _, at in arrived] == pytest.approx([k / 10 for k in range(11)], abs=0.02)
-    assert paced.ended and paced.skipped == 0
+    assert playing.ended and playing.skipped == 0
 
 
-def test_who_is_slow_gets_the_newest_frame_of_a_file(clock: list[float]) -> None:
-    paced = RealTimePlayback(frames(20), "film", 10.0)
+def test_slow_reader_gets_newest_frame(clock: list[float]) -> None:
+    playing = RealTimePlayback(frames(20), "film", 10.0)
     seen = []
-    for item in read(paced):
+    for item in read(playing):
         seen.append(item.index)
         clock[0] += 0.25
     assert seen == [0, 2, 5, 7, 10, 12, 15, 17, 19]
-    assert paced.skipped == 20 - len(seen)
+    assert playing.skipped == 20 - len(seen)
 
 
-def test_after_a_break_a_file_goes_on_where_it_stopped(clock: list[float]) -> None:
-    paced = RealTimePlayback(frames(20), "film", 10.0)
-    assert [paced.get().index for _ in range(3)] == [0, 1, 2]  # type: ignore[union-attr]
+def test_playback_resumes_after_a_pause(clock: list[float]) -> None:
+    playing = RealTimePlayback(frames(20), "film", 10.0)
+    assert [playing.get().index for _ in range(3)] == [0, 1, 2]  # type: ignore[union-attr]
     clock[0] += 3600
-    assert [paced.get().index for _ in range(3)] == [3, 4, 5]  # type: ignore[union-attr]
+    assert [playing.get().index for _ in range(3)] == [3, 4, 5]  # type: ignore[union-attr]
 
 
-def test_waiting_for_a_file_has_an_end(clock: list[float]) -> None:
-    paced = RealTimePlayback(frames(2), "film", 10.0)
-    assert isinstance(paced.get(0.0), Frame)
+def test_get_respects_timeout(clock: list[float]) -> None:
+    playing = RealTimePlayback(frames(2), "film", 10.0)
+    assert isinstance(playing.get(0.0), Frame)
     before = clock[0]
-    assert paced.get(0.03) is None and not paced.ended
+    assert playing.get(0.03) is None and not playing.ended
     assert clock[0] - before == pytest.approx(0.03, abs=0.01)
-    assert isinstance(paced.get(0.2), Frame)
-    assert paced.get(0.2) is None and paced.ended
+    assert isinstance(playing.get(0.2), Frame)
+    assert playing.get(0.2) is None and playing.ended
 
 
-def test_failures_of_a_file_come_in_their_place() -> None:
+def test_failures_keep_their_position() -> None:
     broken = Failure("film", "damaged", 2)
     items = list(read(RealTimePlayback([*frames(2), broken, *frames(4)[2:]], "film", 10.0)))
     assert [item.index if isinstance(item, Frame) else item for item in items] == [0, 1, broken, 2, 3]
 
 
-def test_a_closed_file_gives_nothing() -> None:
-    paced = RealTimePlayback(frames(9), "film", 10.0)
-    paced.get()
-    paced.close()
-    paced.close()
-    assert paced.get(1.0) is None and paced.ended
+def test_closed_playback_returns_none() -> None:
+    playing = RealTimePlayback(frames(9), "film", 10.0)
+    playing.get()
+    playing.close()
+    playing.close()
+    assert playing.get(1.0) is None and playing.ended
 
 
-def test_a_source_is_told_by_its_look(monkeypatch: pytest.MonkeyPatch, film, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    asked: list[str] = []
-    monkeypatch.setattr(Camera, "__init__", lambda self, text: asked.append(text))
+def test_open_source_distinguishes_cameras_streams_and_files(
+    monkeypatch: pytest.MonkeyPatch, film: Callable[..., Path], tmp_path: Path
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(Camera, "__init__", lambda self, text: opened.append(text))
     for text in ("0", "/dev/video2", "rtsp://host/cam", "http://host/stream"):
         assert isinstance(playback.open_source(text), Camera)
-    assert asked == ["0", "/dev/video2", "rtsp://host/cam", "http://host/stream"]
-    paced = playback.open_source(str(film(tmp_path / "a.mp4", [k / 20 for k in range(10)])))
-    assert isinstance(paced, RealTimePlayback) and paced.rate == pytest.approx(20.0, rel=0.1)
-    assert len(list(read(paced))) == 10
+    assert opened == ["0", "/dev/video2", "rtsp://host/cam", "http://host/stream"]
+    playing = playback.open_source(str(film(tmp_path / "a.mp4", [k / 20 for k in range(10)])))
+    assert isinstance(playing, RealTimePlayback) and playing.rate == pytest.approx(20.0, rel=0.1)
+    assert len(list(read(playing))) == 10
     with pytest.raises(SourceError, match="does not exist"):
         playback.open_source("nowhere.mp4")

@@ -1,4 +1,4 @@
-"""The window: without a screen by SDL's dummy driver, and a real one where Xvfb is there."""
+"""The window: SDL's dummy driver, and a real screen where Xvfb is installed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ pygame = pytest.importorskip("pygame")
 @pytest.fixture
 def window(monkeypatch: pytest.MonkeyPatch) -> Iterator[Window]:
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    with Window("title") as made:
-        yield made
+    with Window("title") as shown:
+        yield shown
 
 
 def pixels() -> np.ndarray:
-    """What the window shows, as BGR (H, W, 3)."""
+    """Return the content of the window, BGR (H, W, 3)."""
     return pygame.surfarray.array3d(pygame.display.get_surface()).transpose(1, 0, 2)[..., ::-1]
 
 
@@ -39,18 +39,18 @@ def resize(width: int, height: int) -> None:
 
 def halves() -> np.ndarray:
     """Blue on the left, red on the right, twice as wide as high."""
-    picture = np.zeros((60, 120, 3), np.uint8)
-    picture[:, :60], picture[:, 60:] = (255, 0, 0), (0, 0, 255)
-    return picture
+    image = np.zeros((60, 120, 3), np.uint8)
+    image[:, :60], image[:, 60:] = (255, 0, 0), (0, 0, 255)
+    return image
 
 
-def test_a_picture_is_shown_as_it_is(window: Window) -> None:
+def test_image_is_shown_unchanged(window: Window) -> None:
     window.show(halves())
     assert (pixels() == halves()).all()
     assert pygame.display.get_caption()[0] == "title"
 
 
-def test_it_fills_a_resized_window_and_keeps_its_shape(window: Window) -> None:
+def test_image_fills_resized_window_in_its_aspect_ratio(window: Window) -> None:
     window.show(halves())
     resize(240, 300)
     window.show(halves())
@@ -63,7 +63,7 @@ def test_it_fills_a_resized_window_and_keeps_its_shape(window: Window) -> None:
     assert (pixels()[86:114, :29] == (255, 0, 0)).all()
 
 
-def test_a_picture_larger_than_the_screen_gets_a_window_that_fits(window: Window) -> None:
+def test_window_fits_the_screen(window: Window) -> None:
     wide, high = pygame.display.get_desktop_sizes()[0]
     window.show(np.zeros((2 * high, 2 * wide, 3), np.uint8))
     width, height = pygame.display.get_surface().get_size()
@@ -71,20 +71,20 @@ def test_a_picture_larger_than_the_screen_gets_a_window_that_fits(window: Window
     assert width / height == pytest.approx(wide / high, rel=0.01)
 
 
-def test_text_lies_on_the_picture_and_inside_the_window(window: Window) -> None:
-    picture = np.full((300, 400, 3), 255, np.uint8)
-    window.show(picture, ["one line"])
+def test_text_stays_inside_the_window(window: Window) -> None:
+    image = np.full((300, 400, 3), 255, np.uint8)
+    window.show(image, ["one line"])
     short = pixels()
     assert (short[:50, :50] < 255).any() and (short[100:] == 255).all() and (short[:, 300:] == 255).all()
-    window.show(picture, ["a very long message, such as the path of a file, " * 3])
+    window.show(image, ["a very long message, such as the path of a file, " * 3])
     long = pixels()
-    assert (long[60:100] < 255).any(), "it is broken into lines"
+    assert (long[60:100] < 255).any(), "it is wrapped"
     assert (long[:, 390:] == 255).all()
-    window.show(picture)
+    window.show(image)
     assert (pixels() == 255).all()
 
 
-def test_keys_and_the_closing_of_the_window_are_heard(window: Window) -> None:
+def test_keys_and_window_close_are_reported(window: Window) -> None:
     assert window.keys() == []
     window.show(halves())
     window.keys()
@@ -96,7 +96,7 @@ def test_keys_and_the_closing_of_the_window_are_heard(window: Window) -> None:
     assert window.keys() == []
 
 
-def test_closing_it_twice_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_window_closes_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     window = Window()
     window.show(halves())
@@ -104,14 +104,14 @@ def test_closing_it_twice_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     window.close()
 
 
-def test_without_pygame_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pygame_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pygame", None)
     with pytest.raises(ConfigError, match=r"pip install 'mien\[live\]', or use --headless"):
         Window()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a screen")
-def test_without_a_screen_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_screen_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError, match=r"no screen.*use --headless"):
@@ -138,7 +138,7 @@ def framebuffer(path: Path) -> np.ndarray:
 def until(done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not done():
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, "condition was not met"
         time.sleep(0.05)
 
 
@@ -146,7 +146,7 @@ def until(done: Callable[[], bool]) -> None:
 def screen(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """A display of its own, and the file that holds its pixels."""
     if not which("Xvfb"):
-        pytest.skip("Xvfb is not there")
+        pytest.skip("Xvfb is not installed")
     ours, theirs = os.pipe()
     words = ["Xvfb", "-displayfd", str(theirs), "-screen", "0", "800x600x24", "-fbdir", str(tmp_path), "-noreset"]
     with subprocess.Popen(words, pass_fds=[theirs], stderr=subprocess.DEVNULL) as server:
@@ -160,7 +160,7 @@ def screen(tmp_path: Path) -> Iterator[tuple[str, Path]]:
             server.terminate()
 
 
-def test_mien_live_shows_a_film_on_a_real_screen(
+def test_mien_live_shows_a_video_on_a_real_screen(
     screen: tuple[str, Path], film: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = film(tmp_path / "a.mp4", [k / 10 for k in range(600)])

@@ -1,1 +1,1 @@
-"""Faces: detectors, crops, classifiers and the tracker."""
+"""Face detectors, crops, classifiers and the tracker."""

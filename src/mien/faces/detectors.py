@@ -1,4 +1,4 @@
-"""The detectors by name."""
+"""Detectors by name."""
 
 from __future__ import annotations
 
@@ -15,20 +15,16 @@ DETECTORS: dict[str, Callable[..., Detector]] = {"yunet": YuNet, "haar": Haar, "
 
 
 def load_detector(name: str, min_face: float | None = None, threads: int | None = None) -> Detector:
-    """A detector with its default settings.
+    """Load a detector with its default settings.
 
     Args:
         name: "yunet", "haar" or "mtcnn".
-        min_face: side in pixels of the smallest face that is wanted: large pictures take less time when it is large,
-            and more when it is small. None looks at the picture shrunk to a fixed size.
-        threads: for one search, where several run at the same time; None for all cores that the process may use. Haar
-            has OpenCV's, one setting for the whole process (`cv2.setNumThreads`).
-
-    Raises:
-        ConfigError: no such detector, or a smallest face that is not possible.
-        ModelError: its weights cannot be loaded.
+        min_face: side in pixels of the smallest wanted face. In large images a large value is faster and a small one
+            slower. None downscales every image to a fixed size.
+        threads: threads of one call; None for all cores that the process may use. Haar ignores it: OpenCV has one
+            setting for the whole process (`cv2.setNumThreads`).
     """
     if name not in DETECTORS:
         raise ConfigError(f"no detector named {name!r}; choose one of {', '.join(DETECTORS)}")
     settings: dict[str, Any] = {} if threads is None or name == "haar" else {"threads": threads}
-    return DETECTORS[name](**settings) if min_face is None else DETECTORS[name](min_face=min_face, **settings)
+    return DETECTORS[name](min_face=min_face, **settings)

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions as mien opens them, and the folder of the weights."""
+"""ONNX Runtime sessions and the folder of the weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 
 
 def cores() -> int:
-    """Processors that this process may run on: fewer than the machine has under taskset or in a container's cpuset."""
+    """Return the number of processors that this process may use (taskset and cpusets count)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -26,40 +26,31 @@ def open_session(
 ) -> onnxruntime.InferenceSession:
     """Open a model file on the CPU.
 
-    ONNX Runtime's own choice of threads looks at the machine, not at what the process may use, and binds each to a
-    core: where the process may not use that core, or has to share it, every call waits.
-
     Args:
-        path: of the file.
-        advice: what to do when it cannot be opened.
-        threads: for one call; None for as many as `cores()`.
-        spin: the threads look out for work for a while after each call. A lone caller gets the next answer sooner, and
-            everyone else on the machine gets less of the processors.
-
-    Raises:
-        ModelError: no ONNX, or damaged.
+        path: the ONNX file.
+        advice: what to do when it cannot be opened; ends the error message.
+        threads: threads of one call; None for `cores()`. ONNX Runtime's own default counts the cores of the machine
+            and binds a thread to each: every call waits where the process may not use a core or shares it.
+        spin: let threads wait actively after each call. A lone caller gets the next answer sooner; other programs get
+            less of the processors.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong comes as an exception; nothing is printed
+    options.log_severity_level = 4  # errors are raised, not printed
     options.intra_op_num_threads = cores() if threads is None else threads
-    # Arena, memory pattern, all optimisations, one operator after the other: ONNX Runtime's defaults, and nothing beats
-    # them clearly (benchmarks/session_options.py). Without all optimisations int8 convolutions run as fp32 ones.
+    # Arena, memory pattern, all optimisations and sequential execution are ONNX Runtime's defaults: nothing was clearly
+    # faster (benchmarks/speed/session_options.py). Without all optimisations int8 convolutions run in fp32.
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own errors share no public base
+    except Exception as error:  # ONNX Runtime's errors share no public base class
         raise ModelError(f"{path}: not an ONNX model or damaged; {advice}") from error
 
 
 def detector_network(name: str, threads: int | None) -> Callable[[Floats], list[Floats]]:
-    """A detector's network by its file's name: from a batch of pictures to its outputs, for so many threads a call.
-
-    Raises:
-        ModelError: the weights are missing or damaged.
-    """
+    """Load the weights of a detector by file name; return a function from a batch of images to the outputs."""
     path = ASSETS / name
     if not path.is_file():
         raise ModelError(f"{path}: the detector's weights are missing; install mien again")
     session = open_session(path, "install mien again", threads)
-    given = session.get_inputs()[0].name
-    return lambda blob: list(session.run(None, {given: blob}))
+    input_name = session.get_inputs()[0].name
+    return lambda blob: list(session.run(None, {input_name: blob}))

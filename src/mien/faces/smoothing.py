@@ -8,15 +8,15 @@ T = TypeVar("T")
 
 
 class Hysteresis(Generic[T]):
-    """A value that gives way only to a clear or a lasting rival."""
+    """Holds a value until another one leads clearly or for some time."""
 
     def __init__(self, value: T) -> None:
         self.value = self._rival = value
         self._since = 0.0
 
-    def hear(self, rival: T, lead: float, passed: float, margin: float, lasting: float) -> None:
-        """Take in the present rival: it takes over with a lead of `margin`, or after `lasting` seconds ahead."""
-        self._since = self._since + passed if rival == self._rival else 0.0
+    def update(self, rival: T, lead: float, elapsed: float, margin: float, hold: float) -> None:
+        """Take over the leading `rival` when its lead reaches `margin` or it has led for `hold` seconds."""
+        self._since = self._since + elapsed if rival == self._rival else 0.0
         self._rival = rival
-        if lead >= margin or self._since >= lasting:
+        if lead >= margin or self._since >= hold:
             self.value = rival

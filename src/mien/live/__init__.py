@@ -1,1 +1,1 @@
-"""The live view. The only package that may import pygame."""
+"""The live view: the only package that imports pygame."""

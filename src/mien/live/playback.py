@@ -1,4 +1,4 @@
-"""Files at the speed of their times, and what a user means by a live source."""
+"""RealTimePlayback: a video file at its own speed; open_source: the live source that a user names."""
 
 from __future__ import annotations
 
@@ -10,66 +10,50 @@ from mien.media import camera, paths
 from mien.media.video import Video
 from mien.types import Failure, Frame
 
-_BREAK = 1.0  # s, of lateness with which a file goes on where it stopped
+_MAX_DELAY = 1.0  # seconds; a longer delay, such as a pause, shifts the clock instead of skipping frames
 
 
 class RealTimePlayback:
-    """The frames of a file at the speed of their times; who is slow gets the newest one, as from `camera.Camera`.
-
-    After a break of more than a second, as in a pause, it goes on where it stopped.
+    """Plays the frames of a file at their times; a slow reader gets the newest one, as from `camera.Camera`.
 
     Attributes:
-        name: the file.
-        rate: its frames a second.
-        ended: whether nothing more will come.
-        skipped: frames that nobody asked for in time.
+        rate: nominal frames a second.
+        ended: whether all frames were read.
+        skipped: number of frames that were not read in time.
     """
 
     def __init__(self, items: Iterable[Frame | Failure], name: str, rate: float) -> None:
-        """Open nothing yet; the clock starts with the first frame.
-
-        Args:
-            items: frames in the order of their times, and failures; such as a `media.video.Video`.
-            name: what to call it.
-            rate: frames a second, nominally.
-        """
+        """Prepare frames and failures in the order of their times; the clock starts with the first frame."""
         self.name, self.rate = name, rate
         self.ended = False
         self.skipped = 0
         self._items = iter(items)
         self._next: Frame | Failure | None = None
-        self._start: float | None = None  # when the time 0 of the file was, by the clock
+        self._start: float | None = None  # clock time of the file's time 0
 
     def get(self, timeout: float | None = None) -> Frame | Failure | None:
-        """The newest frame that is due and was not given yet, or a failure.
-
-        Args:
-            timeout: seconds to wait for it; None waits as long as it takes.
-
-        Returns:
-            None when there was nothing in time, or when it has ended.
-        """
-        until = None if timeout is None else monotonic() + timeout
-        found: Frame | None = None
+        """Return the newest due frame or a failure; None at the end, or when none is due within `timeout` seconds."""
+        deadline = None if timeout is None else monotonic() + timeout
+        newest: Frame | None = None
         while True:
             item = self._peek()
-            wait = 0.0 if item is None or isinstance(item, Failure) else self._wait(item)
-            if found and (wait > 0 or not isinstance(item, Frame)):
-                return found
+            wait = self._seconds_until(item) if isinstance(item, Frame) else 0.0
+            if newest and (wait > 0 or not isinstance(item, Frame)):
+                return newest
             if item is None:
                 return None
-            if wait and until is not None and monotonic() + wait > until:
-                sleep(max(0.0, until - monotonic()))
+            if wait and deadline is not None and monotonic() + wait > deadline:
+                sleep(max(0.0, deadline - monotonic()))
                 return None
             sleep(wait)
             self._next = None
             if isinstance(item, Failure):
                 return item
-            self.skipped += found is not None
-            found = item
+            self.skipped += newest is not None
+            newest = item
 
     def close(self) -> None:
-        """Let go of the file; calling it twice does no harm."""
+        """Release the file; calling it twice does no harm."""
         self._items, self._next, self.ended = iter(()), None, True
 
     def _peek(self) -> Frame | Failure | None:
@@ -78,23 +62,17 @@ class RealTimePlayback:
             self.ended = self._next is None
         return self._next
 
-    def _wait(self, frame: Frame) -> float:
-        """Seconds until a frame is due."""
+    def _seconds_until(self, frame: Frame) -> float:
         now = monotonic()
-        if self._start is None or now - self._start - frame.time > _BREAK:
+        if self._start is None or now - self._start - frame.time > _MAX_DELAY:
             self._start = now - frame.time
         return max(0.0, self._start + frame.time - now)
 
 
 def open_source(text: str) -> camera.Camera | RealTimePlayback:
-    """What a user means: the number of a camera, "/dev/video0", the URL of a stream, or a video file.
-
-    Raises:
-        SourceError: it cannot be opened.
-    """
-    if text.isdecimal() or text.startswith("/dev/video"):
-        return camera.Camera(text)
-    if "://" in text and Path(text).suffix.lower() not in paths.VIDEO_SUFFIXES:
+    """Open a camera by number or as "/dev/video0", a stream by URL, or a video file."""
+    is_stream = "://" in text and Path(text).suffix.lower() not in paths.VIDEO_SUFFIXES
+    if text.isdecimal() or text.startswith("/dev/video") or is_stream:
         return camera.Camera(text)
     video = Video(text)
     return RealTimePlayback(video, video.name, video.rate)

@@ -1,4 +1,4 @@
-"""A live view: newest frame -> faces -> window, recording and sinks; and what the keys do."""
+"""Viewer: newest frame -> faces -> window, recording and sinks, controlled by keys."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mien import sinks
 from mien.draw import Overlay, Status
 from mien.errors import Error, SourceError
 from mien.faces.detectors import DETECTORS
+from mien.media import atomic
 from mien.pipeline import Pipeline
 from mien.sinks import MultiSink
 from mien.types import Failure, Frame, FrameSource, Result, Sink, View
@@ -23,25 +24,24 @@ from mien.video_pipeline import VideoPipeline
 HELP = (
     "space  pause",
     "r  record a video",
-    "s  save a picture",
+    "s  save an image",
     "d  next detector",
     "c  show what the network sees",
     "h  this help",
     "q, Esc  quit",
 )
 
-_TURN = 0.03  # s, for which a window waits for a frame before it looks at its keys again
-_NEWS = 4.0  # s, for which a message is shown
+_TURN = 0.03  # seconds that a window waits for a frame before it reads the keys again
+_MESSAGE = 4.0  # seconds that a message is shown
 
 
 class Viewer:
-    """Looks at a live source until it ends or somebody stops it.
+    """Shows and records a live source until it ends or `stop` is called.
 
     Attributes:
-        stream: what looks at the frames; the key d changes its detector.
-        status: what the window tells about itself.
+        stream: the video pipeline; the key d replaces it by one with the next detector.
         result: the newest result, or None.
-        lost: whether the source's last word was a failure.
+        lost: whether the last item of the source was a failure.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class Viewer:
         on_message: Callable[[str], None] | None = None,
         report: Callable[[Result, Status], None] | None = None,
     ) -> None:
-        """Nothing is read yet.
+        """Prepare the view; source, sinks and window stay open.
 
         Args:
-            source: what to look at; it stays open.
-            stream: what looks at the frames.
-            outputs: sinks for every result and failure; they stay open.
-            view: a window, or None.
-            folder: where recordings and pictures go.
+            source: camera or file.
+            stream: turns frames into results.
+            outputs: sinks for every result and failure.
+            view: window, or None.
+            folder: folder for recordings and saved images.
             on_message: called with each message to the user.
             report: called with the newest result once a second of the source's time.
         """
@@ -75,28 +75,18 @@ class Viewer:
         self._recorder: sinks.Video | None = None
         self._times: deque[float] = deque(maxlen=30)
         self._reported = float("-inf")
-        self._news: tuple[float, str] = (0.0, "h  help" if view else "")
+        self._message: tuple[float, str] = (0.0, "h  help" if view else "")  # shown until, text
 
     @property
     def status(self) -> Status:
-        """What the line at the lower left tells."""
-        times = self._times
+        """Content of the status line."""
+        times, recording = self._times, self._recorder is not None
         rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else None
-        return Status(
-            self._source.rate or None,
-            rate,
-            self._recorder is not None,
-            self._paused,
-            self.stream.pipeline.detector.name,
-        )
+        return Status(self._source.rate or None, rate, recording, self._paused, self.stream.pipeline.detector.name)
 
     def run(self) -> None:
-        """Go on until the source ends, q is pressed or `stop` is called; then a recording is finished.
-
-        Raises:
-            SourceError: a sink cannot be written.
-        """
-        self._news = (monotonic() + _NEWS, self._news[1])
+        """Run until the source ends, q is pressed or `stop` is called; then finish a recording."""
+        self._message = (monotonic() + _MESSAGE, self._message[1])
         try:
             while self.step():
                 pass
@@ -104,11 +94,11 @@ class Viewer:
             self._end_recording()
 
     def stop(self) -> None:
-        """End `run` soon; from any thread or signal handler."""
+        """End `run` soon; callable from any thread or signal handler."""
         self._stopped = True
 
     def step(self) -> bool:
-        """One turn: keys, the newest frame, the window. False at the end."""
+        """Handle keys, process the newest frame and update the window; return False at the end."""
         for key in self._view.keys() if self._view else ():
             self.press(key)
         if self._stopped:
@@ -120,19 +110,21 @@ class Viewer:
             if item is None and self._source.ended:
                 return False
             if item is not None:
-                self._take(item)
+                self._process(item)
         if self._view and self.result:
-            lines = (*(HELP if self._help else ()), *([self._news[1]] if monotonic() < self._news[0] else ()))
-            self._view.show(self._overlay(self.result, self.status), [line for line in lines if line])
+            lines = list(HELP) if self._help else []
+            if monotonic() < self._message[0] and self._message[1]:
+                lines.append(self._message[1])
+            self._view.show(self._overlay(self.result, self.status), lines)
         return True
 
     def press(self, key: str) -> None:
-        """Do what a key stands for; others do nothing."""
+        """Handle a key; unknown keys are ignored."""
         if key in ("q", "escape"):
             self.stop()
         elif key == "space":
             self._paused = not self._paused
-            self._times.clear()  # a pause says nothing about the speed
+            self._times.clear()  # a pause must not lower the measured rate
         elif key == "r":
             self._end_recording() if self._recorder else self._begin_recording()
         elif key == "s" and self.result:
@@ -145,7 +137,7 @@ class Viewer:
         elif key == "h":
             self._help = not self._help
 
-    def _take(self, item: Frame | Failure) -> None:
+    def _process(self, item: Frame | Failure) -> None:
         self.lost = isinstance(item, Failure)
         if isinstance(item, Failure):
             self._show_message(item.reason)
@@ -166,7 +158,7 @@ class Viewer:
 
     def _begin_recording(self) -> None:
         try:
-            self._recorder = sinks.Video(self._free(".mp4"), Overlay(), self._source.rate or 30.0)
+            self._recorder = sinks.Video(self._free_path(".mp4"), Overlay(), self._source.rate or 30.0)
         except Error as error:
             self._show_message(str(error))
 
@@ -180,36 +172,35 @@ class Viewer:
                 self._show_message(str(error))
 
     def _save_image(self, result: Result) -> None:
-        path = self._free(".png")
-        part = path.with_name(path.name + ".part")
+        path = self._free_path(".png")
         try:
-            part.write_bytes(cv2.imencode(".png", Overlay(self._inset)(result))[1].tobytes())
-            part.replace(path)
+            with atomic.draft(path) as draft:
+                draft.write_bytes(cv2.imencode(".png", Overlay(self._inset)(result))[1].tobytes())
             self._show_message(f"saved {path}")
         except OSError as error:
-            self._show_message(f"{path}: cannot be written ({error.strerror}); start mien in a folder of yours")
+            self._show_message(f"{path}: cannot be written ({error.strerror}); start mien in a writable folder")
 
     def _next_detector(self) -> None:
         old = self.stream.pipeline
-        known = list(DETECTORS)
-        at = known.index(old.detector.name) if old.detector.name in known else -1
-        for name in known[at + 1 :] + known[: at + 1]:
+        names = list(DETECTORS)
+        at = names.index(old.detector.name) if old.detector.name in names else -1
+        for name in names[at + 1 :] + names[: at + 1]:
             try:
                 new = Pipeline(name, old.classifier, old.margin, old.align)
-            except Error as error:  # one that this OpenCV lacks
+            except Error as error:  # a detector that this OpenCV lacks
                 self._show_message(str(error))
                 continue
             self.stream = VideoPipeline(new, self.stream.tracker, self.stream.detect_every, self.stream.redetect_every)
             self._times.clear()
             return
 
-    def _free(self, suffix: str) -> Path:
-        """A new name with the date in the folder."""
+    def _free_path(self, suffix: str) -> Path:
+        """Return an unused path in the folder, named by the date."""
         stem = f"mien-{datetime.now():%Y%m%d-%H%M%S}"
-        wanted = (self._folder / f"{stem}{more}{suffix}" for more in chain([""], (f"-{k}" for k in count(2))))
-        return next(path for path in wanted if not path.exists())
+        candidates = (self._folder / f"{stem}{end}{suffix}" for end in chain([""], (f"-{k}" for k in count(2))))
+        return next(path for path in candidates if not path.exists())
 
     def _show_message(self, message: str) -> None:
-        self._news = (monotonic() + _NEWS, message)
+        self._message = (monotonic() + _MESSAGE, message)
         if self._on_message:
             self._on_message(message)
