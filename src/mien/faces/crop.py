@@ -78,7 +78,7 @@ def _eye_axis(face: Face, side: float) -> NDArray[np.float64]:
 
 
 def _window(image: Image | Pixels, centre: NDArray[np.float64], radius: float) -> tuple[Image, NDArray[np.float64]]:
-    """Return the gray part of the image within `radius` pixels of a point, at least one pixel, and its corner (x, y)."""
+    """Return the gray part of an image within `radius` pixels of a point, at least one pixel, and its corner (x, y)."""
     limit = np.array([image.shape[1], image.shape[0]])
     low = np.clip(np.floor(centre - radius - 2), 0, limit - 1).astype(int)
     high = np.clip(np.ceil(centre + radius + 2), low + 1, limit).astype(int)
