@@ -3,49 +3,54 @@ DATA ?= ../shared/data/fer2013.zip
 VOTES ?= ../shared/data/ferplus_votes.csv
 MODEL ?= mien-s
 BIN := .venv/bin
+RECIPE = $(firstword $(wildcard recipes/$(MODEL).yaml experiments/$(MODEL).yaml))
 RUNTIME := web/node_modules/.package-lock.json
 
-.PHONY: demo install check test train soft-labels bench web
+.PHONY: demo install check test train soft-labels bench docs web
 .NOTPARALLEL:
 
-demo: .venv/light ## the light install, then faces and emotions of a real picture
+demo: .venv/light ## install mien without extras and run it on a portrait
 	$(BIN)/mien predict src/mien/assets/portrait.jpg --save demo
 
-install: .venv/full ## everything that training, checks and tests need
+install: .venv/full ## install everything that training, checks and tests need
 
-check: .venv/full
+check: .venv/full ## run ruff, mypy, import-linter and codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
-test: .venv/full ## those of the web page too, where npm and chromium are there
+test: .venv/full ## run the tests; those of the web page need npm and chromium
 	@if ! command -v npm > /dev/null; then echo "no npm: the web page is not built"; \
-	elif $(MAKE) $(RUNTIME); then $(MAKE) web; else echo "npm fetched nothing: the web page is not built"; fi
+	elif $(MAKE) $(RUNTIME); then $(MAKE) web; else echo "npm could not fetch packages: the web page is not built"; fi
 	$(BIN)/pytest -rs
 
-web: .venv/full $(RUNTIME) ## the page's runtime and models, and dist/web, a folder that any server can host
+web: .venv/full $(RUNTIME) ## collect the page's runtime and models; build dist/web, which any server can host
 	$(BIN)/python web/build.py
 
 $(RUNTIME): web/package-lock.json
 	cd web && npm ci --no-audit --no-fund --fetch-retries 1 --fetch-timeout 30000
 	touch $@
 
-train: .venv/full ## a shipped model from its recipe: make train MODEL=mien-s, mien-xs, mien-m or baseline
+train: .venv/full ## train a shipped model from its recipe: make train MODEL=mien-s, mien-xs, mien-m or baseline
 	@case $(MODEL) in \
 	  mien-s) $(MAKE) train MODEL=mien-s-start;; \
-	  mien-s-start|mien-xs) $(MAKE) train MODEL=mien-m;; esac # where each begins
-	$(BIN)/mien train --data $(DATA) --votes $(VOTES) --recipe recipes/$(MODEL).yaml --out runs/$(MODEL) --resume
+	  mien-s-start|mien-xs) $(MAKE) train MODEL=mien-m;; esac # the model that its training starts from
+	$(BIN)/mien train --data $(DATA) --votes $(VOTES) --recipe $(RECIPE) --out runs/$(MODEL) --resume
 
-soft-labels: .venv/full ## recipes/soft_labels.npz again: ten networks, each of which leaves out a fifth of the pictures
+soft-labels: .venv/full ## train the ten teachers and make experiments/soft_labels.npz again
 	for fold in 0 1 2 3 4; do for run in cutmix:$$((1 + fold)) mixup:$$((11 + fold)); do \
-	$(BIN)/mien train --data $(DATA) --votes $(VOTES) --recipe recipes/teacher-$${run%:*}.yaml --fold $$fold \
+	$(BIN)/mien train --data $(DATA) --votes $(VOTES) --recipe experiments/teacher-$${run%:*}.yaml --fold $$fold \
 	--seed $${run#*:} --out runs/teacher-$${run%:*}-$$fold --resume || exit 1; done; done
-	$(BIN)/mien data soft-labels $(DATA) --classes 7 --out recipes/soft_labels.npz \
+	$(BIN)/mien data soft-labels $(DATA) --classes 7 --out experiments/soft_labels.npz \
 	$(foreach kind,cutmix mixup,$(foreach fold,0 1 2 3 4,--model runs/teacher-$(kind)-$(fold)/best.safetensors))
 
-bench: .venv/full ## the accuracy figures of the README; benchmarks/ has the others
-	$(BIN)/python benchmarks/evaluate.py --data $(DATA) --votes $(VOTES)
+bench: .venv/full ## measure the accuracy of the shipped models; benchmarks/ has the other scripts
+	$(BIN)/python -m benchmarks.accuracy.evaluate --data $(DATA) --votes $(VOTES)
+
+docs: .venv/full ## write the measured figures into the documents
+	$(BIN)/python -m benchmarks.pages.documents
 
 .venv/light: requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

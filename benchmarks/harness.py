@@ -8,12 +8,14 @@ tables that `benchmarks.pages` puts into the documents.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,27 @@ def load(name: str, folder: Path = RESULTS) -> Any:
     """Return the content of a result file, or None when it is missing."""
     path = folder / f"{name}.json"
     return json.loads(path.read_text("utf-8")) if path.exists() else None
+
+
+def require(folder: Path, name: str, model: str = "") -> Any:
+    """Return the content of a result file; exit when it is missing or about another file of the shipped model."""
+    values = load(name, folder)
+    if values is None:
+        raise SystemExit(f"{folder / name}.json is missing: run the script in benchmarks/ that writes it")
+    if model:
+        measured = values.get("models", {}).get(model, values).get("sha256")
+        if measured != shipped_sha256(model):
+            raise SystemExit(
+                f"{folder / name}.json is about another model file than the shipped {model}: measure again"
+            )
+    return values
+
+
+@lru_cache
+def shipped_sha256(model: str) -> str:
+    """Return the hash of a shipped model file, or of an ensemble as `Ensemble.sha256` gives it."""
+    hashes = [hashlib.sha256((onnx.ASSETS / f"{name}.onnx").read_bytes()).hexdigest() for name in model.split("+")]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def environment() -> dict[str, Any]:

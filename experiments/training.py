@@ -1,13 +1,12 @@
-"""The figures of docs/training.md: each run's best accuracy on PublicTest, from its log, and what the soft labels know.
+"""Collect the figures of docs/training.md from the logs: best accuracy on PublicTest and minutes of each run.
 
-The logs are those of the runs that made the shipped models, and of trials beside them.
+Also measures how often the soft labels agree with the label of a Training image.
 
-Usage: python benchmarks/training.py --data fer2013.zip [--soft-labels recipes/soft_labels.npz] [--out FILE]
+Usage: python -m experiments.training --data fer2013.zip [--soft-labels experiments/soft_labels.npz] [--out FILE]
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from pathlib import Path
@@ -15,41 +14,50 @@ from typing import Any
 
 import numpy as np
 
-from mien.media import atomic as files
-from mien.train import data, lessons
+from benchmarks import harness
+from mien.data.fer2013 import load_fer2013
 
-RESULTS = Path(__file__).parent / "results"
-GROUPS = {"teacher": ("cutmix", "mixup"), "trials": ("wide", "narrow", "mobilenet", "shaken"), "rep-seeds": ("rep",)}
-"""Logs of several runs, and how the names of runs begin that are one row."""
+HERE = Path(__file__).parent
+SHIPPED = ("mien-s-start", "mien-s", "mien-xs", "mien-m", "baseline")
+GROUPS = {
+    "teacher": ("cutmix", "mixup"),
+    "trials": ("mien-m", "narrow", "mobilenet", "shaken"),
+    "mien-s-seeds": ("mien-s",),
+}
+"""Logs that hold several runs -> prefixes of the runs that form one row."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--soft-labels", default="recipes/soft_labels.npz")
-    parser.add_argument("--out", type=Path, default=RESULTS / "training.json")
+    parser = harness.parser(__doc__, data=True)
+    parser.add_argument("--soft-labels", type=Path, default=HERE / "soft_labels.npz")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "training.json", help="result file")
     options = parser.parse_args()
-    train = data.load(options.data).split("Training")
-    told = lessons.read_soft(options.soft_labels, train).argmax(1)
-    values: dict[str, Any] = {name: best([rows(name)]) for name in ("rep-start", "rep", "swift", "wide", "baseline")}
-    for log, kinds in GROUPS.items():
-        for kind in kinds:
-            own = [row for row in rows(log) if row["run"].startswith(kind)]
-            runs = sorted({row["run"] for row in own})
-            values[f"{log}, {kind}"] = best([[row for row in own if row["run"] == run] for run in runs])
-    values["soft labels name the label of a Training picture"] = float((told == train.targets).mean())
-    files.write_text(options.out, json.dumps(values, indent=1) + "\n")
+    from mien.train.targets import read_soft_labels
+
+    train = load_fer2013(options.data).split("Training")
+    agrees = read_soft_labels(options.soft_labels, train).argmax(1) == train.targets
+    values: dict[str, Any] = {name: best([read(name)]) for name in SHIPPED}
+    for log, prefixes in GROUPS.items():
+        for prefix in prefixes:
+            rows = [row for row in read(log) if row["run"].startswith(prefix)]
+            runs = sorted({row["run"] for row in rows})
+            values[f"{log}, {prefix}"] = best([[row for row in rows if row["run"] == run] for run in runs])
+    values["soft labels agree with the label of a Training image"] = float(agrees.mean())
+    options.out.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
     print(json.dumps(values, indent=1))
 
 
-def rows(log: str) -> list[dict[str, str]]:
-    """Of a log in results/."""
-    with (RESULTS / f"{log}-log.csv").open(newline="", encoding="utf-8") as stream:
+def read(log: str) -> list[dict[str, str]]:
+    """Return the rows of a log, from experiments/results/ or benchmarks/results/."""
+    path = HERE / "results" / f"{log}-log.csv"
+    if not path.exists():
+        path = harness.RESULTS / path.name
+    with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
 def best(runs: list[list[dict[str, str]]]) -> dict[str, Any]:
-    """Accuracy of the best epoch of each run's last stage, and minutes of all of them."""
+    """Return the best accuracy in the last stage of each run, and the minutes of all runs."""
     last = [[row for row in run if row["stage"] == run[-1]["stage"]] for run in runs]
     found = [max(float(row["val_accuracy"]) for row in run) for run in last]
     return {

@@ -1,6 +1,6 @@
 """Measure models on labelled photographs through the whole pipeline: detector, crop, classifier.
 
-    python benchmarks/accuracy/photos.py photos_dev.zip --model mien-s --out benchmarks/results/photos-mien-s.json
+    python -m benchmarks.accuracy.photos photos_dev.zip --model mien-s --out benchmarks/results/photos-mien-s.json
 
 The archive holds `<class>/<person>_<number>.jpg`, whole images with surroundings. The face nearest to the centre of the
 image counts. Prints and writes accuracy, balanced accuracy, the recall of each class and the share of images without a

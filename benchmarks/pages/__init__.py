@@ -1,1 +1,1 @@
-"""Tables of the documents, from the files in results/."""
+"""Tables of the documents, made from the files in results/."""

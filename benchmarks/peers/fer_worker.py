@@ -60,7 +60,10 @@ class Network:
 
 
 def main() -> None:
-    command, *arguments = sys.argv[1:]
+    command, *arguments = sys.argv[1:] or ["--help"]
+    if command == "--help":
+        print(__doc__)
+        return
     {"crops": crops, "video": video, "memory": memory}[command](*arguments)
 
 

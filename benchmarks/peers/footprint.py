@@ -1,64 +1,59 @@
-"""What mien and `fer` take on a machine: size of the installation, and peak memory of a process that uses it.
+"""Measure the size of an installation and the peak memory of a process, for mien and for `fer`.
 
-Each gets a clean virtual environment and a plain `pip install`: mien from this checkout, without extras, and `fer` with
-all that it asks for. The size is that of all files which pip added. A third environment, the one of peers.py, has of
-`fer` the weights alone, with LiteRT in TensorFlow's place. In each a process of its own finds the face of the
-portrait and its emotion, see peer_memory.py. Where pip finds no way to install, its reason stands in place of figures.
+Each gets a clean virtual environment and a plain `pip install`: mien from this checkout without extras, `fer` with all
+its dependencies. The size is that of all files that pip added. A third environment, that of peers/fer.py, has only the
+weights of `fer`, with LiteRT in the place of TensorFlow. In each a new process classifies the face of the portrait;
+fer_worker.py measures its memory. Where pip cannot install, its message stands in the place of figures.
 
-peers.py does this too; alone, the script renews the part "footprint" of results/peers.json, which must be there.
+peers/fer.py does this too. Alone, the script renews the part "footprint" of results/peers.json.
 
-Usage: python benchmarks/footprint.py [--installs FOLDER] [--env FOLDER] [--out FILE]
+Usage: python -m benchmarks.peers.footprint [--installs FOLDER] [--env FOLDER] [--out FILE]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from peer_fer_env import FER, installed, python_of
-
+from benchmarks import harness
+from benchmarks.peers import environment
+from benchmarks.peers.environment import FER, WORKER, create, isolated
 from mien.faces.onnx import ASSETS
-from mien.media import atomic as files
+from mien.media import atomic
 
-ROOT = Path(__file__).parents[1]
 PORTRAIT = ASSETS / "portrait.jpg"
-PLAIN = {"mien": ("mien", str(ROOT)), f"fer {FER}": ("fer", f"fer=={FER}")}
+PLAIN = {"mien": ("mien", str(harness.ROOT)), f"fer {FER}": ("fer", f"fer=={FER}")}
 """Heading -> package, and what pip is asked for."""
 
 ALONE = f"fer {FER}, weights alone"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--installs", type=Path, help="folder for the two environments; a temporary one")
-    parser.add_argument("--env", type=Path, help="folder of the environment of peers.py; a temporary one")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "peers.json")
+    parser = harness.parser(__doc__, "peers")
+    parser.add_argument("--installs", type=Path, help="folder for the two environments; default: a temporary one")
+    parser.add_argument("--env", type=Path, help="folder of the environment of peers.py; default: a temporary one")
     options = parser.parse_args()
     values = json.loads(options.out.read_text("utf-8"))
     with tempfile.TemporaryDirectory() as scratch:
-        python = installed(options.env or Path(scratch) / "env")
+        python = environment.install(options.env or Path(scratch) / "env")
         values["footprint"] = footprint(options.installs or Path(scratch), python)
-    files.write_text(options.out, json.dumps(values, indent=1) + "\n")
+    atomic.write_text(options.out, json.dumps(values, indent=1) + "\n")
     print(markdown(values["footprint"]))
 
 
 def footprint(folder: Path, alone: Path) -> dict[str, dict[str, Any]]:
-    """Figures of each contestant, by its heading.
+    """Return the figures of each contestant by its heading.
 
-    Args:
-        folder: where environments are made; one that is there is taken as it is.
-        alone: Python of the environment with the weights of `fer` alone.
+    Environments below `folder` are reused. `alone` is the Python of the environment with only the weights of `fer`.
     """
-    empty = made(folder / "empty")
+    empty = create(folder / "empty")
     found = {}
     for heading, (package, wanted) in PLAIN.items():
-        python = made(folder / package)
+        python = create(folder / package)
         if reason := install(python, wanted):
             found[heading] = {"reason": reason}
         else:
@@ -68,31 +63,25 @@ def footprint(folder: Path, alone: Path) -> dict[str, dict[str, Any]]:
     return found | {ALONE: {"installed_mb": None, "packages": None, **used(alone, "fer")}}
 
 
-def made(folder: Path) -> Path:
-    """Python of a clean environment."""
-    if not python_of(folder).exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    return python_of(folder)
-
-
 def install(python: Path, wanted: str) -> str:
-    """Why pip could not install it, or ""."""
+    """Install a package; return pip's error message, or "" on success."""
     done = subprocess.run(
         [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted],
-        capture_output=True, text=True, check=False, env=bare(),
+        capture_output=True, text=True, check=False, env=isolated(),
     )  # fmt: skip
     said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-1:]
     return "; ".join(said) if done.returncode else ""
 
 
 def packages(python: Path) -> set[str]:
+    """Return the names of the installed packages."""
     asked = [python, "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=True, env=bare())
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, env=isolated())
     return {each["name"] for each in json.loads(done.stdout)}
 
 
 def size(folder: Path) -> int:
-    """Bytes of all files below a folder; a file with two names counts once."""
+    """Return the bytes of all files below a folder; a file with two names counts once."""
     found = {}
     for root, _, names in os.walk(folder):
         for name in names:
@@ -102,27 +91,22 @@ def size(folder: Path) -> int:
 
 
 def used(python: Path, package: str) -> dict[str, Any]:
-    """What peer_memory.py says in this environment; "reason" where it does not run there."""
-    script = Path(__file__).with_name("peer_memory.py")
-    done = subprocess.run([python, script, package, PORTRAIT], capture_output=True, text=True, check=False, env=bare())
+    """Return peak memory and number of faces in this environment, or the "reason" why it does not run there."""
+    command = [python, WORKER, "memory", package, PORTRAIT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=isolated())
     if done.returncode:
         return {"reason": done.stderr.strip().splitlines()[-1]}
     said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return said
 
 
-def bare() -> dict[str, str]:
-    """The environment's own packages, and no checkout's."""
-    return {**os.environ, "PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-
-
 def markdown(values: dict[str, dict[str, Any]]) -> str:
-    """A table for a document."""
-    lines = ["| plain `pip install` | installed, MB | packages | peak memory, one picture, MB |", "|---|---|---|---|"]
-    for heading, row in values.items():
-        cells = [shown(row.get("installed_mb")), shown(row.get("packages")), shown(row.get("peak_mb"))]
-        lines.append(f"| {heading} | {' | '.join(cells)} |")
-    return "\n".join([*lines, *(f"\n{heading}: {row['reason']}" for heading, row in values.items() if "reason" in row)])
+    """Return the table; a reason for missing figures stands below it."""
+    cells = ("installed_mb", "packages", "peak_mb")
+    rows = [[heading, *(shown(row.get(cell)) for cell in cells)] for heading, row in values.items()]
+    head = ["plain `pip install`", "installed, MB", "packages", "peak memory, one image, MB"]
+    reasons = [f"\n{heading}: {row['reason']}" for heading, row in values.items() if "reason" in row]
+    return "\n".join([harness.table(head, rows), *reasons])
 
 
 def shown(value: float | None) -> str:

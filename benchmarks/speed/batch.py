@@ -1,14 +1,14 @@
-"""`mien batch` on 50,000 pictures: nothing lost or doubled after kills, and its speed.
+"""Measure `mien batch` on 50,000 images: the speed, and that no row is lost or doubled after kills.
 
-The pictures are the crops of FER2013, each a JPEG file of its own under a name of its own. It has 35,887, so that the
-first 14,113 come twice; `--kind` packs them into tars or tables instead.
+The images are the crops of FER2013, each a JPEG file with a name of its own. It has 35,887, so the first 14,113 come
+twice; `--kind` packs them into tars or tables instead.
 
-Three runs of the command with one worker a core, each into a folder of its own: one undisturbed, one whose worker is
-killed (SIGKILL) in the middle, and one that is killed itself in the middle, with all its processes, and started again.
-Each must leave one row a picture, with distinct names and keys. The time is compared with a plain loop: decode and
-classify in blocks of 64, in one process and one thread, with no table written.
+The command runs three times with one worker a core, each into a folder of its own: undisturbed; with a worker killed
+(SIGKILL) in the middle; and killed itself with all its processes, then started again. Each run must leave one row an
+image, with distinct names and keys. The speed is compared with a plain loop: decode and classify in batches of 64, in
+one process and one thread, without a table.
 
-Usage: python benchmarks/batch.py --data fer2013.zip [--count 50000] [--kind files|tar|parquet] [--scratch FOLDER]
+Usage: python -m benchmarks.speed.batch --data fer2013.zip [--count 50000] [--kind files|tar|parquet] [--scratch FOLDER]
        [--workers 1] [--part 1000] [--out FILE]   (Linux)
 """
 
@@ -33,28 +33,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien import classify, files, image, shards
-from mien.evaluation.html import environment
-from mien.types import SourceError
+from benchmarks import harness
+from mien.batch import partition
+from mien.errors import SourceError
+from mien.faces.classifier import OnnxClassifier
+from mien.faces.crop import to_network_input
+from mien.faces.models import DEFAULT
+from mien.faces.onnx import ASSETS
+from mien.media.image import decode
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = harness.parser(__doc__, "batch", data=True)
     parser.add_argument("--count", type=int, default=50_000)
     parser.add_argument("--kind", choices=["files", "tar", "parquet"], default="files")
-    parser.add_argument("--scratch", type=Path, help="folder for the pictures and tables; a temporary one")
+    parser.add_argument("--scratch", type=Path, help="folder for images and tables; default: a temporary one")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--part", type=int, default=1000)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "batch.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
-        values = measured(Path(scratch), options)
-    files.write_text(options.out, json.dumps(values | {"environment": environment()}, indent=1) + "\n")
+        values = measure(Path(scratch), options)
+    harness.save(options.out, values)
     print(json.dumps(values, indent=1))
 
 
-def measured(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
+def measure(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
     source = scratch / "in"
     distinct = pack(options, source)
     command = [sys.executable, "-m", "mien", "batch", str(source), "--crops", "--part", str(options.part)]
@@ -65,17 +68,17 @@ def measured(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
     assert seen == options.count
     runs = {"plain loop": {"seconds": seconds}}
     for name, middle in {"batch": None, "worker killed": kill_worker, "driver killed": kill_driver}.items():
-        runs[name] = told(command, scratch / name.replace(" ", "-"), middle, options.count)
+        runs[name] = run(command, scratch / name.replace(" ", "-"), middle, options.count)
         print(name, runs[name], flush=True)
     return {
-        "pictures": options.count, "distinct": distinct, "kind": options.kind, "workers": options.workers,
+        "images": options.count, "distinct": distinct, "kind": options.kind, "workers": options.workers,
         "part": options.part, "cores": len(os.sched_getaffinity(0)), "runs": runs,
-        "pictures_per_second": {name: options.count / run["seconds"] for name, run in runs.items()},
+        "images_per_second": {name: options.count / run["seconds"] for name, run in runs.items()},
     }  # fmt: skip
 
 
 def pack(options: argparse.Namespace, folder: Path) -> int:
-    """The pictures with distinct names, as files or in shards of a part each; how many different ones there are."""
+    """Write the images under distinct names, as files or in shards of a part each; return how many differ."""
     folder.mkdir()
     with zipfile.ZipFile(options.data) as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))[: options.count]
@@ -99,22 +102,22 @@ def pack(options: argparse.Namespace, folder: Path) -> int:
 
 
 def plain(source: Path, part: int) -> int:
-    """Number of pictures that a loop classified."""
-    classifier = classify.OnnxClassifier(classify.ASSETS / f"{classify.DEFAULT}.onnx", threads=1)
+    """Return the number of images that a plain loop classified."""
+    classifier = OnnxClassifier(ASSETS / f"{DEFAULT}.onnx", threads=1)
     seen, block = 0, []
-    for each in (picture for cut in shards.parts(str(source), part) for picture in shards.pictures(cut)):
+    for each in (image for cut in partition.parts(str(source), part) for image in partition.images(cut)):
         assert not isinstance(each.data, SourceError)
-        block.append(image.gray48(image.decode(each.data, each.name)))
+        block.append(to_network_input(decode(each.data, each.name)))
         if len(block) == 64:
             seen += len(classifier(np.stack(block)))
             block = []
     return seen + (len(classifier(np.stack(block))) if block else 0)
 
 
-def told(
+def run(
     command: list[str], out: Path, middle: Callable[[subprocess.Popen[bytes]], int] | None, count: int
 ) -> dict[str, Any]:
-    """Run the command, disturbed in the middle, and again where that ended it; check what it left."""
+    """Run the command, disturbed in the middle, and again where that ended it; check its output."""
     start = time.perf_counter()
     killed, kept = 0, {}
     driver = subprocess.Popen([*command, "--out", str(out)])
@@ -144,7 +147,7 @@ def told(
 
 
 def kill_worker(driver: subprocess.Popen[bytes]) -> int:
-    """Kill one process that computes a part; its id."""
+    """Kill one process that computes a part and return its id."""
     for process in below(driver.pid):
         if (name := title(process)).startswith("ray::MapWorker(MapBatches(Worker))"):
             os.kill(process, signal.SIGKILL)
@@ -154,7 +157,7 @@ def kill_worker(driver: subprocess.Popen[bytes]) -> int:
 
 
 def kill_driver(driver: subprocess.Popen[bytes]) -> int:
-    """Kill the command and all that it started."""
+    """Kill the command and all its processes."""
     for process in [driver.pid, *below(driver.pid)]:
         try:
             os.kill(process, signal.SIGKILL)
@@ -164,7 +167,7 @@ def kill_driver(driver: subprocess.Popen[bytes]) -> int:
 
 
 def below(process: int) -> list[int]:
-    """The processes that one has started, and those that they have."""
+    """Return all descendants of a process."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,244 +1,207 @@
-"""Where the time of one frame of `mien video` goes, and the least that each step could take on this machine.
+"""Measure where the time of one frame of `mien video --save` goes, and the least time each step could take.
 
-(It is not called profile.py because the standard library has a module of that name.)
+The video is scaled to 640x480 and goes through the steps of `mien video`, with one thread a network and one thread for
+OpenCV. There the steps run side by side in three threads; here they run one after the other, so that each can be timed:
+wall time, and CPU time of all threads, which a busy machine disturbs less. Given is the median over the frames. One
+classifier call serves a block of frames and counts in equal parts.
 
-The given video is scaled to 640x480 and goes through what `mien video --save` runs: `load(threads=1)`, one thread for
-OpenCV (but for Haar, as there), `Stream.seek` frame by frame, `Stream.look` for blocks of frames, the overlay and the
-encoder. There these steps run side by side in three threads; here they run one after the other, so that each can be
-timed: by the clock, and in time of the processor (of all threads together, which a busy machine disturbs less). The
-median over the frames of one run is given. A block's classifier call counts for each of its frames in equal parts.
+Detection has two rows: nearby, for faces about as large as the known ones, and full, twice a second. A second pass
+runs full detection in every frame for more samples. `all` adds each step as often as the frames of a video have it.
 
-The search has two rows: near the known faces, as in most frames, and whole, as twice a second or with `--whole 0`; it
-is also timed whole in each frame of a second run. `all` adds each step as often as the frames of a video have it.
+The floor of a step is its work divided by the best rate of this machine (see peaks.py), in one thread:
+    detect    multiply-adds of YuNet at the size of its input, at the fp32 rate;
+    classify  multiply-adds of the network at the int8 rate, or the fp32 rate for an fp32 file;
+    others    bytes read and written, at the bandwidth of memory.
+A step whose best time is below its floor shows that the floor is wrong; the run then ends with an error.
 
-Floors, of one thread:
-    detect    multiply-adds of YuNet for the picture that it is given, by the best rate in fp32 of this machine;
-    classify  multiply-adds of the network by the best rate in int8, or in fp32 for an fp32 file;
-    others    bytes that must be read and written (decode: compressed and BGR picture; crop: the boxes' pixels and the
-              crops; track: the faces' numbers; draw: the picture and its copy; encode: picture and compressed), by the
-              bandwidth of memory.
-benchmarks/peaks.py measures the rates, and takes the best of several ways. A step whose best time is below its floor
-is marked, and the run ends with an error, for then the floor is wrong.
-
-Usage: python benchmarks/frame_profile.py --video single_face.mp4 [--frames 240] [--detector yunet]
-       [--model rep swift wide baseline rep-fp32] [--out FILE]
+Usage: python -m benchmarks.speed.frame_profile --video single_face.mp4 [--frames 240]
+       [--model mien-s mien-xs mien-m baseline mien-s-fp32] [--out FILE]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import cv2
 import numpy as np
 import onnx
-import peaks
-from mien.classify import ASSETS, OnnxClassifier
-from video import SIZE, looped, scaled
 
-from mien import files, image, load, run, search, sources, video
+from benchmarks import harness
+from benchmarks.pages.speed import frame_tables
+from benchmarks.speed import peaks
+from benchmarks.speed.video import SIZE, looped, scaled
 from mien.draw import Overlay
-from mien.evaluation.html import environment
-from mien.pipeline import WHOLE, Sought
-from mien.types import Face, Floats, Frame
+from mien.faces.classifier import OnnxClassifier
+from mien.faces.crop import crops as cut
+from mien.faces.onnx import ASSETS
+from mien.faces.tracker import Tracker
+from mien.faces.yunet import YuNet
+from mien.media.video import Video
+from mien.media.video_writer import VideoWriter
+from mien.types import Face, Floats, Frame, Result
+from mien.video_pipeline import REDETECT_EVERY
 
-STEPS = ("decode", "detect, near", "detect, whole", "crop", "classify", "track", "draw", "encode")
-WARM = run.BLOCK
-"""Frames at the start that are not counted."""
-
-YUNET = search.ASSETS / "face_detection_yunet_2023mar.onnx"
+STEPS = ("decode", "detect, nearby", "detect, full", "crop", "classify", "track", "draw", "encode")
+BLOCK = 16
+NEARBY = 0.6
+"""Share of the smallest known face that nearby detection looks for, as in `VideoPipeline`."""
+YUNET = ASSETS / "face_detection_yunet_2023mar.onnx"
 FACE = 4 + 1 + 10 + 5
 """Numbers of a face that the tracker reads and writes: box, score, landmarks, probabilities."""
 
 
 class Clock:
-    """Seconds of each step, by the clock and of the processor, and the bytes or multiply-adds that it cannot avoid."""
+    """Wall and CPU seconds of each step, and the bytes or multiply-adds that it cannot avoid."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[tuple[float, float]]] = defaultdict(list)
         self.work: dict[str, list[float]] = defaultdict(list)
 
-    def __call__(self, step: str, work: Callable[..., Any], *args: Any, times: int = 1) -> Any:
-        """The answer of a call that does the step `times` times."""
+    def __call__(self, step: str, call: Callable[..., Any], *arguments: Any, times: int = 1) -> Any:
+        """Return the answer of a call that does the step `times` times."""
         start, cpu = time.perf_counter(), time.process_time()
-        found = work(*args)
+        answer = call(*arguments)
         self.add(step, time.perf_counter() - start, time.process_time() - cpu, times)
-        return found
+        return answer
 
     def add(self, step: str, wall: float, cpu: float, times: int = 1) -> None:
         self.seconds[step] += [(wall / times, cpu / times)] * times
 
-    def clear(self) -> None:
-        self.seconds.clear()
-        self.work.clear()
-
     def row(self, step: str, rate: float) -> dict[str, float]:
-        """Milliseconds of a step, and its floor where this much of its work is done in a second."""
+        """Return the milliseconds of a step, and its floor at a rate of work a second."""
         wall, cpu = 1000 * np.median(self.seconds[step], axis=0)
         best = 1000 * min(each for _, each in self.seconds[step])
         least = 1000 * np.array(self.work[step]) / rate
-        found = {"milliseconds": float(wall), "cpu_milliseconds": float(cpu), "best_cpu_milliseconds": best}
-        found |= {"floor_milliseconds": float(np.median(least)), "lowest_floor_milliseconds": float(least.min())}
-        return found | {"below_floor": best < found["lowest_floor_milliseconds"]}
+        times = {"milliseconds": float(wall), "cpu_milliseconds": float(cpu), "best_cpu_milliseconds": best}
+        floors = {"floor_milliseconds": float(np.median(least)), "lowest_floor_milliseconds": float(least.min())}
+        return {**times, **floors, "below_floor": best < floors["lowest_floor_milliseconds"]}
 
 
-class Watched:
-    """A detector's network that notes the size of the pictures that it is given."""
+class InputSizes:
+    """A detector's network that notes the sizes of its inputs."""
 
-    def __init__(self, net: Callable[[Floats], list[Floats]]) -> None:
-        self.net = net
+    def __init__(self, network: Callable[[Floats], list[Floats]]) -> None:
+        self.network = network
         self.sizes: list[tuple[int, int]] = []
 
     def __call__(self, blob: Floats) -> list[Floats]:
         self.sizes.append((blob.shape[2], blob.shape[3]))
-        return self.net(blob)
+        return self.network(blob)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__, "frame_profile")
     parser.add_argument("--video", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=240)
-    parser.add_argument("--detector", default="yunet", choices=("yunet", "haar"), help="haar has no floor")
-    parser.add_argument("--model", nargs="*", default=["rep", "swift", "wide", "baseline", "rep-fp32"],
-                        help="shipped ones; the first is profiled")  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "frame_profile.json")
+    models = ["mien-s", "mien-xs", "mien-m", "baseline", "mien-s-fp32"]
+    parser.add_argument("--model", nargs="*", default=models, help="shipped models; the first one is profiled")
     options = parser.parse_args()
-    cv2.setNumThreads(-1 if options.detector == "haar" else 1)  # as `mien video` does it
+    cv2.setNumThreads(1)
     rates = {f"{kind}_multiply_adds_a_second": peaks.multiply_adds_a_second(kind) for kind in ("fp32", "int8")}
     rates["bytes_a_second"] = peaks.bytes_a_second()
     most = {name: max(each.values()) for name, each in rates.items()}
     with tempfile.TemporaryDirectory() as folder:
         path = scaled(options.video, Path(folder) / "in.mp4")
-        frames = steps(path, options, Path(folder) / "out.mp4", most)
-    values = {"video": options.video.name, "size": SIZE, "frames": options.frames, "model": options.model[0],
-              "detector": options.detector, "block": run.BLOCK, **frames, "rates": rates, "most": most}  # fmt: skip
-    values["classify_one_thread"] = [alone(ASSETS / f"{name}.onnx", most, options.frames) for name in options.model]
-    values["environment"] = environment()
-    files.write_text(options.out, json.dumps(values, indent=1) + "\n")
-    print(markdown(values))
+        clock, share = watch(path, Path(folder) / "out.mp4", options.model[0], options.frames, REDETECT_EVERY)
+        again, _ = watch(path, Path(folder) / "out.mp4", options.model[0], options.frames, 0.0)
+    for name in ("seconds", "work"):  # the first pass runs few full detections
+        getattr(clock, name)["detect, full"] = getattr(again, name)["detect, full"]
+    if not clock.seconds["detect, nearby"]:
+        raise SystemExit(f"{options.video}: no face in most frames; give a video that shows one")
+    rows = {step: clock.row(step, rate_of(step, options.model[0], most)) for step in STEPS}
+    alone = [classify_alone(ASSETS / f"{name}.onnx", most, options.frames) for name in options.model]
+    values = {
+        "video": options.video.name, "size": SIZE, "frames": options.frames, "model": options.model[0],
+        "detector": "yunet", "block": BLOCK, "steps": rows, "full_share": share, "rates": rates, "most": most,
+        "classify_one_thread": alone, "environment": harness.environment(),
+    }  # fmt: skip
+    harness.save(options.out, values)
+    print(frame_tables(values))
     if wrong := below(values):
         raise SystemExit(f"below its floor: {', '.join(wrong)}; the floor is wrong")
 
 
-def steps(path: Path, options: argparse.Namespace, copy: Path, most: dict[str, float]) -> dict[str, Any]:
-    """The rows of each step, and the share of frames that were searched whole."""
-    clock, share = watch(path, options, WHOLE, copy)
-    again, _ = watch(path, options, 0.0, copy)
-    for name in ("seconds", "work"):  # a whole search comes twice a second only: the second run has more of them
-        getattr(clock, name)["detect, whole"] = getattr(again, name)["detect, whole"]
-    if not clock.seconds["detect, near"]:
-        raise SystemExit(f"{options.video}: no face in most frames; give a video that shows one")
-    moved, counted = most["bytes_a_second"], most["fp32_multiply_adds_a_second"]
-    fast = counted if "fp32" in options.model[0] else most["int8_multiply_adds_a_second"]
-    rows = {
-        step: clock.row(step, fast if step == "classify" else counted if step.startswith("detect") else moved)
-        for step in STEPS
-    }
-    return {"steps": rows, "whole_share": share}
+def rate_of(step: str, model: str, most: dict[str, float]) -> float:
+    """Return the work a second that bounds a step."""
+    if step.startswith("detect") or (step == "classify" and "fp32" in model):
+        return most["fp32_multiply_adds_a_second"]
+    return most["int8_multiply_adds_a_second" if step == "classify" else "bytes_a_second"]
 
 
-def watch(path: Path, options: argparse.Namespace, whole: float, copy: Path) -> tuple[Clock, float]:
-    """One run over the video; what each step took, and the share of frames that were searched whole."""
-    clock, overlay = Clock(), Overlay()
-    pipeline = load(options.model[0], options.detector, threads=1)
-    stream = pipeline.stream(whole=whole)
-    net = Watched(getattr(pipeline.detector, "_net", None))  # type: ignore[arg-type]
-    if net.net:
-        pipeline.detector._net = net  # type: ignore[attr-defined]
-    source, writer = looped(path), video.encoder(copy)
-    packed = path.stat().st_size / sources.Video(path).total if sources.Video(path).total else 0.0
-    searched: list[bool] = []
-    for first in range(0, options.frames + WARM, run.BLOCK):
-        if first == WARM:
-            clock.clear()
-            searched.clear()
-        block: list[Sought] = []
-        for _ in range(run.BLOCK):
+def watch(path: Path, copy: Path, model: str, count: int, redetect_every: float) -> tuple[Clock, float]:
+    """Return the times of the steps, and the share of frames with full detection; a block warms up."""
+    detector, classifier = YuNet(threads=1), OnnxClassifier(ASSETS / f"{model}.onnx", threads=1)
+    network = detector._net = InputSizes(detector._net)
+    tracker, overlay, source, writer = Tracker(), Overlay(), looped(path), VideoWriter(copy, *SIZE)
+    packed = path.stat().st_size / (Video(path).frame_count or 1)
+    work = multiply_adds(ASSETS / f"{model}.onnx")
+    clock, known, redetected, full = Clock(), [], -math.inf, 0
+    for first in range(-BLOCK, count, BLOCK):
+        if first == 0:
+            clock, full = Clock(), 0
+        frames, faces, crops = [], [], []
+        for _ in range(BLOCK):
             frame: Frame = clock("decode", next, source)
-            clock.work["decode"].append(packed + frame.image.nbytes)
-            block.append(seek(clock, stream, frame, net, searched))
-        results = look(clock, stream, block)
-        for result in results:
-            shown = clock("draw", overlay, result)
-            clock.work["draw"].append(2 * result.frame.image.nbytes)
-            clock("encode", writer.write, shown, result.frame.time)
-            clock.work["encode"].append(shown.nbytes + packed)
-    writer.finish()
-    return clock, sum(searched) / len(searched)
-
-
-def seek(clock: Clock, stream: Any, frame: Frame, net: Watched, searched: list[bool]) -> Sought:
-    """`Stream.seek`, booked as a near or a whole search; one that was near first and then whole counts as whole."""
-    net.sizes.clear()
-    start, cpu = time.perf_counter(), time.process_time()
-    sought: Sought = stream.seek(frame)
-    seconds = time.perf_counter() - start, time.process_time() - cpu
-    searched.append(stream._searched == frame.time)
-    step = "detect, whole" if searched[-1] else "detect, near"
-    clock.add(step, *seconds)
-    clock.work[step].append(float(sum(multiply_adds(YUNET, size) for size in net.sizes)))
-    return sought
-
-
-def look(clock: Clock, stream: Any, block: Sequence[Sought]) -> Any:
-    """`Stream.look` for a block of frames, with its steps timed from inside."""
-    pipeline, tracker, faces = stream.pipeline, stream.tracker, sum(len(each.faces) for each in block)
-    classifier = pipeline.classifier
-
-    def crop(*args: Any) -> Any:
-        found = clock("crop", cut, *args)
-        clock.work["crop"].append(sum(map(pixels, args[1])) * args[0].shape[2] + found.nbytes)
-        return found
-
-    def classify(crops: Any) -> Any:
-        count = multiply_adds(ASSETS / f"{classifier.name}.onnx")
-        clock.work["classify"] += [count * faces / len(block)] * len(block)
-        return clock("classify", classifier, crops, times=len(block))
-
-    def update(found: Sequence[Face], at: float) -> Any:
-        clock.work["track"].append(2 * 8 * FACE * len(found))
-        return clock("track", follow, found, at)
-
-    cut, follow = image.crops, tracker.update
-    stand_in = mock.Mock(side_effect=classify, labels=classifier.labels, uncertain_below=classifier.uncertain_below)
-    with (
-        mock.patch.object(image, "crops", crop),
-        mock.patch.object(tracker, "update", update),
-        mock.patch.object(pipeline, "classifier", stand_in),
-    ):
-        return stream.look(block)
+            clock.work["decode"].append(packed + frame.nbytes)
+            start, cpu = time.perf_counter(), time.process_time()
+            network.sizes.clear()
+            expected, nearby = len(known), bool(known) and frame.time - redetected < redetect_every
+            if nearby:
+                smallest = min(min(x2 - x1, y2 - y1) for x1, y1, x2, y2 in (face.box for face in known))
+                known = detector.find(frame.pixels, max(NEARBY * smallest, 1.0))
+                nearby = len(known) >= expected
+            if not nearby:
+                known, redetected, full = detector.find(frame.pixels), frame.time, full + 1
+            step = "detect, nearby" if nearby else "detect, full"
+            clock.add(step, time.perf_counter() - start, time.process_time() - cpu)
+            clock.work[step].append(float(sum(multiply_adds(YUNET, size) for size in network.sizes)))
+            crops.append(clock("crop", cut, frame.pixels, known))
+            clock.work["crop"].append(sum(map(pixels, known)) + crops[-1].nbytes)
+            frames.append(frame)
+            faces.append(known)
+        rows = iter(clock("classify", classifier, np.concatenate(crops), times=BLOCK).tolist())
+        clock.work["classify"] += [work * sum(map(len, faces)) / BLOCK] * BLOCK
+        for frame, found, own in zip(frames, faces, crops, strict=True):
+            answers = [
+                replace(face, probabilities=dict(zip(classifier.labels, next(rows), strict=True))) for face in found
+            ]
+            tracked = clock("track", tracker.update, answers, frame.time)
+            clock.work["track"].append(2 * 8 * FACE * len(found))
+            drawn = clock("draw", overlay, Result(frame, tracked, own))
+            clock.work["draw"].append(2 * drawn.nbytes)
+            clock("encode", writer.write, drawn, frame.time)
+            clock.work["encode"].append(drawn.nbytes + packed)
+    writer.close()
+    return clock, full / count
 
 
 def pixels(face: Face) -> int:
-    """Of its box."""
     x1, y1, x2, y2 = face.box
     return round((x2 - x1) * (y2 - y1))
 
 
-def alone(path: Path, most: dict[str, float], rounds: int) -> dict[str, Any]:
-    """What one crop takes in one thread, and the least it could take."""
+def classify_alone(path: Path, most: dict[str, float], rounds: int) -> dict[str, Any]:
+    """Return the time of one crop in one thread, and its floor."""
     count, classifier, clock = multiply_adds(path), OnnxClassifier(path, threads=1), Clock()
     crop = np.random.default_rng(0).integers(0, 256, (1, 48, 48), np.uint8)
     classifier(crop)
     for _ in range(rounds):
         clock("classify", classifier, crop)
         clock.work["classify"].append(count)
-    kind = "fp32" if "fp32" in path.stem else "int8"
-    return {"model": path.stem, "multiply_adds": count, **clock.row("classify", most[f"{kind}_multiply_adds_a_second"])}
+    return {"model": path.stem, "multiply_adds": count, **clock.row("classify", rate_of("classify", path.stem, most))}
 
 
 @lru_cache(64)
 def multiply_adds(path: Path, size: tuple[int, int] | None = None) -> int:
-    """Of the convolutions and matrix products of a model, for one crop or one picture of that height and width."""
+    """Return the multiply-adds of convolutions and matrix products for one crop, or one image of (height, width)."""
     graph = onnx.load(str(path))
     given = graph.graph.input[0].type.tensor_type.shape.dim
     for dim, value in zip(given, (1, 3, *size) if size else (1, 48, 48), strict=True):
@@ -257,50 +220,9 @@ def multiply_adds(path: Path, size: tuple[int, int] | None = None) -> int:
 
 
 def below(values: dict[str, Any]) -> list[str]:
-    """Steps and models that were faster than their floor."""
+    """Return the steps and models that were faster than their floor."""
     rows = values["steps"] | {row["model"]: row for row in values["classify_one_thread"]}
     return [name for name, row in rows.items() if row["below_floor"]]
-
-
-def total(values: dict[str, Any], key: str) -> float:
-    """Milliseconds of all steps of a frame."""
-    share = values["whole_share"]
-    weights = {"detect, near": 1 - share, "detect, whole": share}
-    return float(sum(weights.get(step, 1) * row[key] for step, row in values["steps"].items()))
-
-
-def markdown(values: dict[str, Any]) -> str:
-    """Tables for a document."""
-    whole, most = total(values, "milliseconds"), values["most"]
-    size = "x".join(map(str, values["size"]))
-    lines = [f"| {size}, one face | ms | share | ms of the processor | floor, ms | times the floor |", "|---" * 6 + "|"]
-    for name, row in values["steps"].items():
-        part = {"detect, near": 1 - values["whole_share"], "detect, whole": values["whole_share"]}.get(name, 1.0)
-        share = f"{part * row['milliseconds'] / whole:.0%}"
-        lines.append(f"| {name} | {row['milliseconds']:.2f} | {share} | {row['cpu_milliseconds']:.2f} | {floor(row)} |")
-    figures = f"{whole:.2f} | | {total(values, 'cpu_milliseconds'):.2f} | {total(values, 'floor_milliseconds'):.2f}"
-    lines += [f"| all, {values['whole_share']:.0%} of the frames searched whole | {figures} | |", ""]
-    lines += [
-        "| one crop, one thread | million multiply-adds | ms | best, of the processor | floor, ms | times the floor |",
-        "|---" * 6 + "|",
-    ]
-    for row in values["classify_one_thread"]:
-        times = f"{row['milliseconds']:.2f} | {row['best_cpu_milliseconds']:.2f}"
-        lines.append(f"| {row['model']} | {row['multiply_adds'] / 1e6:.1f} | {times} | {floor(row)} |")
-    machine = values["environment"]
-    peak = f"{most['fp32_multiply_adds_a_second'] / 1e9:.0f} G multiply-adds a second in fp32, "
-    peak += f"{most['int8_multiply_adds_a_second'] / 1e9:.0f} G in int8, {most['bytes_a_second'] / 1e9:.0f} GB/s"
-    return "\n".join([*lines, "", f"{machine['processor']}, {machine['cores']} cores; one thread: {peak}."])
-
-
-def floor(row: dict[str, Any]) -> str:
-    """Two cells: the floor, and how many times it the step takes."""
-    least = row["floor_milliseconds"]
-    if not least:  # of Haar nobody counts the operations
-        return " | "
-    times = row["milliseconds"] / least
-    said = "below: the floor is wrong" if row["below_floor"] else f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
-    return f"{least:.2g} | {said}" if least < 0.01 else f"{least:.2f} | {said}"
 
 
 if __name__ == "__main__":

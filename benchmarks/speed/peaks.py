@@ -1,12 +1,12 @@
-"""What one core of this machine can do at most: multiply-adds in fp32 and int8, and bytes to and from memory.
+"""Measure the peak rates of one core: multiply-adds in fp32 and int8, and bytes to and from memory.
 
-Floors of other scripts rest on it, so each rate is the best of several ways to reach it. Multiply-adds: products of
-matrices and stacks of convolutions of several shapes, in ONNX Runtime with one thread, and in fp32 NumPy's product too.
-Memory: NumPy fills, copies and adds arrays far larger than the cache, as STREAM does (McCalpin, 1995); bytes are those
-read and written. What is in the cache already can go faster than that. Of each way the best of many short rounds
-counts, in time of the thread: a busy machine lets a long round hardly ever have a core to itself.
+The floors of frame_profile.py rest on it, so each rate is the best of several ways. Multiply-adds: matrix products and
+stacks of convolutions of several shapes, in ONNX Runtime with one thread, and for fp32 NumPy's product as well. Memory:
+NumPy fills, copies and adds arrays far larger than the cache, as STREAM does (McCalpin, 1995); bytes read and written
+count. Data in the cache can be faster. Of each way the best of many short rounds counts, in CPU time of the thread: on
+a busy machine a long round hardly ever has a core to itself.
 
-Usage: python benchmarks/peaks.py
+Usage: python -m benchmarks.speed.peaks
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from threadpoolctl import threadpool_limits
 
-from mien import runtime
+from benchmarks import harness
+from mien.faces.onnx import open_session
 
 SHAPES = ((48, 48, 4), (64, 48, 4), (96, 24, 6), (128, 12, 8), (256, 24, 4), (256, 6, 8), (512, 12, 4))
-"""Channels, side of the picture, and convolutions of 3x3 one after the other."""
+"""Channels, side of the image, and number of 3x3 convolutions."""
 
 SIDES = (512, 1024)
-"""Of the matrices that are multiplied."""
+"""Sides of the multiplied matrices."""
 
 BYTES = 256_000_000
-"""Of each array that goes through memory."""
+"""Size of each array that goes through memory."""
 
 
 def multiply_adds_a_second(kind: str, rounds: int = 60) -> dict[str, float]:
-    """Rate of each way to reach it, by its name; `kind` is "fp32" or "int8"."""
+    """Return the rate of each way, by name; `kind` is "fp32" or "int8"."""
     found: dict[str, float] = {}
     int8 = kind == "int8"
     with threadpool_limits(1), TemporaryDirectory() as folder:
@@ -55,7 +56,7 @@ def multiply_adds_a_second(kind: str, rounds: int = 60) -> dict[str, float]:
 
 
 def bytes_a_second(rounds: int = 12) -> dict[str, float]:
-    """Rate of each way to move bytes, by its name."""
+    """Return the rate of each way to move bytes, by name."""
     a, b, c = np.ones((3, BYTES // 8))
     ways: dict[str, tuple[int, Callable[[], object]]] = {
         "fill": (1, lambda: a.fill(2)),
@@ -66,7 +67,7 @@ def bytes_a_second(rounds: int = 12) -> dict[str, float]:
 
 
 def best(work: Callable[[], object], rounds: int) -> float:
-    """Seconds of the fastest call, in time of this thread; the first one is not counted."""
+    """Return the CPU seconds of the fastest call; the first one is not counted."""
     work()
     seconds = []
     for _ in range(rounds):
@@ -77,8 +78,8 @@ def best(work: Callable[[], object], rounds: int) -> float:
 
 
 def call(path: Path) -> Callable[[], object]:
-    """One call of a model file in this thread, as mien opens it."""
-    session = runtime.session(path, "", threads=1)
+    """Return a function that calls a model file once, opened as mien opens it."""
+    session = open_session(path, "", threads=1)
     given = session.get_inputs()[0]
     kind = np.uint8 if given.type == "tensor(uint8)" else np.float32
     data = np.random.default_rng(0).integers(0, 255, given.shape).astype(kind)
@@ -86,7 +87,7 @@ def call(path: Path) -> Callable[[], object]:
 
 
 def convolutions(channels: int, side: int, depth: int, int8: bool) -> onnx.ModelProto:
-    """A stack of 3x3 convolutions that keep the size: fp32, or uint8 by int8 as in the shipped files."""
+    """Return a stack of 3x3 convolutions that keep the size: fp32, or uint8 by int8 as in the shipped files."""
     rng = np.random.default_rng(0)
     shape, nodes, constants = [1, channels, side, side], [], []
     if int8:
@@ -104,7 +105,7 @@ def convolutions(channels: int, side: int, depth: int, int8: bool) -> onnx.Model
 
 
 def product(side: int, int8: bool) -> onnx.ModelProto:
-    """A matrix by a constant one: fp32, or uint8 by int8."""
+    """Return the product of a matrix and a constant one: fp32, or uint8 by int8."""
     weights = np.random.default_rng(0).integers(-64, 64, (side, side)).astype(np.int8 if int8 else np.float32)
     node = helper.make_node("MatMulInteger" if int8 else "MatMul", ["x", "w"], ["y"])
     kinds = (TensorProto.UINT8, TensorProto.INT32) if int8 else (TensorProto.FLOAT, TensorProto.FLOAT)
@@ -128,6 +129,7 @@ def model(
 
 
 def main() -> None:
+    harness.parser(__doc__).parse_args()
     for title, rates in (
         ("fp32 multiply-adds", multiply_adds_a_second("fp32")),
         ("int8 multiply-adds", multiply_adds_a_second("int8")),

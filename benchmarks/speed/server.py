@@ -1,16 +1,15 @@
-"""What `mien serve` stands: many connections that never pause, with batching and without, in one run on one machine.
+"""Measure `mien serve` under load: many connections that never pause, with and without batching, on one machine.
 
-Two servers are started, one with its defaults and one with `--max-batch 1`, and asked in turn with four kinds of
-requests: a picture with one face, a picture with eight, a face cut out already, and sixteen of those. wrk asks where it
-is installed, else a client in Python, which takes more of the processors that it shares with the server. Rates are
-lower bounds therefore. Memory is the server's own (resident): at the start, in the middle and at the end.
+Two servers, one with the defaults and one with `--max-batch 1`, are asked in turn with four kinds of requests: an image
+with one face, an image with eight, one crop, and sixteen crops. wrk is the client where it is installed, else Python,
+which takes more of the cores that it shares with the server; rates are lower bounds. Memory is the server's own
+(resident), at the start, in the middle and at the end.
 
-Usage: python benchmarks/serve_load.py [--seconds 60] [--connections 64] [--out FILE]     (seconds in all; Linux)
+Usage: python -m benchmarks.speed.server [--seconds 60] [--connections 64] [--out FILE]     (seconds in all; Linux)
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import re
@@ -31,35 +30,37 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mien import detect, files, image, search
-from mien.evaluation.html import environment
+from benchmarks import harness
+from mien.faces.crop import crops
+from mien.faces.onnx import ASSETS
+from mien.faces.yunet import YuNet
+from mien.media.image import decode
 
-ASSETS = search.ASSETS
 MODES = {"batching": [], "one by one": ["--max-batch", "1"]}
 HEAD = b'--x\r\nContent-Disposition: form-data; name="pictures"; filename="a"\r\n\r\n'
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What one request holds."""
+    """The content of one request."""
 
     about: str
     path: str
-    pictures: list[bytes]
+    images: list[bytes]
 
     def form(self) -> bytes:
-        """The body."""
-        return b"".join(HEAD + picture + b"\r\n" for picture in self.pictures) + b"--x--\r\n"
+        """Return the body of the request."""
+        return b"".join(HEAD + image + b"\r\n" for image in self.images) + b"--x--\r\n"
 
 
 def workloads() -> dict[str, Workload]:
-    """Made of the portrait that comes with mien."""
-    portrait = image.decode((ASSETS / "portrait.jpg").read_bytes(), "portrait")
+    """Return the workloads, made from the portrait in the assets."""
+    portrait = decode((ASSETS / "portrait.jpg").read_bytes(), "portrait")
     scaled = cv2.resize(portrait, (480, 480), interpolation=cv2.INTER_AREA)
     one = cv2.copyMakeBorder(scaled, 0, 0, 80, 80, cv2.BORDER_REPLICATE)
     many = np.tile(cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA), (2, 4, 1))
-    (crop,) = image.crops(portrait, detect.YuNet()(portrait))
-    jpeg = [cv2.imencode(".jpg", picture)[1].tobytes() for picture in (one, many)]
+    (crop,) = crops(portrait, YuNet()(portrait))
+    jpeg = [cv2.imencode(".jpg", image)[1].tobytes() for image in (one, many)]
     png = cv2.imencode(".png", crop)[1].tobytes()
     return {
         "one face": Workload("640x480 JPEG, one face", "/v1/predict", jpeg[:1]),
@@ -83,7 +84,7 @@ class Server:
             time.sleep(0.1)
 
     def ready(self) -> bool:
-        """Whether it would take a request now."""
+        """Return whether the server takes requests."""
         try:
             with urllib.request.urlopen(f"{self.url}/ready", timeout=5) as answer:
                 return bool(answer.status == 200)
@@ -91,30 +92,30 @@ class Server:
             return False
 
     def figures(self) -> Counter[str]:
-        """Its metrics that have no labels."""
+        """Return the metrics without labels."""
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as answer:
             text = answer.read().decode()
         return Counter({name: float(value) for name, value in re.findall(r"^(\w+) ([\d.e+]+)$", text, re.MULTILINE)})
 
     def memory(self) -> float:
-        """Resident MiB."""
+        """Return the resident memory in MiB."""
         found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())
         assert found
         return round(int(found[1]) / 1024, 1)
 
     def idle(self) -> None:
-        """Wait until what was asked by clients that have left is done."""
+        """Wait until requests of clients that have left are done."""
         while self.figures()["mien_queue_pictures"]:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """End it and wait."""
+        """Stop the server and wait."""
         self.process.terminate()
         self.process.wait(timeout=60)
 
 
 def with_wrk(server: Server, workload: Workload, connections: int, seconds: float) -> dict[str, Any]:
-    """Ask with wrk; see serve_load.lua for what it says."""
+    """Ask with wrk; server.lua prints the figures."""
     with tempfile.NamedTemporaryFile() as body:
         body.write(workload.form())
         body.flush()
@@ -129,7 +130,7 @@ def with_wrk(server: Server, workload: Workload, connections: int, seconds: floa
 
 
 def with_python(server: Server, workload: Workload, connections: int, seconds: float) -> dict[str, Any]:
-    """The same in Python, for where there is no wrk."""
+    """Ask with a client in Python."""
     return asyncio.run(_with_python(server, workload, connections, seconds))
 
 
@@ -166,8 +167,8 @@ async def _with_python(server: Server, workload: Workload, connections: int, sec
     return {"statuses": dict(statuses), "lost": lost, "seconds": took, "p50": float(p50), "p99": float(p99)}
 
 
-def measured(server: Server, workload: Workload, connections: int, seconds: float) -> dict[str, Any]:
-    """One server, one kind of request."""
+def measure(server: Server, workload: Workload, connections: int, seconds: float) -> dict[str, Any]:
+    """Return the figures of one server and one kind of request."""
     ask = with_wrk if shutil.which("wrk") else with_python
     ask(server, workload, connections, 1)  # so that memory and caches have settled
     server.idle()
@@ -186,7 +187,7 @@ def measured(server: Server, workload: Workload, connections: int, seconds: floa
     rate = statuses["200"] / found["seconds"]
     return {
         "requests_per_second": round(rate, 1),
-        "pictures_per_second": round(rate * len(workload.pictures), 1),
+        "images_per_second": round(rate * len(workload.images), 1),
         "statuses": {name: statuses.pop(name, 0) for name in ("200", "503", "429")} | {"other": sum(statuses.values())},
         "lost": found["lost"],
         "latency_ms": {name: round(found[name], 1) for name in ("p50", "p99")},
@@ -198,7 +199,7 @@ def measured(server: Server, workload: Workload, connections: int, seconds: floa
 
 @contextmanager
 def servers(connections: int) -> Iterator[dict[str, Server]]:
-    """One of each mode; the queue holds what all connections may send, so that no request is refused."""
+    """Start one server a mode; the queue holds what all connections may send, so that no request is refused."""
     with ExitStack() as stack:
         started = {}
         for mode, arguments in MODES.items():
@@ -208,10 +209,9 @@ def servers(connections: int) -> Iterator[dict[str, Server]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__, "server")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "serve_load.json")
     options = parser.parse_args()
     kinds = workloads()
     each = options.seconds / len(kinds) / len(MODES)
@@ -219,11 +219,11 @@ def main() -> None:
     found: dict[str, Any] = {"client": client, "connections": options.connections, "seconds_each": each, "requests": {}}
     with servers(options.connections) as started:
         for name, workload in kinds.items():
-            rows = {mode: measured(server, workload, options.connections, each) for mode, server in started.items()}
+            rows = {mode: measure(server, workload, options.connections, each) for mode, server in started.items()}
             ratio = rows["batching"]["requests_per_second"] / max(rows["one by one"]["requests_per_second"], 0.1)
             found["requests"][name] = {"about": workload.about, "ratio": round(ratio, 2), **rows}
             print(name, json.dumps(found["requests"][name], indent=1), flush=True)
-    files.write_text(options.out, json.dumps(found | {"environment": environment()}, indent=1) + "\n")
+    harness.save(options.out, found)
 
 
 if __name__ == "__main__":

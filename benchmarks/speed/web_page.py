@@ -1,15 +1,14 @@
-"""How many frames a second the web page looks at, in Chromium without a GPU, with a file in place of the camera.
+"""Measure how many frames a second the web page processes, in Chromium without a GPU, with a file as camera.
 
-The camera gives 30 frames a second of 640x480 with one face that moves in a circle. After a warm-up, in which Chromium
-compiles, answers of the page's worker are counted for some seconds; the worker's own time on a processor is read from
-/proc, since it hardly depends on what else the machine does. Needs `make web`, chromium and playwright.
+The camera gives 30 frames a second of 640x480 pixels with one face that moves in a circle. After a warm-up the answers
+of the page's worker are counted. The worker's CPU time is read from /proc, because it hardly depends on other work on
+the machine. Needs `make web`, chromium and playwright.
 
-Usage: python benchmarks/page_fps.py [--seconds 20] [--warm 15] [--screenshot FILE] [--out FILE]     (Linux)
+Usage: python -m benchmarks.speed.web_page [--seconds 20] [--warm 15] [--screenshot FILE] [--out FILE]     (Linux)
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -21,12 +20,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from playwright.sync_api import sync_playwright
 
-from mien import files, image, runtime, search
-from mien.evaluation.html import environment
+from benchmarks import harness
+from mien.faces.onnx import ASSETS
+from mien.media.image import decode
 
-STATIC = Path(__file__).parents[1] / "src/mien/serve/static"
+STATIC = harness.ROOT / "src/mien/serve/static"
 SIZE, RATE = (640, 480), 30
 FLAGS = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 COUNT = """
@@ -55,8 +54,8 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 def camera(path: Path) -> None:
-    """Two seconds of a face on a circle, as the file that Chromium plays again and again."""
-    portrait = image.decode((search.ASSETS / "portrait.jpg").read_bytes(), "portrait")
+    """Write two seconds of a face that moves on a circle; Chromium repeats the file."""
+    portrait = decode((ASSETS / "portrait.jpg").read_bytes(), "portrait")
     with path.open("wb") as file:
         file.write(f"YUV4MPEG2 W{SIZE[0]} H{SIZE[1]} F{RATE}:1 Ip A1:1 C420jpeg\n".encode())
         for angle in np.linspace(0, 2 * np.pi, 2 * RATE, endpoint=False):
@@ -66,7 +65,7 @@ def camera(path: Path) -> None:
 
 
 def worker_time() -> int:
-    """Processor time in ms of all threads in which pages of this machine's Chromium run a worker."""
+    """Return the CPU time in ms of all threads in which Chromium runs a worker."""
     total = 0
     for path in Path("/proc").glob("[0-9]*/task/*/stat"):
         try:
@@ -79,8 +78,8 @@ def worker_time() -> int:
     return total
 
 
-def measured(page: Any, warm: float, seconds: float) -> dict[str, Any]:
-    """Start the camera and count."""
+def measure(page: Any, warm: float, seconds: float) -> dict[str, Any]:
+    """Start the camera and count answers."""
     page.wait_for_selector("html[data-ready]", timeout=120_000)
     page.click("#start")
     page.wait_for_selector(".face .number:not(:empty)", timeout=60_000)
@@ -102,13 +101,14 @@ def measured(page: Any, warm: float, seconds: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__, "web_page")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--warm", type=float, default=15)
     parser.add_argument("--screenshot", type=Path)
     parser.add_argument("--static", type=Path, default=STATIC, help="folder of another version of the page")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "page_fps.json")
     options = parser.parse_args()
+    from playwright.sync_api import sync_playwright
+
     server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *given: Handler(*given, directory=str(options.static)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -119,13 +119,12 @@ def main() -> None:
         page = browser.new_page(service_workers="block", viewport={"width": 1280, "height": 1200})
         page.add_init_script(COUNT)
         page.goto(f"http://127.0.0.1:{server.server_port}/")
-        found = measured(page, options.warm, options.seconds) | {"chromium": browser.version}
+        found = measure(page, options.warm, options.seconds) | {"chromium": browser.version}
         if options.screenshot:
             page.screenshot(path=options.screenshot)
         browser.close()
     server.shutdown()
-    found |= {"cores_used": runtime.cores(), "environment": environment()}
-    files.write_text(options.out, json.dumps(found, indent=1) + "\n")
+    harness.save(options.out, found)
     print(json.dumps(found, indent=1))
 
 

@@ -1,4 +1,4 @@
-"""Does everything work here? Checks of the installation and the machine, each with what to do when it fails."""
+"""Checks of the installation and the machine, each with advice for when it fails."""
 
 from __future__ import annotations
 
@@ -22,15 +22,7 @@ _HEADLESS = "'opencv-python-headless>=4.10,<5'"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: what it is.
-        ok: whether it is as it should be.
-        detail: what was found.
-        advice: what to do, or "" when nothing is to be done.
-        essential: whether mien cannot work without it.
-    """
+    """One result; `advice` is "" when nothing is to be done, and mien cannot work without what is `essential`."""
 
     name: str
     ok: bool
@@ -40,14 +32,14 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Look at everything, in about a second; no camera is opened, nothing is downloaded, nothing is left behind."""
+    """Run all checks, in about a second; opens no camera, downloads nothing, leaves nothing behind."""
     return [
         _python(),
         _opencv(),
-        *_twice("OpenCV wheels", _OPENCV, _HEADLESS),
+        *_duplicates("OpenCV wheels", _OPENCV, _HEADLESS),
         _runtime(),
-        *_twice("ONNX Runtime wheels", ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"), "onnxruntime"),
-        *_files(),
+        *_duplicates("ONNX Runtime wheels", ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"), "onnxruntime"),
+        _files(),
         _prediction(),
         *_extras(),
         _screen(),
@@ -57,9 +49,9 @@ def examine() -> list[Check]:
 
 
 def _python() -> Check:
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     advice = "" if sys.version_info >= (3, 11) else "mien needs Python 3.11 or newer"
-    return Check("Python", not advice, found, advice, essential=True)
+    return Check("Python", not advice, detail, advice, essential=True)
 
 
 def _opencv() -> Check:
@@ -75,14 +67,14 @@ def _opencv() -> Check:
     return Check("OpenCV", True, str(cv2.__version__))
 
 
-def _twice(name: str, wheels: tuple[str, ...], wanted: str) -> list[Check]:
-    """A failed check when several wheels were installed over each other into one folder; else none."""
-    found = [f"{wheel} {version}" for wheel in wheels if (version := _version(wheel))]
-    if len(found) < 2:
+def _duplicates(name: str, wheels: tuple[str, ...], keep: str) -> list[Check]:
+    """Return a failed check when several wheels share one folder, else none."""
+    versions = {wheel: version for wheel in wheels if (version := _version(wheel))}
+    if len(versions) < 2:
         return []
-    names = " ".join(each.split()[0] for each in found)
-    advice = f"they overwrite each other's files: pip uninstall -y {names}, then pip install {wanted}"
-    return [Check(name, False, ", ".join(found), advice)]
+    detail = ", ".join(f"{wheel} {version}" for wheel, version in versions.items())
+    advice = f"they overwrite each other's files: pip uninstall -y {' '.join(versions)}, then pip install {keep}"
+    return [Check(name, False, detail, advice)]
 
 
 def _runtime() -> Check:
@@ -91,61 +83,52 @@ def _runtime() -> Check:
     except ImportError as error:
         advice = "pip install --force-reinstall onnxruntime"
         return Check("ONNX Runtime", False, str(error), advice, essential=True)
-    names = [each.removesuffix("ExecutionProvider") for each in onnxruntime.get_available_providers()]
-    return Check("ONNX Runtime", True, f"{onnxruntime.__version__}, providers {', '.join(names)}; mien uses CPU")
+    providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
+    return Check("ONNX Runtime", True, f"{onnxruntime.__version__}, providers {providers}; mien uses CPU")
 
 
-def _files() -> Iterator[Check]:
-    """The weights against their checksums."""
-    advice = "pip install --force-reinstall --no-deps mien"
-    if not SUMS.is_file():
-        yield Check("model files", False, f"{SUMS} is missing", advice, essential=True)
-        return
-    sums = [line.split(maxsplit=1) for line in SUMS.read_text("utf-8").splitlines() if line]
-    bad = []
-    for wanted, name in sums:
+def _files() -> Check:
+    """Compare the weights with their checksums."""
+    lines = SUMS.read_text("utf-8").strip().splitlines() if SUMS.is_file() else []
+    faults = [] if lines else [f"{SUMS} is missing"]
+    for digest, name in (line.split(maxsplit=1) for line in lines):
         path = ASSETS / name
         if not path.is_file():
-            bad.append(f"{name} is missing")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
-            bad.append(f"{name} is damaged or another version")
-    if bad:
-        yield Check("model files", False, "; ".join(bad), advice, essential=True)
-    else:
-        yield Check("model files", True, f"{len(sums)} files, checksums agree", essential=True)
+            faults.append(f"{name} is missing")
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            faults.append(f"{name} is damaged or another version")
+    detail = "; ".join(faults) or f"{len(lines)} files, checksums agree"
+    advice = "pip install --force-reinstall --no-deps mien" if faults else ""
+    return Check("model files", not faults, detail, advice, essential=True)
 
 
 def _prediction() -> Check:
-    """One picture through everything."""
     try:
         from mien.pipeline import load
 
-        pipeline = load()
-        faces = pipeline(ASSETS / "portrait.jpg").faces
-        found = f"{faces[0].emotion}, {faces[0].confidence:.0%}" if faces else "no face found in the sample picture"
-    except Exception as error:  # whatever it is, it is what the user needs to know
+        faces = load()(ASSETS / "portrait.jpg").faces
+        detail = f"{faces[0].emotion}, {faces[0].confidence:.0%}" if faces else "no face found in the sample image"
+    except Exception as error:  # any error is what the user needs to know
         return Check("prediction", False, f"{type(error).__name__}: {error}", "see the lines above", essential=True)
     advice = "" if len(faces) == 1 else "pip install --force-reinstall mien"
-    return Check("prediction", not advice, found, advice, essential=True)
+    return Check("prediction", not advice, detail, advice, essential=True)
 
 
 def _extras() -> Iterator[Check]:
-    """What the optional installs need, as the package itself declares it."""
+    """Check the wheels of each extra, as the package declares them."""
     try:
         declared = importlib.metadata.requires("mien") or []
     except importlib.metadata.PackageNotFoundError:
         yield Check("extras", False, "mien runs from a folder and is not installed", "pip install -e .")
         return
-    extras: dict[str, list[str]] = {}
+    extras: dict[str, dict[str, str]] = {}
     for line in declared:
-        if found := re.fullmatch(r"([\w.-]+)(.*?);.*\bextra == ['\"]([\w-]+)['\"].*", line):
-            if found[1] == "mien":
-                continue  # another extra, which has a line of its own
-            extras.setdefault(found[3], []).append(found[1])
-    for extra, wheels in extras.items():
-        there = [f"{wheel} {version}" for wheel in wheels if (version := _version(wheel))]
-        missing = [wheel for wheel in wheels if not _version(wheel)]
-        detail = ", ".join(there) if not missing else f"without {', '.join(missing)}"
+        match = re.fullmatch(r"([\w.-]+)(.*?);.*\bextra == ['\"]([\w-]+)['\"].*", line)
+        if match and match[1] != "mien":  # an extra within an extra has a check of its own
+            extras.setdefault(match[3], {})[match[1]] = _version(match[1])
+    for extra, versions in extras.items():
+        missing = ", ".join(wheel for wheel, version in versions.items() if not version)
+        detail = f"without {missing}" if missing else ", ".join(f"{w} {version}" for w, version in versions.items())
         yield Check(f"extra {extra}", not missing, detail, f"pip install 'mien[{extra}]'" if missing else "")
 
 
@@ -156,20 +139,20 @@ def _screen() -> Check:
 
 
 def _cameras() -> Check:
-    """Those of Linux by their files: opening one could hang, and would take it from another program."""
+    """List Linux's device files without opening them: that could hang or take a camera from another program."""
     if sys.platform != "linux":
         return Check("cameras", True, f"not looked for on {platform.system()}; mien live 0 opens the first")
-    found, closed = [], []
+    cameras, closed = [], []
     for device in sorted(DEVICES.glob("video*")):
-        about = Path("/sys/class/video4linux") / device.name
-        if _read(about / "index") not in ("", "0"):
+        facts = Path("/sys/class/video4linux") / device.name
+        if _text(facts / "index") not in ("", "0"):
             continue  # a second file of the same camera, with its settings
-        found.append(f"{device} {_read(about / 'name')}".strip())
+        cameras.append(f"{device} {_text(facts / 'name')}".strip())
         closed += [] if os.access(device, os.R_OK | os.W_OK) else [str(device)]
-    if not found:
+    if not cameras:
         return Check("cameras", False, "none", "plug one in, or give mien live a video file or the URL of a stream")
     advice = f"no right to read {', '.join(closed)}: add your user to the group video and log in again"
-    return Check("cameras", not closed, ", ".join(found), advice if closed else "")
+    return Check("cameras", not closed, ", ".join(cameras), advice if closed else "")
 
 
 def _folder() -> Check:
@@ -189,7 +172,7 @@ def _version(wheel: str) -> str:
         return ""
 
 
-def _read(path: Path) -> str:
+def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8", errors="replace").strip()
     except OSError:

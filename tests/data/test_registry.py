@@ -457,13 +457,13 @@ def test_another_set_is_evaluated_on_the_shared_classes_and_the_report_says_so(a
     report = views.evaluate_views(model, affectnet)["test"]
     assert report.labels == ("sad", "happy", "neutral")
     assert (report.n, report.accuracy) == (3, 1.0)
-    assert "5 pictures of angry, disgust, fear, surprise, contempt" in report.name
+    assert "5 images of angry, disgust, fear, surprise, contempt" in report.name
     assert "the model's bored" in report.name
 
 
 def test_evaluation_without_a_shared_class_or_a_picture_in_the_split_is_refused(tmp_path: Path) -> None:
     noise(tmp_path / "train/happy/a.png", 1)
-    with pytest.raises(DataError, match="no PrivateTest pictures; choose the split Training"):
+    with pytest.raises(DataError, match="no PrivateTest images; choose the split Training"):
         views.evaluate_views(Oracle(("happy",), {}), tmp_path)
     with pytest.raises(ConfigError, match="the model knows calm, the data hold happy"):
         views.evaluate_views(Oracle(("calm",), {}), tmp_path, split="Training")
@@ -474,11 +474,11 @@ def test_the_evaluate_command_takes_another_set_and_tells_what_it_left_out(
 ) -> None:
     words = ["evaluate", "--data", str(rafdb), "--json", str(tmp_path / "e.json"), "--plots", str(tmp_path / "p")]
     assert main.app(words, result_action="return_value") == 0
-    assert "2 pictures of disgust, fear" in " ".join(capsys.readouterr().out.split())
+    assert "2 images of disgust, fear" in " ".join(capsys.readouterr().out.split())
     report = json.loads((tmp_path / "e.json").read_text())["views"]["test"]
     assert report["n"] == 5
     assert sorted(report["labels"]) == sorted(EMOTIONS)
-    assert "2 pictures of disgust, fear" in report["name"]
+    assert "2 images of disgust, fear" in report["name"]
     assert (tmp_path / "p/confusion-test.png").exists()
 
 

@@ -78,7 +78,7 @@ def test_comparison_of_two_models(kaggle: Path, perfect: Knows) -> None:
 
 def test_models_that_answer_different_questions_are_not_compared(kaggle: Path, perfect: Knows) -> None:
     here, there = (answer_views(perfect, kaggle, split=split)["fer2013"] for split in ("PrivateTest", "PublicTest"))
-    with pytest.raises(ConfigError, match="different pictures"):
+    with pytest.raises(ConfigError, match="different images"):
         compare_answers(here, there)
     seven = answer_views(Knows(load_fer2013(kaggle, 7, drop_leaks=False), labels=EMOTIONS7), kaggle, kind="folder")[
         "test"

@@ -139,10 +139,10 @@ def test_fit_names_the_shifts_in_the_models_order() -> None:
 
 
 def test_a_second_is_one_look_and_a_frame_is_at_most_one() -> None:
-    assert Take("happy", 0, 4.0, 120, np.zeros((120, 5), np.float32)).looks == 4
-    assert Take("happy", 0, 4.0, 120, np.zeros((30, 5), np.float32)).looks == 1
-    assert Take("happy", 0, 4.0, 2, np.zeros((2, 5), np.float32)).looks == 2
-    assert Take("happy", 0, 4.0, 0, np.zeros((0, 5), np.float32)).looks == 0
+    assert Take("happy", 0, 4.0, 120, np.zeros((120, 5), np.float32)).weight == 4
+    assert Take("happy", 0, 4.0, 120, np.zeros((30, 5), np.float32)).weight == 1
+    assert Take("happy", 0, 4.0, 2, np.zeros((2, 5), np.float32)).weight == 2
+    assert Take("happy", 0, 4.0, 0, np.zeros((0, 5), np.float32)).weight == 0
 
 
 def test_too_little_is_told() -> None:
@@ -326,7 +326,7 @@ WHOLE = int(prompts(LABELS, 2.0)[-1].end / STEP) + 2
 
 def test_every_emotion_is_asked_for_in_every_round_with_time_between() -> None:
     made = prompts((*LABELS, "bored"), 4.0)
-    assert [p.words for p in made[:6]] == [
+    assert [p.text for p in made[:6]] == [
         "look neutral", "look surprised", "look sad", "look happy", "look angry", "look bored"
     ]  # fmt: skip
     assert [p.emotion for p in made[:6]] == [p.emotion for p in made[6:]]

@@ -12,17 +12,9 @@ from mien.evaluation.calibration import Doubles
 def mean_interval(
     values: ArrayLike, groups: ArrayLike | None = None, bootstraps: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % bootstrap interval of a mean.
+    """Return the 95 % bootstrap interval of the mean of (N,) values.
 
-    Args:
-        values: float (N,), one for each item; differences of two models give the interval of their paired difference.
-        groups: int (N,), as of `compare`.
-        bootstraps: number of resamples, 1 or more.
-        seed: of the bootstrap.
-
-    Raises:
-        DataError: empty, or of another shape.
-        ConfigError: fewer than one bootstrap.
+    Differences of two models give the interval of their paired difference. `groups` as in `compare`.
     """
     v = np.asarray(values, np.float64)
     if v.ndim != 1 or not len(v):
@@ -32,7 +24,7 @@ def mean_interval(
 
 
 def resample(values: Doubles, groups: ArrayLike | None, bootstraps: int, seed: int) -> Doubles:
-    """Sums of the columns of (n, K) values over resamples of whole groups with replacement: (bootstraps, K)."""
+    """Sum the columns of (n, K) values over resamples of whole groups with replacement: (bootstraps, K)."""
     if bootstraps < 1:
         raise ConfigError(f"bootstraps is {bootstraps}: give 1 or more")
     g = np.arange(len(values)) if groups is None else np.asarray(groups)
@@ -43,13 +35,10 @@ def resample(values: Doubles, groups: ArrayLike | None, bootstraps: int, seed: i
     sums = np.zeros((size, values.shape[1]))
     np.add.at(sums, numbers, values)
     rng = np.random.default_rng(seed)
-    found = np.empty((bootstraps, values.shape[1]))
-    for i in range(bootstraps):
-        found[i] = np.bincount(rng.integers(size, size=size), minlength=size) @ sums
-    return found
+    draws = (np.bincount(rng.integers(size, size=size), minlength=size) for _ in range(bootstraps))
+    return np.stack([counts @ sums for counts in draws])
 
 
 def percentile_interval(values: Doubles) -> tuple[float, float]:
-    """95 % percentile interval."""
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)

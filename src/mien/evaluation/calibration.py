@@ -1,4 +1,7 @@
-"""Temperature scaling, calibration error and risk-coverage."""
+"""Temperature scaling, calibration error and risk-coverage; all in float64.
+
+Probabilities are (N, C), rows sum to 1; truth is integer (N,), 0..C-1. Other shapes and values raise `DataError`.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,14 @@ BINS = 15
 _LOG_T = math.log(20.0)
 
 RELIABLE = 0.85
-"""Answers that are not marked uncertain are right at least this often on PublicTest."""
+"""Accuracy on PublicTest of the predictions that are not marked uncertain, at least."""
 
 
 def calibrate(probabilities: Floats, truth: NDArray[np.int64]) -> tuple[float, float]:
-    """Temperature and threshold of "uncertain" for a model, from its answers without either.
+    """Return a model's temperature and its threshold of "uncertain", from its predictions without either.
 
-    Where all answers are right, as on a handful of pictures they may be, the best temperature would be the least one,
-    and the model sure of everything: it is left at 1.
-
-    Args:
-        probabilities: float (N, C), rows sum to 1.
-        truth: int (N,).
+    If all predictions are right, as may happen with few images, the best temperature would be the smallest one and the
+    model sure of everything; it stays at 1.
     """
     raw = np.log(np.clip(probabilities, 1e-12, 1))
     temperature = 1.0 if (raw.argmax(1) == truth).all() else fit_temperature(raw, truth)
@@ -39,41 +38,27 @@ def calibrate(probabilities: Floats, truth: NDArray[np.int64]) -> tuple[float, f
 
 
 def risk_coverage(probabilities: ArrayLike, truth: ArrayLike) -> tuple[Doubles, Doubles]:
-    """Error among the most confident answers, for every share of them that a threshold can select.
+    """Return (coverage, risk), float64 (K,), at each distinct top probability.
 
-    Args:
-        probabilities: float (N, C), rows sum to 1.
-        truth: int (N,), 0..C-1.
-
-    Returns:
-        coverage: float64 (K,), rising to 1; K is the number of distinct top probabilities.
-        risk: float64 (K,), share of wrong answers among those covered, 0..1.
-
-    Raises:
-        DataError: as `evaluate`.
+    Coverage rises to 1; risk is the share of wrong predictions among those covered.
     """
-    p, t = checked(probabilities, truth)
+    p, t = check_probabilities(probabilities, truth)
     return risk_curve(p.max(axis=1), p.argmax(axis=1) == t)
 
 
 def fit_temperature(logits: ArrayLike, truth: ArrayLike) -> float:
-    """The temperature T in 0.05..20 for which softmax(logits / T) has the least negative log-likelihood.
+    """Return the T in 0.05..20 for which softmax(logits / T) has the least negative log-likelihood.
 
-    Args:
-        logits: finite float (N, C), logits or log-probabilities (clip probabilities of 0 before the logarithm).
-        truth: int (N,), 0..C-1.
-
-    Raises:
-        DataError: empty input, shapes or labels that do not fit, or values that are not finite.
+    `logits` are finite float (N, C), logits or log-probabilities.
     """
-    z, t = _shaped(logits, truth)
+    z, t = _check_shapes(logits, truth)
     if not np.isfinite(z).all():
         raise DataError("the logits are not all finite: clip probabilities of 0 before taking the logarithm")
 
     def loss(log_t: float) -> float:
-        return _nll(_log_softmax(z / math.exp(log_t)), t)
+        return float(-_log_softmax(z / math.exp(log_t))[np.arange(len(t)), t].mean())
 
-    ratio = (math.sqrt(5.0) - 1.0) / 2.0  # the loss is convex in 1 / T, hence has one valley in log T
+    ratio = (math.sqrt(5.0) - 1.0) / 2.0  # golden section: the loss is convex in 1 / T, so it has one valley in log T
     low, high = -_LOG_T, _LOG_T
     a, b = high - ratio * (high - low), low + ratio * (high - low)
     at_a, at_b = loss(a), loss(b)
@@ -90,19 +75,7 @@ def fit_temperature(logits: ArrayLike, truth: ArrayLike) -> float:
 
 
 def apply_temperature(probabilities: ArrayLike, temperature: float) -> Doubles:
-    """Probabilities softened (temperature above 1) or sharpened (below 1); the order within a row stays.
-
-    Args:
-        probabilities: float (N, C), rows sum to 1; N may be 0.
-        temperature: above 0.
-
-    Returns:
-        float64 (N, C), rows sum to 1.
-
-    Raises:
-        ConfigError: the temperature is not a positive number.
-        DataError: not of shape (N, C), or rows that are not probabilities.
-    """
+    """Soften probabilities, float (N, C), with a temperature above 1, or sharpen them below 1; N may be 0."""
     if not (math.isfinite(temperature) and temperature > 0):
         raise ConfigError(f"temperature is {temperature}: give a number above 0")
     p = np.asarray(probabilities, np.float64)
@@ -115,18 +88,9 @@ def apply_temperature(probabilities: ArrayLike, temperature: float) -> Doubles:
 
 
 def threshold_for_accuracy(probabilities: ArrayLike, truth: ArrayLike, accuracy: float) -> float:
-    """The least top probability from which answers are right at the wanted rate: the threshold of "uncertain".
+    """Return the least top probability from which on the predictions reach `accuracy`.
 
-    Args:
-        probabilities: float (N, C), rows sum to 1, calibrated.
-        truth: int (N,), 0..C-1.
-        accuracy: wanted share of right answers among those at or above the threshold, 0..1.
-
-    Returns:
-        0..1: 0 when all answers together reach it, 1 when no threshold does.
-
-    Raises:
-        DataError: as `evaluate`.
+    It is 0 when all predictions together reach it, and 1 when no threshold does.
     """
     coverage, risk = risk_coverage(probabilities, truth)
     good = np.flatnonzero(1 - risk >= accuracy)
@@ -138,8 +102,14 @@ def threshold_for_accuracy(probabilities: ArrayLike, truth: ArrayLike, accuracy:
     return float(top[round(coverage[good[-1]] * len(top)) - 1])
 
 
-def _shaped(values: ArrayLike, truth: ArrayLike) -> tuple[Doubles, Integers]:
-    """`values` as float64 (N, C) and `truth` as int64 (N,), or DataError."""
+def check_probabilities(probabilities: ArrayLike, truth: ArrayLike) -> tuple[Doubles, Integers]:
+    """Return probabilities as float64 and truth as int64, or raise `DataError`."""
+    p, t = _check_shapes(probabilities, truth)
+    _check_rows(p)
+    return p, t
+
+
+def _check_shapes(values: ArrayLike, truth: ArrayLike) -> tuple[Doubles, Integers]:
     v, t = np.asarray(values, np.float64), np.asarray(truth)
     if v.ndim != 2 or t.shape != v.shape[:1]:
         raise DataError(f"shapes {v.shape} and {t.shape}: give (N, C) values and (N,) truth")
@@ -159,34 +129,19 @@ def _check_rows(p: Doubles) -> None:
         raise DataError(f"row {row} is no probability (its sum is {p[row].sum():.4g}): give values 0..1 that sum to 1")
 
 
-def checked(probabilities: ArrayLike, truth: ArrayLike) -> tuple[Doubles, Integers]:
-    p, t = _shaped(probabilities, truth)
-    _check_rows(p)
-    return p, t
-
-
-def safe_log(p: Doubles) -> Doubles:
-    """Finite even where p is 0."""
-    return np.log(np.clip(p, np.finfo(np.float64).eps, 1.0))
-
-
 def _log_softmax(z: Doubles) -> Doubles:
     z = z - z.max(axis=1, keepdims=True)
     result: Doubles = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
     return result
 
 
-def _nll(log_p: Doubles, truth: Integers) -> float:
-    return float(-log_p[np.arange(len(truth)), truth].mean())
-
-
 def _bins(top: Doubles) -> Integers:
-    """Bin of each top probability, 0..BINS-1; bin k is (k / BINS, (k + 1) / BINS]."""
+    """Return the bin of each top probability, 0..BINS-1; bin k is (k / BINS, (k + 1) / BINS]."""
     return np.clip(np.ceil(top * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
 def calibration_error(top: Doubles, right: NDArray[np.bool_]) -> float:
-    """Mean |accuracy - confidence| over the bins, weighted by their items."""
+    """Return the mean |accuracy - confidence| over the bins, weighted by their items."""
     return float(np.abs(np.bincount(_bins(top), right - top, BINS)).sum() / len(top))
 
 
@@ -201,7 +156,6 @@ def reliability_bins(top: Doubles, right: NDArray[np.bool_]) -> list[dict[str, f
 
 
 def risk_curve(top: Doubles, right: NDArray[np.bool_]) -> tuple[Doubles, Doubles]:
-    """Coverage and risk, float64 (K,), at each distinct top probability, the highest first."""
     order = np.argsort(-top, kind="stable")
     wrong = np.cumsum(~right[order])
     last = np.flatnonzero(np.append(np.diff(top[order]) != 0, True))
@@ -209,6 +163,6 @@ def risk_curve(top: Doubles, right: NDArray[np.bool_]) -> tuple[Doubles, Doubles
 
 
 def thin_curve(coverage: Doubles, risk: Doubles) -> dict[str, list[float]]:
-    """The points of the curve that first reach 1 %, 2 %, ... of the items."""
-    places = np.unique(np.searchsorted(coverage, np.arange(1, 101) / 100 - 1e-12))
-    return {"coverage": coverage[places].tolist(), "risk": risk[places].tolist()}
+    """Keep the points of a risk-coverage curve that first reach 1 %, 2 %, ... of the items."""
+    points = np.unique(np.searchsorted(coverage, np.arange(1, 101) / 100 - 1e-12))
+    return {"coverage": coverage[points].tolist(), "risk": risk[points].tolist()}

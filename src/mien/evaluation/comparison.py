@@ -10,22 +10,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mien.errors import DataError
-from mien.evaluation.bootstrap import percentile_interval, resample
+from mien.evaluation.bootstrap import mean_interval
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two models on the same items. All shares are 0..1.
+    """Two models on the same n items; shares are 0..1.
 
     Attributes:
-        n: number of items.
         accuracy: of the first model.
-        other: accuracy of the second.
+        other: accuracy of the second model.
         difference: the first minus the second.
-        interval: (low, high), 95 % bootstrap interval of the difference; both models are resampled together.
-        only_first: items where only the first is right.
-        only_second: items where only the second is.
-        p: exact two-sided p value of `mcnemar`, which takes the items as independent, duplicates too.
+        interval: 95 % bootstrap interval of the difference; both models are resampled together.
+        only_first: number of items on which only the first model is right.
+        p: exact two-sided p value of `mcnemar`, which takes all items, duplicates too, as independent.
     """
 
     n: int
@@ -38,35 +36,26 @@ class Comparison:
     p: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists: safe for `json.dumps`."""
+        """Return plain numbers and lists for JSON."""
         return {**asdict(self), "interval": list(self.interval)}
 
 
 def compare(
     first: ArrayLike, second: ArrayLike, groups: ArrayLike | None = None, bootstraps: int = 1000, seed: int = 0
 ) -> Comparison:
-    """Whether one model is more often right than another on the same items.
+    """Compare how often two models are right on the same items.
 
-    Args:
-        first: bool (N,), where the first model is right.
-        second: bool (N,), where the second is.
-        groups: int (N,), items of one number are duplicates and are resampled together; None: each item by itself.
-        bootstraps: number of resamples, 1 or more.
-        seed: of the bootstrap.
-
-    Raises:
-        DataError: empty, or of different shapes.
-        ConfigError: fewer than one bootstrap.
+    `first` and `second` are bool (N,), True where the model is right; items with equal numbers in `groups`, int (N,),
+    are duplicates and are resampled together.
     """
     p = mcnemar(first, second)
     a, b = np.asarray(first, np.bool_), np.asarray(second, np.bool_)
-    sums = resample(np.column_stack([a.astype(np.float64) - b, np.ones(len(a))]), groups, bootstraps, seed)
     return Comparison(
         n=len(a),
         accuracy=float(a.mean()),
         other=float(b.mean()),
         difference=float((a.sum(dtype=np.int64) - b.sum(dtype=np.int64)) / len(a)),
-        interval=percentile_interval(sums[:, 0] / sums[:, 1]),
+        interval=mean_interval(a.astype(np.float64) - b, groups, bootstraps, seed),
         only_first=int((a & ~b).sum()),
         only_second=int((b & ~a).sum()),
         p=p,
@@ -74,18 +63,7 @@ def compare(
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
-    """Exact two-sided McNemar test: p value of two models being equally often right on the same items.
-
-    Args:
-        correct_a: bool (N,), where the first model is right.
-        correct_b: bool (N,), where the second is.
-
-    Returns:
-        0..1; 1 when they never differ.
-
-    Raises:
-        DataError: empty, or of different shapes.
-    """
+    """Return the p value, 0..1, of the exact two-sided McNemar test on two bool (N,) arrays; 1 if they are equal."""
     a, b = np.asarray(correct_a, np.bool_), np.asarray(correct_b, np.bool_)
     if a.ndim != 1 or a.shape != b.shape or not len(a):
         raise DataError(f"shapes {a.shape} and {b.shape}: give two filled (N,) arrays about the same items")

@@ -1,7 +1,7 @@
-"""How much a classifier loses when its crops are badly lit, turned, misplaced, blurred, noisy or partly hidden.
+"""Corruptions of crops: bad light, rotation, misplacement, blur, noise and occlusion.
 
-The idea of fixed corruptions in five severities is Hendrycks and Dietterich's ("Benchmarking Neural Network Robustness
-to Common Corruptions and Perturbations", 2019); the corruptions and their amounts are made for 48-pixel faces.
+Fixed corruptions in five severities are the idea of Hendrycks and Dietterich ("Benchmarking Neural Network Robustness
+to Common Corruptions and Perturbations", 2019); these ones and their amounts are made for 48-pixel faces.
 """
 
 from __future__ import annotations
@@ -21,37 +21,24 @@ Crops = NDArray[np.uint8]
 Change = Callable[[Crops, float, np.random.Generator], Crops]
 SEVERITIES = (1, 2, 3, 4, 5)
 
-# On FER2013 (PublicTest, landmarks of YuNet) the eyes lie at y = 18 and x = 15 and 32 (medians; half of them within
-# 1.5 pixels of it), the corners of the mouth at y = 36 and x = 17 and 31, and the lips reach a little below them.
+# Medians on FER2013 (PublicTest, landmarks of YuNet): eyes at y = 18, x = 15 and 32 (half of them within 1.5 pixels);
+# corners of the mouth at y = 36, x = 17 and 31, with the lips reaching a little lower.
 MIDDLE, EYES, MOUTH = 24, 18, 37
 """Column between the eyes, row of the eyes and row of the mouth, in pixels of a crop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """One way in which a crop goes wrong.
-
-    Attributes:
-        amount: what `levels` measure.
-        levels: six amounts: at severity 0, where nothing changes, and at 1 to 5.
-        change: uint8 (N, 48, 48), amount, generator -> uint8 (N, 48, 48).
-    """
+    """One corruption; `amount` says what its six `levels` measure: severity 0, which changes nothing, and 1 to 5."""
 
     amount: str
     levels: tuple[float, ...]
     change: Change
 
     def __call__(self, images: Crops, severity: int, rng: np.random.Generator) -> Crops:
-        """Corrupt crops; each picture draws its own side, angle or noise.
+        """Return corrupted copies of uint8 crops (N, 48, 48); each draws its own side, angle or noise.
 
-        Args:
-            images: uint8 (N, 48, 48); not changed.
-            severity: 1 to 5, or 0 for what the corruption does when its amount is nil.
-            rng: the same state draws the same sides, angles and noise at every severity.
-
-        Raises:
-            ConfigError: another severity.
-            DataError: another shape or type.
+        The same state of `rng` draws the same at every severity.
         """
         if severity not in range(6):
             raise ConfigError(f"severity is {severity}: give 0 (nothing) or 1 to 5")
@@ -61,13 +48,9 @@ class Corruption:
 
 
 def corrupt(images: Crops, name: str, severity: int, seed: int = 0) -> Crops:
-    """uint8 (N, 48, 48) -> the same pictures corrupted; the same answer for the same arguments.
+    """Return corrupted copies of uint8 crops (N, 48, 48), the same for the same arguments.
 
-    The generator depends on `seed` and `name` alone: a picture keeps its side, angle and noise over the severities.
-
-    Raises:
-        ConfigError: no such corruption or severity.
-        DataError: another shape or type.
+    The generator depends on `seed` and `name` only: an image keeps its side, angle and noise over the severities.
     """
     if name not in CORRUPTIONS:
         raise ConfigError(f"no corruption named {name!r}; choose one of {', '.join(CORRUPTIONS)}")
@@ -80,13 +63,13 @@ def _gamma(images: Crops, exponent: float, _: np.random.Generator) -> Crops:
 
 
 def _brightness(images: Crops, levels: float, rng: np.random.Generator) -> Crops:
-    """Darker or brighter by so many gray levels; what leaves the range is lost."""
+    """Darken or brighten by `levels`, clipped."""
     side = rng.choice([-1.0, 1.0], len(images))[:, None, None]
     return _rounded(images + levels * side)
 
 
 def _side_light(images: Crops, strength: float, rng: np.random.Generator) -> Crops:
-    """Light from the left or the right: a factor that runs from 1 + strength on one side to 1 - strength."""
+    """Light from the left or the right: a factor from 1 + strength on one side to 1 - strength on the other."""
     side = rng.choice([-1.0, 1.0], len(images))[:, None, None]
     return _rounded(images * (1 + strength * side * np.linspace(-1, 1, images.shape[2])))
 
@@ -102,7 +85,7 @@ def _rotation(images: Crops, degrees: float, rng: np.random.Generator) -> Crops:
 
 
 def _shift(images: Crops, pixels: float, rng: np.random.Generator) -> Crops:
-    """In a random direction; by whole pixels, because a fraction would also blur."""
+    """Shift in a random direction by whole pixels: a fraction would also blur."""
     angles = rng.uniform(0, 2 * np.pi, len(images))
     moves = np.rint(pixels * np.stack([np.cos(angles), np.sin(angles)], 1))
     return _warped(images, [np.array([[1, 0, x], [0, 1, y]]) for x, y in moves])
@@ -113,7 +96,7 @@ def _zoom(images: Crops, factor: float, _: np.random.Generator) -> Crops:
 
 
 def _defocus(images: Crops, radius: float, _: np.random.Generator) -> Crops:
-    """A disk, the picture of a point out of focus; its rim is weighed by the share of the pixel that it covers."""
+    """Blur with a disk, anti-aliased at its rim."""
     reach, fine = int(np.ceil(radius)), 16
     steps = (np.arange((2 * reach + 1) * fine) + 0.5) / fine - reach - 0.5
     disk = (np.hypot(steps[:, None], steps) <= max(radius, 0.5)).astype(np.float64)
@@ -122,13 +105,13 @@ def _defocus(images: Crops, radius: float, _: np.random.Generator) -> Crops:
 
 
 def _motion(images: Crops, length: float, rng: np.random.Generator) -> Crops:
-    """A straight path of the given length, in a random direction."""
+    """Blur along a straight path in a random direction."""
     reach = int(np.ceil(length / 2))
     path = np.linspace(-length / 2, length / 2, 8 * reach + 1)
     grid = np.arange(-reach, reach + 1)
     kernels = []
     for angle in rng.uniform(0, np.pi, len(images)):
-        # Each point of the path falls on its four neighbours, by nearness.
+        # Spread each point of the path over its four neighbours, bilinearly.
         x, y = (np.maximum(0, 1 - np.abs(grid - (path * part)[:, None])) for part in (np.cos(angle), np.sin(angle)))
         kernels.append(y.T @ x)
     return _filtered(images, kernels)
@@ -145,15 +128,15 @@ def _jpeg(images: Crops, quality: float, _: np.random.Generator) -> Crops:
 
 
 def _low_resolution(images: Crops, side: float, _: np.random.Generator) -> Crops:
-    """Averaged down to `side` pixels and interpolated up again, as `mien.faces.crop.crop` does with a small face."""
+    """Reduce to `side` pixels and enlarge again, as `mien.faces.crop.crop` does with a small face."""
     small = [cv2.resize(image, (int(side), int(side)), interpolation=cv2.INTER_AREA) for image in images]
     return np.stack([cv2.resize(image, (48, 48), interpolation=cv2.INTER_LINEAR) for image in small]).astype(np.uint8)
 
 
-def _hidden(row: int, wider: int) -> Change:
-    """A flat rectangle around the row, `wider` pixels wider than high, in the picture's mean gray.
+def _hide(row: int, wider: int) -> Change:
+    """Hide a rectangle around `row`, `wider` pixels wider than high, under the mean gray.
 
-    The mean takes away what was there and adds as little as can be: neither sunglasses nor a mask.
+    The mean removes content and adds as little as possible: neither sunglasses nor a mask.
     """
 
     def change(images: Crops, height: float, _: np.random.Generator) -> Crops:
@@ -171,7 +154,7 @@ def _rounded(values: NDArray[Any]) -> Crops:
 
 
 def _warped(images: Crops, matrices: list[Any]) -> Crops:
-    """Each picture through its own 2x3 matrix; what comes in from outside repeats the border."""
+    """Warp each image with its own 2x3 matrix; the border is repeated outwards."""
     size, edge = (images.shape[2], images.shape[1]), cv2.BORDER_REPLICATE
     warped = [cv2.warpAffine(i, m, size, borderMode=edge) for i, m in zip(images, matrices, strict=True)]
     return np.stack(warped).astype(np.uint8)
@@ -190,7 +173,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     "side-light": Corruption(
         "brighter on one side and darker on the other by", (0, 0.2, 0.35, 0.5, 0.7, 0.9), _side_light
     ),
-    "contrast": Corruption("factor about the picture's mean", (1, 0.7, 0.5, 0.35, 0.2, 0.1), _contrast),
+    "contrast": Corruption("factor about the image's mean", (1, 0.7, 0.5, 0.35, 0.2, 0.1), _contrast),
     "rotation": Corruption("degrees, to the left or the right", (0, 5, 10, 20, 30, 45), _rotation),
     "shift": Corruption("pixels, in a random direction", (0, 2, 4, 6, 8, 11), _shift),
     "zoom-in": Corruption("factor: the box was too small", (1, 1.1, 1.2, 1.35, 1.5, 1.75), _zoom),
@@ -200,7 +183,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     "noise": Corruption("standard deviation, gray levels", (0, 8, 16, 25, 38, 55), _noise),
     "jpeg": Corruption("quality; 100 still changes a little", (100, 50, 30, 18, 10, 5), _jpeg),
     "low-resolution": Corruption("side of the face, pixels", (48, 32, 24, 18, 14, 10), _low_resolution),
-    "eyes-hidden": Corruption("height of the rectangle, pixels; 24 wider", (0, 4, 6, 8, 12, 16), _hidden(EYES, 24)),
-    "mouth-hidden": Corruption("height of the rectangle, pixels; 14 wider", (0, 4, 6, 10, 14, 18), _hidden(MOUTH, 14)),
+    "eyes-hidden": Corruption("height of the rectangle, pixels; 24 wider", (0, 4, 6, 8, 12, 16), _hide(EYES, 24)),
+    "mouth-hidden": Corruption("height of the rectangle, pixels; 14 wider", (0, 4, 6, 10, 14, 18), _hide(MOUTH, 14)),
 }
-"""Name -> corruption: the table of amounts at severities 0 to 5."""
+"""Name -> corruption, with the amounts at severities 0 to 5."""

@@ -1,8 +1,8 @@
-"""Faces of a data set put back into larger pictures, through detector, crop and classifier: a missed face is an error.
+"""Faces of a data set pasted into larger images, through detector, crop and classifier: a missed face is an error.
 
-FER2013's crops are tight and coarse: 48 pixels, a square edge, nothing of the hair, neck and shoulders around a face
-in a photograph. Detectors learnt from photographs, so the recall here compares sizes, angles and detectors with each
-other; it is no estimate for faces in photographs, which are found more easily.
+FER2013's crops are tight and coarse: 48 pixels, a square edge, no hair, neck or shoulders. Detectors learned from
+photographs, in which faces are easier to find, so this recall compares sizes, angles and detectors with each other;
+it is no estimate for photographs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mien.data.faces import Faces
 from mien.errors import ConfigError, DataError
 from mien.pipeline import Pipeline
-from mien.types import Face, Frame, Image, label_columns
+from mien.types import Frame, Image, label_columns
 
 Box = tuple[float, float, float, float]
 WIDTH, HEIGHT = 640, 480
@@ -26,20 +26,19 @@ SIDES = (48, 96, 160, 240)
 ANGLES = (0, 15, 30, 45)
 
 OVERLAP = 0.3
-"""Intersection over union with the upright square, from which on a box counts as this face."""
+"""Intersection over union with the upright square from which on a box counts as the face."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """What happened to all faces at one size and angle. All shares are 0..1.
+    """The results for n faces, one an image, at one size and angle; shares are 0..1.
 
     Attributes:
         side: of the face, in pixels.
         angle: in degrees, half of the faces to the left, half to the right.
-        n: number of faces, one a picture.
-        recall: share of the faces that the detector found.
-        accuracy: share of the faces that were found and got the right label.
-        false_boxes: boxes that are no face, or a second one for the same face; a count over all pictures.
+        recall: share of the faces that were detected.
+        accuracy: share of the faces that were detected and classified right.
+        false_boxes: number of boxes without a face or with a face that has a better box.
     """
 
     side: int
@@ -51,24 +50,20 @@ class Placed:
 
     @property
     def accuracy_found(self) -> float:
-        """Share of the right labels among the faces found; 0 when there are none."""
+        """Accuracy on the detected faces; 0 when there are none."""
         return self.accuracy / self.recall if self.recall else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers: safe for `json.dumps`."""
+        """Return plain numbers for JSON."""
         return {**asdict(self), "accuracy_found": self.accuracy_found}
 
 
 def end_to_end(
     pipeline: Pipeline, faces: Faces, sides: Sequence[int] = SIDES, angles: Sequence[float] = ANGLES, seed: int = 0
 ) -> list[Placed]:
-    """Recall and accuracy for each side and angle, sides outermost.
+    """Measure recall and accuracy for each side and angle, sides outermost.
 
-    Each face keeps its background and the direction of its turn over all sides and angles.
-
-    Raises:
-        ConfigError: the classifier lacks a class of `faces`, or a face does not fit into the picture.
-        DataError: there are no faces.
+    Each face keeps its background and its direction of rotation over all sides and angles.
     """
     if not len(faces):
         raise DataError("there is nothing to evaluate: give at least one face")
@@ -77,11 +72,15 @@ def end_to_end(
     for number, (crop, target) in enumerate(zip(faces.images, faces.targets, strict=True)):
         for side, angle in counts:
             image, box = place(crop, side, angle, np.random.default_rng([seed, number]))
-            seen = pipeline.process(Frame(image)).faces
-            best = max(seen, key=lambda face: _overlap(face.box, box), default=None)
+            detected = pipeline.process(Frame(image)).faces
+            best = max(detected, key=lambda face: _overlap(face.box, box), default=None)
             hit = best is not None and _overlap(best.box, box) >= OVERLAP
-            right = hit and best is not None and _choice(best, faces.labels) == faces.labels[target]
-            counts[side, angle] += (hit, right, len(seen) - hit)
+            right = (
+                hit
+                and best is not None
+                and max(faces.labels, key=best.probabilities.__getitem__) == faces.labels[target]
+            )
+            counts[side, angle] += (hit, right, len(detected) - hit)
     n = len(faces)
     return [
         Placed(side, angle, n, int(hits) / n, int(rights) / n, int(false))
@@ -90,19 +89,10 @@ def end_to_end(
 
 
 def place(crop: NDArray[np.uint8], side: int, angle: float, rng: np.random.Generator) -> tuple[Image, Box]:
-    """Put a face somewhere into a picture of smooth gray shades and a little noise.
+    """Paste a crop, uint8 gray (48, 48), into a random background of smooth gray shades and a little noise.
 
-    Args:
-        crop: uint8 (48, 48), gray.
-        side: of the face in the picture, pixels.
-        angle: degrees; the direction is drawn.
-        rng: draws background, place and direction.
-
-    Returns:
-        uint8 BGR (480, 640, 3), and the upright square of that side around the middle of the face.
-
-    Raises:
-        ConfigError: a turned face of this side does not fit.
+    `side` is in pixels and `angle` in degrees; `rng` draws background, place and direction. Returns a uint8 BGR image
+    (480, 640, 3) and the upright square of that side around the centre of the face.
     """
     shades = rng.uniform(40, 215, (6, 8)).astype(np.float32)
     back = cv2.resize(shades, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
@@ -111,8 +101,8 @@ def place(crop: NDArray[np.uint8], side: int, angle: float, rng: np.random.Gener
     reach = side / 2 * (abs(np.cos(np.radians(turn))) + abs(np.sin(np.radians(turn))))
     if side < 1 or 2 * reach > min(WIDTH, HEIGHT):
         raise ConfigError(f"a face of {side} pixels at {angle} degrees does not fit into {WIDTH} x {HEIGHT} pixels")
-    # Drawn as shares, so that a generator in the same state puts every size in much the same place; the upright square
-    # begins at a whole pixel, because a fraction would also blur.
+    # The place is drawn as a share of the free space, so that one state puts every size in about the same place; it is
+    # a whole pixel, because a fraction would also blur.
     spare = np.array([WIDTH, HEIGHT]) - 2 * reach
     left, top = (float(v) for v in np.rint(reach + rng.random(2) * spare - side / 2))
     matrix = np.asarray(cv2.getRotationMatrix2D((23.5, 23.5), turn, side / 48), np.float64)
@@ -124,12 +114,8 @@ def place(crop: NDArray[np.uint8], side: int, angle: float, rng: np.random.Gener
     return np.repeat(gray[:, :, None], 3, axis=2), (left, top, left + side, top + side)
 
 
-def _choice(face: Face, labels: Sequence[str]) -> str:
-    return max(labels, key=face.probabilities.__getitem__)
-
-
 def _overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes, 0..1."""
+    """Return the intersection over union, 0..1."""
     common = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     both = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
     return common / (both - common) if common else 0.0

@@ -1,7 +1,6 @@
-"""How good a classifier is: one report with every number of the benchmark, calibration and paired comparison.
+"""Every metric of the benchmark for one set of predictions.
 
-Probabilities are (N, C) floats whose rows sum to 1, truth is (N,) integers 0..C-1. Everything is computed in float64,
-every function is pure, and the bootstrap is deterministic for a given seed.
+Everything is computed in float64, and the bootstrap is deterministic for a given seed.
 """
 
 from __future__ import annotations
@@ -14,48 +13,36 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mien.errors import DataError
+from mien.evaluation import calibration
 from mien.evaluation.bootstrap import percentile_interval, resample
-from mien.evaluation.calibration import (
-    Doubles,
-    Integers,
-    apply_temperature,
-    calibration_error,
-    checked,
-    reliability_bins,
-    risk_curve,
-    safe_log,
-    thin_curve,
-)
+from mien.evaluation.calibration import Doubles
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one evaluation found. All shares are 0..1.
+    """The metrics of one evaluation on n items; shares are 0..1, intervals (low, high) at 95 % by the bootstrap.
 
     Attributes:
-        name: of the model or the view, to show to a person.
-        n: number of items.
-        labels: names of the classes, in the order of the columns.
-        accuracy: share of right answers.
+        name: of the model or the view.
+        labels: in the order of the columns.
         balanced_accuracy: mean recall of the classes that occur in the truth.
-        macro_f1: mean F1 of the classes that occur in truth or prediction.
-        per_class: name -> precision, recall, f1 (0 where undefined) and support (a count).
+        macro_f1: mean F1 of the classes that occur in truth or predictions.
+        per_class: label -> precision, recall, f1 (0 where undefined) and support (a count).
         confusion: counts (C, C), rows are the truth, columns the prediction.
         nll: mean negative log-likelihood in nats.
-        brier: mean of the squared error summed over the classes, 0..2.
-        ece: expected calibration error of the top probability, `BINS` equal-width bins.
-        interval: (low, high), 95 % bootstrap interval of the accuracy.
-        intervals: the same of balanced_accuracy, macro_f1, nll and brier, by name.
+        brier: mean squared error summed over the classes, 0..2.
+        ece: expected calibration error of the top probability, with `calibration.BINS` equal-width bins.
+        interval: of the accuracy.
+        intervals: of balanced_accuracy, macro_f1, nll and brier, by name.
         temperature: by which the logits behind the probabilities were divided.
-        ece_before: `ece` of the probabilities without that temperature.
-        reliability: the bins of `ece` that hold items: low and high (edges), count, confidence (mean) and accuracy.
-        risk_coverage: `coverage` and `risk` of the most confident answers, at up to 100 points of the whole curve.
-        aurc: area under the whole risk-coverage curve, the mean error over all coverages.
-        confidence_threshold: top probability below which an answer counts as uncertain.
-        coverage: share of answers that are not uncertain.
-        covered_accuracy: share of right ones among them, or None when there is none.
-        index: sha256 of the sorted file names joined by newlines, so that others can tell whether they have the same
-            pictures; "" when not known.
+        ece_before: `ece` without that temperature.
+        reliability: the bins of `ece` with items: low and high (edges), count, confidence (mean) and accuracy.
+        risk_coverage: `coverage` and `risk` of the most confident predictions, at up to 100 points.
+        aurc: area under the whole risk-coverage curve.
+        confidence_threshold: top probability below which a prediction is uncertain.
+        coverage: share of predictions that are not uncertain.
+        covered_accuracy: accuracy of these, or None when there are none.
+        index: sha256 that identifies the images, see `views.index_sha256`; "" when not known.
     """
 
     name: str
@@ -82,7 +69,7 @@ class Report:
     index: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain floats, strings and lists: safe for `json.dumps`."""
+        """Return plain floats, strings and lists for JSON."""
         intervals = {name: list(pair) for name, pair in self.intervals.items()}
         lists = {"labels": list(self.labels), "interval": list(self.interval), "intervals": intervals}
         return asdict(self) | lists
@@ -99,39 +86,32 @@ def evaluate(
     temperature: float = 1.0,
     confidence_threshold: float = 0.0,
 ) -> Report:
-    """Every metric of the benchmark for one set of answers.
+    """Return every metric.
 
     Args:
         probabilities: float (N, C), rows sum to 1 (within 1e-3).
         truth: int (N,), 0..C-1.
         labels: C distinct names.
-        name: shown in the report.
-        groups: int (N,), items of one number are duplicates and are resampled together; None: each item by itself.
-        bootstraps: number of resamples, 1 or more.
-        seed: of the bootstrap.
-        temperature: by which the logits behind the probabilities were divided, above 0.
+        groups: int (N,), items with equal numbers are duplicates and are resampled together; None: no duplicates.
+        bootstraps: number of resamples.
+        temperature: by which the logits behind the probabilities were divided.
         confidence_threshold: the model's threshold on the top probability, 0..1.
-
-    Raises:
-        DataError: nothing to evaluate, shapes or labels that do not fit, or rows that are not probabilities.
-        ConfigError: fewer than one bootstrap, or an impossible temperature.
     """
-    p, t = checked(probabilities, truth)
+    p, t = calibration.check_probabilities(probabilities, truth)
     if len(labels) != p.shape[1] or len(set(labels)) != len(labels):
         raise DataError(f"{len(labels)} labels for {p.shape[1]} columns: give one distinct name for each column")
     guess, top = p.argmax(axis=1), p.max(axis=1)
     right, sure = guess == t, top >= confidence_threshold
-    before = p if temperature == 1 else apply_temperature(p, 1 / temperature if temperature else 0.0)
+    before = p if temperature == 1 else calibration.apply_temperature(p, 1 / temperature if temperature else 0.0)
     confusion = np.zeros((len(labels), len(labels)), np.int64)
     np.add.at(confusion, (t, guess), 1)
-    precision, recall, f1 = _scores(confusion)
-    support = confusion.sum(axis=1)
     balanced, macro = _means(confusion[None])
-    losses = -safe_log(p)[np.arange(len(t)), t]
+    losses = -np.log(np.clip(p[np.arange(len(t)), t], np.finfo(np.float64).eps, 1.0))  # finite even where p is 0
     squares = ((p - np.eye(p.shape[1])[t]) ** 2).sum(axis=1)
-    sums = resample(np.column_stack([_cells(t, guess, len(labels)), losses, squares]), groups, bootstraps, seed)
+    cells = np.eye(confusion.size)[t * len(labels) + guess]  # 1 in the cell of the confusion matrix of an item
+    sums = resample(np.column_stack([cells, losses, squares]), groups, bootstraps, seed)
     intervals = _intervals(sums, len(labels))
-    coverage, risk = risk_curve(top, right)
+    coverage, risk = calibration.risk_curve(top, right)
     return Report(
         name=name,
         n=len(t),
@@ -140,24 +120,19 @@ def evaluate(
         balanced_accuracy=float(balanced[0]),
         macro_f1=float(macro[0]),
         per_class={
-            label: {
-                "precision": float(precision[i]),
-                "recall": float(recall[i]),
-                "f1": float(f1[i]),
-                "support": int(support[i]),
-            }
-            for i, label in enumerate(labels)
+            label: {"precision": float(a), "recall": float(b), "f1": float(c), "support": int(count)}
+            for label, a, b, c, count in zip(labels, *_scores(confusion), confusion.sum(axis=1), strict=True)
         },
         confusion=confusion.tolist(),
         nll=float(losses.mean()),
         brier=float(squares.mean()),
-        ece=calibration_error(top, right),
+        ece=calibration.calibration_error(top, right),
         interval=intervals.pop("accuracy"),
         intervals=intervals,
         temperature=temperature,
-        ece_before=calibration_error(before.max(axis=1), right),
-        reliability=reliability_bins(top, right),
-        risk_coverage=thin_curve(coverage, risk),
+        ece_before=calibration.calibration_error(before.max(axis=1), right),
+        reliability=calibration.reliability_bins(top, right),
+        risk_coverage=calibration.thin_curve(coverage, risk),
         aurc=float((np.diff(coverage, prepend=0.0) * risk).sum()),
         confidence_threshold=confidence_threshold,
         coverage=float(sure.mean()),
@@ -166,29 +141,23 @@ def evaluate(
 
 
 def _scores(confusion: NDArray[Any]) -> tuple[Doubles, Doubles, Doubles]:
-    """Precision, recall and F1 of each class, float64 (..., C), 0 where undefined, of counts (..., C, C)."""
+    """Return precision, recall and F1 of each class, float64 (..., C), 0 where undefined, of counts (..., C, C)."""
     hit, support, predicted = np.diagonal(confusion, 0, -2, -1), confusion.sum(axis=-1), confusion.sum(axis=-2)
     return hit / np.maximum(predicted, 1), hit / np.maximum(support, 1), 2 * hit / np.maximum(support + predicted, 1)
 
 
 def _means(confusions: NDArray[Any]) -> tuple[Doubles, Doubles]:
-    """Balanced accuracy and macro-F1, float64 (B,), of counts (B, C, C), over the classes that occur."""
+    """Return balanced accuracy and macro-F1, float64 (B,), of counts (B, C, C), over the classes that occur."""
     _, recall, f1 = _scores(confusions)
     true, seen = confusions.sum(axis=-1) > 0, confusions.sum(axis=-1) + confusions.sum(axis=-2) > 0
     return (recall * true).sum(axis=-1) / true.sum(axis=-1), (f1 * seen).sum(axis=-1) / seen.sum(axis=-1)
 
 
-def _cells(truth: Integers, guess: Integers, classes: int) -> Doubles:
-    """(n, C * C): 1 in the cell of the confusion matrix into which an item falls."""
-    cells: Doubles = np.eye(classes * classes)[truth * classes + guess]
-    return cells
-
-
 def _intervals(sums: Doubles, classes: int) -> dict[str, tuple[float, float]]:
-    """95 % intervals from resampled sums (B, C * C + 2): cells of the confusion matrix, losses, squared errors."""
+    """Return intervals from resampled sums (B, C * C + 2): cells of the confusion matrix, losses, squared errors."""
     drawn = sums[:, :-2].reshape(-1, classes, classes)
     count = drawn.sum(axis=(1, 2))
     balanced, macro = _means(drawn)
     values = {"accuracy": np.trace(drawn, axis1=1, axis2=2) / count, "balanced_accuracy": balanced, "macro_f1": macro}
     values |= {"nll": sums[:, -2] / count, "brier": sums[:, -1] / count}
-    return {name: percentile_interval(each) for name, each in values.items()}
+    return {name: percentile_interval(column) for name, column in values.items()}

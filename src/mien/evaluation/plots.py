@@ -1,4 +1,4 @@
-"""Pictures of an evaluation, a training run, and a data set, as PNG files.
+"""Plots of an evaluation, a training run, a data set and a timeline, as PNG files.
 
 Drawn with matplotlib's Agg canvas, without pyplot: no window, no global state. A file appears whole or not at all, and
 missing folders are made.
@@ -24,35 +24,25 @@ from mien.evaluation.metrics import Report
 from mien.media import atomic
 from mien.sinks import Timeline
 
-_DPI = 120
-_PEOPLE = 6
-_PIECES = 600
-_GAP = 2
-_COLUMNS = 5
+_PEOPLE, _PIECES = 6, 600  # of a timeline
+_GAP = 2  # pixels between the images of a montage
+_COLUMNS = 5  # of panels
 
+_CURVES = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
 _LINES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("black", "x"))
 """Colours and markers of several models; the colours are from the palette of Okabe and Ito (2008)."""
 
 
 def confusion_png(report: Report, path: str | os.PathLike[str]) -> None:
-    """Write `confusion_figure`.
-
-    Args:
-        report: of `mien.evaluation.metrics.evaluate`.
-        path: of the PNG to write.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
     _save(confusion_figure(report), path)
 
 
 def confusion_figure(report: Report) -> Figure:
-    """Draw the confusion matrix: counts and the share of each true class; colour by share."""
+    """Draw counts, and in numbers and colour the share of each true class."""
     counts = np.asarray(report.confusion, np.int64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.2 + 0.85 * len(report.labels)
-    figure = _figure(side + 0.6, side)
+    figure = new_figure(side + 0.6, side)
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     for (row, column), count in np.ndenumerate(counts):
@@ -73,32 +63,21 @@ def confusion_figure(report: Report) -> Figure:
 def curves_png(rows: Sequence[Mapping[str, float]], path: str | os.PathLike[str]) -> None:
     """Draw loss and accuracy over the epochs, training and validation.
 
-    Args:
-        rows: one for each epoch, with epoch, train_loss, train_accuracy, val_loss, val_accuracy (accuracies 0..1) and
-            optionally stage; a thin line stands where the stage changes. When the epochs do not rise (each stage counts
-            its own), the rows are numbered from 1 instead.
-        path: of the PNG to write.
-
-    Raises:
-        DataError: no rows, or a row without one of the values.
-        OSError: the file cannot be written.
+    Each row has epoch, train_loss, train_accuracy, val_loss, val_accuracy (accuracies 0..1) and optionally stage, whose
+    changes thin lines mark. If the epochs do not rise (each stage counts its own), rows are numbered from 1.
     """
     if not rows:
         raise DataError("the training log is empty: there is nothing to draw")
     try:
         epochs = [float(row["epoch"]) for row in rows]
-        series = {
-            f"{part}_{kind}": [float(row[f"{part}_{kind}"]) for row in rows]
-            for part in ("train", "val")
-            for kind in ("loss", "accuracy")
-        }
+        series = {name: [float(row[name]) for row in rows] for name in _CURVES}
     except KeyError as error:
         raise DataError(f"the training log has an epoch without {error}: write all values in every row") from error
     if any(b <= a for a, b in pairwise(epochs)):
         epochs = [float(i) for i in range(1, len(rows) + 1)]
     stages = [row.get("stage") for row in rows]
     borders = [(epochs[i - 1] + epochs[i]) / 2 for i in range(1, len(rows)) if stages[i] != stages[i - 1]]
-    figure = _figure(10.0, 4.0)
+    figure = new_figure(10.0, 4.0)
     left, right = figure.subplots(1, 2)
     for axes, kind, title, scale in ((left, "loss", "loss", 1.0), (right, "accuracy", "accuracy, %", 100.0)):
         lines = {part: [scale * v for v in series[f"{part}_{kind}"]] for part in ("train", "val")}
@@ -107,24 +86,15 @@ def curves_png(rows: Sequence[Mapping[str, float]], path: str | os.PathLike[str]
 
 
 def montage(groups: Mapping[str, NDArray[np.uint8]], path: str | os.PathLike[str]) -> None:
-    """Draw samples of each class, a row for each, with its name at the left.
-
-    Args:
-        groups: name -> uint8 (K, H, W) gray crops, usually 48 x 48 and of one size; K may differ and may be 0.
-        path: of the PNG to write.
-
-    Raises:
-        DataError: no picture at all, or another dtype, rank or mixed sizes.
-        OSError: the file cannot be written.
-    """
+    """Draw a row of samples for each class: name -> uint8 gray (K, H, W), all of one size; K may be 0."""
     if not any(len(images) for images in groups.values()):
-        raise DataError("there are no pictures to show")
+        raise DataError("there are no images to show")
     for name, images in groups.items():
         if images.ndim != 3 or images.dtype != np.uint8:
             raise DataError(f"{name}: {images.dtype} of shape {images.shape}: give uint8 (K, H, W)")
     sizes = {images.shape[1:] for images in groups.values()}
     if len(sizes) != 1:
-        raise DataError(f"the pictures have different sizes {sorted(sizes)}: give one size")
+        raise DataError(f"the images have different sizes {sorted(sizes)}: give one size")
     height, width = sizes.pop()
     columns = max(len(images) for images in groups.values())
     canvas = np.full((len(groups) * (height + _GAP), columns * (width + _GAP)), 255, np.uint8)
@@ -132,7 +102,7 @@ def montage(groups: Mapping[str, NDArray[np.uint8]], path: str | os.PathLike[str
         for column, image in enumerate(images):
             y, x = row * (height + _GAP), column * (width + _GAP)
             canvas[y : y + height, x : x + width] = image
-    figure = _figure(1.2 + canvas.shape[1] / 60, 0.3 + canvas.shape[0] / 60)
+    figure = new_figure(1.2 + canvas.shape[1] / 60, 0.3 + canvas.shape[0] / 60)
     axes = figure.subplots()
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_xticks([])
@@ -143,33 +113,19 @@ def montage(groups: Mapping[str, NDArray[np.uint8]], path: str | os.PathLike[str
 
 
 def robustness_png(models: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
-    """Write `robustness_figure`.
-
-    Args:
-        models: as there.
-        path: of the PNG to write.
-
-    Raises:
-        DataError: as there.
-        OSError: the file cannot be written.
-    """
     _save(robustness_figure(models), path)
 
 
 def robustness_figure(models: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw the accuracy over the severity, a panel for each corruption and a line for each model; severity 0 is clean.
+    """Draw accuracy over severity, a panel for each corruption and a line for each model; severity 0 is clean.
 
-    Args:
-        models: name -> what `Robustness.to_dict` gives: clean, and accuracy, a mapping from corruption to accuracies.
-
-    Raises:
-        DataError: no models, or models that were measured on different corruptions.
+    `models` maps names to `Robustness.to_dict()`, all measured on the same corruptions.
     """
     names = list(next(iter(models.values()))["accuracy"]) if models else []
     if not names or any(list(model["accuracy"]) != names for model in models.values()):
         raise DataError("give one model or more, all measured on the same corruptions")
     rows, columns = -(-len(names) // _COLUMNS), min(_COLUMNS, len(names))
-    figure = _figure(2.3 * columns, 2.0 * rows + 0.5)
+    figure = new_figure(2.3 * columns, 2.0 * rows + 0.5)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, corruption in zip(panels.flat, names, strict=False):
         for number, (name, model) in enumerate(models.items()):
@@ -183,90 +139,83 @@ def robustness_figure(models: Mapping[str, Mapping[str, Any]]) -> Figure:
         axes.set_axis_off()
     figure.supxlabel("severity", fontsize=9)
     figure.supylabel("accuracy, %", fontsize=9)
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    _legend(figure, panels[0, 0])
     return figure
 
 
-def timeline(seen: Timeline, path: str | os.PathLike[str]) -> None:
-    """Draw how each person's emotions go over time: probabilities stacked to 1 and, below, the emotion that was shown.
+def timeline(faces: Timeline, path: str | os.PathLike[str]) -> None:
+    """Draw each person's emotions over time: stacked probabilities and, below, the emotion that was shown.
 
-    Up to six people, those seen longest; each column of the picture is the mean over its piece of time.
-
-    Args:
-        seen: what was gathered.
-        path: of the PNG or, by its suffix, SVG to write.
-
-    Raises:
-        DataError: no face was seen.
-        OSError: the file cannot be written.
+    Draws up to six people, those seen longest, as PNG or, by the suffix, SVG.
     """
-    people = sorted(seen.summary(), key=lambda track: -track.seconds)[:_PEOPLE]
+    tracks = faces.summary()
+    people = sorted(sorted(tracks, key=lambda track: -track.seconds)[:_PEOPLE], key=lambda track: track.first)
     if not people:
         raise DataError("no face was seen: there is nothing to draw")
-    people.sort(key=lambda track: track.first)
-    paint = {name: [v / 255 for v in reversed(COLOURS.get(name, (0, 0, 0)))] for name in seen.labels}
-    figure = _figure(10.0, 0.9 + 1.5 * len(people))
+    colours = {name: [v / 255 for v in reversed(COLOURS.get(name, (0, 0, 0)))] for name in faces.labels}
+    figure = new_figure(10.0, 0.9 + 1.5 * len(people))
     panels = figure.subplots(len(people), 1, sharex=True, squeeze=False)[:, 0]
     for axes, track in zip(panels, people, strict=True):
-        edges, table, states = _columns_of_time(seen, track.id)
-        floor = np.zeros(len(table))
-        for k, name in enumerate(seen.labels):
-            axes.stairs(floor + table[:, k], edges, baseline=floor, fill=True, color=paint[name], label=name)
-            floor = floor + np.nan_to_num(table[:, k])
-        for k, name in [*enumerate(seen.labels), (-1, "uncertain")]:
+        edges, means, states = _time_columns(faces, track.id)
+        floor = np.zeros(len(means))
+        for k, name in enumerate(faces.labels):
+            axes.stairs(floor + means[:, k], edges, baseline=floor, fill=True, color=colours[name], label=name)
+            floor = floor + np.nan_to_num(means[:, k])
+        for k, name in [*enumerate(faces.labels), (-1, "uncertain")]:
             strip = np.where(states == k, -0.05, np.nan)
-            colour = paint.get(name, "lightgray")
+            colour = colours.get(name, "lightgray")
             axes.stairs(strip, edges, baseline=-0.2, fill=True, color=colour, label=None if k >= 0 else name)
-        axes.set_xlim(edges[0], edges[-1])
-        axes.set_ylim(-0.2, 1.0)
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.2, 1.0))
         axes.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
         axes.set_ylabel("faces" if track.id is None else f"person {track.id}")
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel("time, s")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-    if len(people) < len(seen.ids):
-        figure.suptitle(f"the {len(people)} of {len(seen.ids)} people that were seen longest", fontsize=10)
+    _legend(figure, panels[0])
+    if len(people) < len(tracks):
+        figure.suptitle(f"the {len(people)} of {len(tracks)} people that were seen longest", fontsize=10)
     _save(figure, path)
 
 
-def _columns_of_time(
-    seen: Timeline, person: int | None
+def _time_columns(
+    faces: Timeline, person: int | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Pieces of time: edges (K + 1,), mean probabilities (K, C), nan where absent, and shown states (K,), -2 there."""
-    times, stands, states, table = seen.series(person)
-    frame = float(np.median(stands)) or 1.0
-    begin, end = seen.span
+    """Return edges (K + 1,), mean probabilities (K, C), nan without a face, and states (K,): -1 uncertain, -2 none."""
+    times, durations, states, table = faces.series(person)
+    frame = float(np.median(durations)) or 1.0
+    begin, end = faces.span
     end += frame
     count = int(np.clip(round((end - begin) / frame), 1, _PIECES))
     edges = np.linspace(begin, end, count + 1)
     first = np.clip(np.searchsorted(edges, times + 1e-9, side="right") - 1, 0, count - 1)
-    after = np.clip(np.searchsorted(edges, times + stands - 1e-9, side="left"), first + 1, count)
-    sums, votes = np.zeros((count, table.shape[1] + 1)), np.zeros((count, table.shape[1] + 1))
+    after = np.clip(np.searchsorted(edges, times + durations - 1e-9, side="left"), first + 1, count)
+    sums, votes = np.zeros((2, count, table.shape[1] + 1))
     for a, b, row, state in zip(first, after, table, states, strict=True):
         sums[a:b, :-1] += row
         sums[a:b, -1] += 1
-        votes[a:b, state] += 1  # the last column is -1's
-    seen_at = sums[:, -1] > 0
+        votes[a:b, state] += 1  # -1 is the last column
+    filled = sums[:, -1] > 0
     means = np.full((count, table.shape[1]), np.nan)
-    means[seen_at] = sums[seen_at, :-1] / sums[seen_at, -1:]
+    means[filled] = sums[filled, :-1] / sums[filled, -1:]
     best = votes.argmax(axis=1)
     best[best == table.shape[1]] = -1
-    return edges, means, np.where(seen_at, best, -2)
+    return edges, means, np.where(filled, best, -2)
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+def new_figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
 
 
 def _panel(
     axes: Axes, epochs: Sequence[float], lines: Mapping[str, Sequence[float]], borders: Sequence[float], title: str
 ) -> None:
-    """One panel of `curves_png`; a single epoch shows as a point."""
-    marker = "o" if len(epochs) == 1 else None
+    marker = "o" if len(epochs) == 1 else None  # one point makes no line
     axes.plot(epochs, lines["train"], color="tab:blue", linestyle="--", marker=marker, label="training")
     axes.plot(epochs, lines["val"], color="tab:orange", marker=marker, label="validation")
     for i, border in enumerate(borders):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mien.evaluation.html import environment, inline_png, inline_svg, json_object, write_page
 from mien.evaluation.metrics import Report
-from mien.evaluation.plots import confusion_figure, robustness_figure
+from mien.evaluation.plots import confusion_figure, new_figure, robustness_figure
 from mien.evaluation.views import Answers
 
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -101,7 +101,7 @@ def _plots(view: str, report: Report) -> dict[str, Markup]:
 
 
 def _classes(report: Report) -> Figure:
-    figure, axes = _figure(5.2, 4.2)
+    figure, axes = _figure()
     places = np.arange(len(report.labels))
     for k, (key, colour) in enumerate((("precision", _BLUE), ("recall", _ORANGE), ("f1", _GREEN))):
         values = [100 * report.per_class[label][key] for label in report.labels]
@@ -115,7 +115,7 @@ def _classes(report: Report) -> Figure:
 
 
 def _reliability(report: Report) -> Figure:
-    figure, axes = _figure(5.2, 4.2)
+    figure, axes = _figure()
     rows = report.reliability
     lows, widths = [row["low"] for row in rows], [row["high"] - row["low"] for row in rows]
     bars = [row["accuracy"] for row in rows]
@@ -135,7 +135,7 @@ def _reliability(report: Report) -> Figure:
 
 
 def _risk(report: Report) -> Figure:
-    figure, axes = _figure(5.2, 4.2)
+    figure, axes = _figure()
     curve = report.risk_coverage
     coverage, risk = ([100 * value for value in curve[key]] for key in ("coverage", "risk"))
     axes.plot(coverage, risk, color=_BLUE)
@@ -152,8 +152,8 @@ def _risk(report: Report) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width, height), layout="constrained")
+def _figure() -> tuple[Figure, Any]:
+    figure = new_figure(5.2, 4.2)
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes

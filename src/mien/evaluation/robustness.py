@@ -17,17 +17,16 @@ from mien.types import Classifier, label_columns
 
 @dataclass(frozen=True, slots=True)
 class Robustness:
-    """What one evaluation under corruption found. All shares are 0..1.
+    """Accuracy under corruption on n images; shares are 0..1.
 
     Attributes:
-        n: number of pictures.
-        clean: accuracy on the pictures as they are.
+        clean: accuracy on the images as they are.
         accuracy: corruption -> accuracy at severities 1 to 5.
         mean: of `accuracy`, over all corruptions and severities.
-        interval: 95 % bootstrap interval of `mean`; a picture, with its duplicates, is resampled with all it was asked.
-        worst: the two corruptions with the lowest accuracy (mean over the severities), the worst first.
-        shares: float (N,), of each picture the share of the corruptions and severities at which the answer was right;
-            with another model's, `bootstrap.mean_interval` gives the interval of the paired difference.
+        interval: 95 % bootstrap interval of `mean`; an image is resampled with its duplicates and all its corruptions.
+        worst: the two corruptions with the lowest mean accuracy, the worst first.
+        shares: float (N,), the share of corruptions and severities at which each image was classified right;
+            `bootstrap.mean_interval` of the difference to another model's gives the paired interval.
     """
 
     n: int
@@ -39,42 +38,34 @@ class Robustness:
     shares: NDArray[np.float64]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain floats, strings and lists, without `shares`: safe for `json.dumps`."""
+        """Return plain values for JSON, without `shares`."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "shares"}
         values["accuracy"] = {name: list(row) for name, row in self.accuracy.items()}
         return {**values, "interval": list(self.interval), "worst": list(self.worst)}
 
 
 def evaluate_robustness(classifier: Classifier, faces: Faces, seed: int = 0) -> Robustness:
-    """Accuracy on the pictures as they are and for every corruption and severity.
+    """Measure the accuracy on the clean images and under every corruption and severity.
 
-    Args:
-        classifier: knows all labels of `faces`; its other classes are left out of the choice.
-        faces: labelled crops, usually one split.
-        seed: of all that is random.
-
-    Raises:
-        ConfigError: the classifier lacks a class.
-        DataError: there are no pictures.
+    The classifier must know all labels of `faces`; its other classes are ignored.
     """
     if not len(faces):
-        raise DataError("there is nothing to evaluate: give at least one picture")
+        raise DataError("there is nothing to evaluate: give at least one image")
     order = label_columns(classifier.labels, faces.labels)
 
     def right(images: Crops) -> NDArray[np.bool_]:
         return np.asarray(classifier(images)[:, order].argmax(1) == faces.targets)
 
-    found = {
+    hits = {
         name: np.stack([right(corrupt(faces.images, name, severity, seed)) for severity in SEVERITIES])
         for name in CORRUPTIONS
     }
-    means = {name: float(each.mean()) for name, each in found.items()}
-    first, second = sorted(means, key=means.__getitem__)[:2]
-    shares = np.concatenate(list(found.values())).mean(0, dtype=np.float64)
+    first, second = sorted(hits, key=lambda name: hits[name].mean())[:2]
+    shares = np.concatenate(list(hits.values())).mean(0, dtype=np.float64)
     return Robustness(
         n=len(faces),
         clean=float(right(faces.images).mean()),
-        accuracy={name: tuple(each.mean(1).tolist()) for name, each in found.items()},
+        accuracy={name: tuple(rows.mean(1).tolist()) for name, rows in hits.items()},
         mean=float(shares.mean()),
         interval=mean_interval(shares, faces.groups()),
         worst=(first, second),

@@ -22,38 +22,35 @@ from mien.types import EMOTIONS, EMOTIONS7, Classifier, Floats, label_columns
 
 
 def views(path: Path | str, votes: Path | str | None, split: str = "PrivateTest") -> dict[str, Faces]:
-    """The four views of the protocol on one split, five classes.
+    """Return the four views of the protocol on one split, five classes.
 
-    fer2013: all images, FER2013 labels. fer2013-dedup: without images that have an exact twin in another split.
+    fer2013: all images, FER2013 labels. fer2013-dedup: without images that have an exact duplicate in another split.
     ferplus-majority: images whose FER+ votes have a strict majority for one of the five classes, with that label.
-    consensus: where fer2013 and ferplus-majority agree. The last two are left out when there are no votes.
+    consensus: where fer2013 and ferplus-majority agree. The last two need votes.
     """
     everything = load_fer2013(path, classes=7, votes=votes, drop_leaks=False)
     groups = everything.groups()
     here = everything.splits == SPLITS.index(split)
     alone = ~np.isin(groups, groups[~here])
-    found = {
-        "fer2013": everything.take(here).with_labels(EMOTIONS),
-        "fer2013-dedup": everything.take(here & alone).with_labels(EMOTIONS),
-    }
+    faces = {"fer2013": everything.take(here), "fer2013-dedup": everything.take(here & alone)}
     if everything.votes is not None:
         truth = ferplus_targets(everything)
         five = np.isin(truth, label_columns(EMOTIONS7, EMOTIONS))
         voted = replace(everything, targets=np.where(five, truth, everything.targets))
-        found["ferplus-majority"] = voted.take(here & five).with_labels(EMOTIONS)
-        found["consensus"] = everything.take(here & five & (truth == everything.targets)).with_labels(EMOTIONS)
-    return found
+        faces["ferplus-majority"] = voted.take(here & five)
+        faces["consensus"] = everything.take(here & five & (truth == everything.targets))
+    return {view: images.with_labels(EMOTIONS) for view, images in faces.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a classifier says about the pictures of one view.
+    """A classifier's predictions on one view.
 
     Attributes:
-        name: of the view, and what is left out of it.
-        faces: the pictures, with the labels that are asked for.
+        name: of the view, and what it leaves out.
+        faces: the images with the labels of the view.
         probabilities: (N, C), rows sum to 1, columns in the order of `faces.labels`.
-        temperature: that the model file has inside its graph; 1 where it has none.
+        temperature: of the model file; 1 where it has none.
         confidence_threshold: the model's threshold on the top probability.
     """
 
@@ -69,18 +66,18 @@ class Answers:
         return np.asarray(self.probabilities.argmax(1) == self.faces.targets)
 
     def report(self) -> Report:
-        """Every metric; duplicates are resampled together."""
-        found = evaluate(
+        """Return every metric; duplicates are resampled together."""
+        report = evaluate(
             self.probabilities, self.faces.targets, self.faces.labels, self.name, self.faces.groups(),
             temperature=self.temperature, confidence_threshold=self.confidence_threshold,
         )  # fmt: skip
-        return replace(found, index=index_sha256(self.faces.names.tolist()))
+        return replace(report, index=index_sha256(self.faces.names.tolist()))
 
 
 def index_sha256(names: Iterable[str]) -> str:
-    """Says which pictures a view holds: sha256, hexadecimal, of their sorted file names joined by newlines, in UTF-8.
+    """Return what identifies the images of a view: the sha256 of their sorted file names, joined by newlines, in UTF-8.
 
-    The names are those inside the source: `test/happy/PrivateTest_88305.jpg` in the Kaggle layout, as in the csv of
+    The names are those inside the source: `test/happy/PrivateTest_88305.jpg` in the Kaggle layout and in the csv of
     FER+ votes.
     """
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
@@ -93,35 +90,30 @@ def answer_views(
     split: str = "PrivateTest",
     kind: str | None = None,
 ) -> dict[str, Answers]:
-    """Answers for each view of a data set.
+    """Classify each view of a data set.
 
-    FER2013 has the views of `views`. Any other set that `load_any` reads has one view,
-    `test`, on the classes that model and data share by name; its answers' name says what is left out.
-
-    Raises:
-        ConfigError: the model does not know the five classes or none of the data's, or there is no such split or kind.
-        DataError: the data cannot be read, or have no picture in this split.
-        ModelError: the model file's temperature is not a number above 0.
+    FER2013 has the views of `views`. Any other set that `load_any` reads has one view, `test`, on the classes that
+    model and data share by name; the name of its answers says what is left out.
     """
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     kind = recognise(path, kind)
-    temperature = _temperature(classifier)
+    temperature, threshold = _temperature(classifier), classifier.confidence_threshold
     if kind != "fer2013":
         faces = load_any(path, kind=kind, votes=votes, drop_leaks=False)
         if not len(part := faces.split(split)):
-            there = [name for name in SPLITS if len(faces.split(name))]
-            raise DataError(f"{path} has no {split} pictures; choose the split {' or '.join(there)}")
-        return {"test": _shared(classifier, part, temperature)}
+            filled = [name for name in SPLITS if len(faces.split(name))]
+            raise DataError(f"{path} has no {split} images; choose the split {' or '.join(filled)}")
+        return {"test": Answers(*_shared_classes(classifier, part), temperature, threshold)}
     order = label_columns(classifier.labels, EMOTIONS)
     answers = {}
-    known: dict[str, Floats] = {}  # the views overlap: each picture is classified once
+    known: dict[str, Floats] = {}  # the views overlap: each image is classified once
     for view, faces in views(path, votes, split).items():
         new = faces.take(np.array([name not in known for name in faces.names], bool))
         known.update(zip(new.names.tolist(), classifier(new.images)[:, order], strict=True))
         probabilities = np.stack([known[name] for name in faces.names])
         probabilities = probabilities / probabilities.sum(1, keepdims=True)
-        answers[view] = Answers(view, faces, probabilities, temperature, classifier.confidence_threshold)
+        answers[view] = Answers(view, faces, probabilities, temperature, threshold)
     return answers
 
 
@@ -132,21 +124,17 @@ def evaluate_views(
     split: str = "PrivateTest",
     kind: str | None = None,
 ) -> dict[str, Report]:
-    """Report for each view of a data set, of `answer_views`; the same errors."""
-    return {view: found.report() for view, found in answer_views(classifier, path, votes, split, kind).items()}
+    """Return the report of each view, as in `answer_views`."""
+    return {view: answers.report() for view, answers in answer_views(classifier, path, votes, split, kind).items()}
 
 
 def compare_answers(first: Answers, second: Answers) -> Comparison:
-    """Two models on the same view; duplicates are resampled together.
-
-    Raises:
-        ConfigError: the models were not asked about the same pictures and classes.
-    """
+    """Compare two models on the same view; duplicates are resampled together."""
     if set(first.faces.labels) != set(second.faces.labels):
-        known = " and ".join(", ".join(answers.faces.labels) for answers in (first, second))
-        raise ConfigError(f"the models know different classes of these data ({known}): compare models that share them")
+        labels = " and ".join(", ".join(answers.faces.labels) for answers in (first, second))
+        raise ConfigError(f"the models know different classes of these data ({labels}): compare models that share them")
     if first.faces.names.tolist() != second.faces.names.tolist():
-        raise ConfigError("the models answered about different pictures: give both the same view")
+        raise ConfigError("the models answered about different images: give both the same view")
     return compare(first.right, second.right, first.faces.groups())
 
 
@@ -161,20 +149,19 @@ def _temperature(classifier: Classifier) -> float:
     return temperature
 
 
-def _shared(classifier: Classifier, faces: Faces, temperature: float) -> Answers:
-    """Answers on the classes that both know; the model's probabilities of others are shared out in proportion."""
+def _shared_classes(classifier: Classifier, faces: Faces) -> tuple[str, Faces, NDArray[np.float64]]:
+    """Return name, images and probabilities on the shared classes; the others' probability is spread in proportion."""
     labels = tuple(label for label in classifier.labels if label in faces.labels)
-    kept = faces.with_labels(labels)
-    if not len(kept):
+    shared = faces.with_labels(labels)
+    if not len(shared):
         known = f"the model knows {', '.join(classifier.labels)}, the data hold {', '.join(faces.labels)}"
-        raise ConfigError(f"no picture is of a class that the model knows: {known}")
+        raise ConfigError(f"no image is of a class that the model knows: {known}")
     notes = []
     if unknown := [label for label in faces.labels if label not in labels]:
-        notes.append(f"{len(faces) - len(kept)} pictures of {', '.join(unknown)}, which the model does not know")
+        notes.append(f"{len(faces) - len(shared)} images of {', '.join(unknown)}, which the model does not know")
     if unused := [label for label in classifier.labels if label not in labels]:
         notes.append(f"the model's {', '.join(unused)}, which the data do not hold")
     name = f"test, without {' and without '.join(notes)}" if notes else "test"
-    # A network may be so sure of a class that is left out that nothing remains for the others.
-    probabilities = np.maximum(classifier(kept.images)[:, label_columns(classifier.labels, labels)], 1e-12)
-    probabilities = probabilities.astype(np.float64) / probabilities.sum(1, keepdims=True, dtype=np.float64)
-    return Answers(name, kept, probabilities, temperature, classifier.confidence_threshold)
+    # A network may be so sure of an ignored class that nothing remains for the others.
+    probabilities = np.maximum(classifier(shared.images)[:, label_columns(classifier.labels, labels)], 1e-12)
+    return name, shared, probabilities.astype(np.float64) / probabilities.sum(1, keepdims=True, dtype=np.float64)

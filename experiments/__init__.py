@@ -1,0 +1,1 @@
+"""Recipes, scripts and figures of the teachers and of trials; see README.md."""

@@ -1,0 +1,110 @@
+"""The figures in the documents are those of benchmarks/results/ and belong to the shipped model files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("onnx")
+
+from benchmarks import harness
+from benchmarks.pages import accuracy, card, speed
+from benchmarks.pages.documents import DOCUMENTS, fill
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A copy of the result files."""
+    return Path(shutil.copytree(harness.RESULTS, tmp_path / "results", ignore=shutil.ignore_patterns("*.png", "*.csv")))
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_marked_blocks_hold_the_figures_of_the_results(name: str) -> None:
+    """After new figures: python -m benchmarks.pages.documents."""
+    text = (harness.ROOT / name).read_text("utf-8")
+    assert fill(text, DOCUMENTS[name], harness.RESULTS, name) == text
+
+
+def test_prose_outside_the_markers_is_kept() -> None:
+    text = "Old prose.\n<!-- begin: a -->\nold\n<!-- end: a -->\nMore prose.\n"
+    filled = fill(text, {"a": lambda _: "new"}, Path())
+    assert filled == "Old prose.\n<!-- begin: a -->\nnew\n<!-- end: a -->\nMore prose.\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nothing",
+        "<!-- begin: a -->\n",
+        "<!-- end: a -->\n<!-- begin: a -->\n",
+        "<!-- begin: a -->\n<!-- end: a -->\n<!-- begin: b -->\n<!-- end: b -->\n",
+    ],
+)
+def test_missing_or_unknown_markers_are_refused(text: str) -> None:
+    with pytest.raises(SystemExit, match=r"needs one line|nothing fills"):
+        fill(text, {"a": lambda _: "new"}, Path())
+
+
+def test_other_figures_make_another_block(results: Path) -> None:
+    path = results / "mien-s-PrivateTest.json"
+    views = json.loads(path.read_text())["views"]
+    views["ferplus-majority"] |= {"accuracy": 0.12345, "interval": [0.111, 0.222], "coverage": 0.4321}
+    change(path, views=views)
+    assert "| ferplus-majority | 2,663 | 12.3 (11.1 to 22.2) |" in card.accuracy(results)
+    assert "| 43.2 |" in card.calibration(results)
+    assert "| `mien-s` | ferplus-majority | 2,663 | 12.3 (11.1-22.2) |" in accuracy.readme(results)
+
+
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        ("mien-s-PrivateTest", card.accuracy),
+        ("mien-s-fp32-PrivateTest", card.int8),
+        ("peers", card.peers),
+        ("peers-mien-xs", speed.readme),
+        ("mien-s+mien-m+baseline-PrivateTest", accuracy.readme),
+    ],
+)
+def test_figures_of_another_model_file_are_refused(results: Path, name: str, block: Any) -> None:
+    change(results / f"{name}.json", sha256="0" * 64)
+    with pytest.raises(SystemExit, match="another model file"):
+        block(results)
+
+
+def test_robustness_of_another_model_file_is_refused(results: Path) -> None:
+    path = results / "robustness-PublicTest.json"
+    models = json.loads(path.read_text())["models"]
+    models["mien-s"]["sha256"] = "0" * 64
+    change(path, models=models)
+    for block in (card.robustness, card.detector, accuracy.robustness):
+        with pytest.raises(SystemExit, match="another model file"):
+            block(results)
+
+
+def test_missing_results_are_named(results: Path) -> None:
+    (results / "frame_profile.json").unlink()
+    with pytest.raises(SystemExit, match=r"frame_profile\.json is missing"):
+        speed.frame(results)
+
+
+def test_parts_of_the_model_card_that_were_not_measured_say_so(results: Path) -> None:
+    for name in ("peers", "robustness-PublicTest", "mien-s-fp32-PrivateTest"):
+        (results / f"{name}.json").unlink()
+    for block in (card.peers, card.robustness, card.detector, card.int8):
+        assert "not measured" in block(results).lower()
+
+
+def test_step_below_its_floor_is_marked() -> None:
+    values = harness.load("frame_profile")
+    assert "floor is wrong" not in speed.frame_tables(values)
+    values["steps"]["crop"]["below_floor"] = True
+    marked = [line for line in speed.frame_tables(values).splitlines() if "floor is wrong" in line]
+    assert [line.startswith("| crop |") for line in marked] == [True]
