@@ -10,7 +10,7 @@ from rich.markup import escape
 
 import mien
 from mien.cli.batch import batch
-from mien.cli.console import err, warn
+from mien.cli.console import err, single_interrupt, warn
 from mien.cli.data import audit, info, montage, soft_labels
 from mien.cli.doctor import doctor
 from mien.cli.evaluate import evaluate
@@ -65,7 +65,11 @@ def current_words(words: list[str]) -> list[str]:
 def main() -> None:
     """Run the command line and exit."""
     try:
-        code = app(current_words(sys.argv[1:]), result_action="return_value")
+        with single_interrupt():
+            code = app(current_words(sys.argv[1:]), result_action="return_value")
+    except KeyboardInterrupt:
+        warn("stopped")
+        code = 130
     except Error as error:
         code = _fail(str(error))
     except ModuleNotFoundError as error:
