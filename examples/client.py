@@ -11,7 +11,7 @@ from pathlib import Path
 
 path = Path(sys.argv[1])
 picture = {"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()}
-body = json.dumps({"pictures": [picture]}).encode()
+body = json.dumps({"images": [picture]}).encode()
 request = urllib.request.Request(f"{sys.argv[2]}/v1/predict", body, {"Content-Type": "application/json"})
 with urllib.request.urlopen(request) as answer:
     (result,) = json.load(answer)["results"]

@@ -1,4 +1,4 @@
-"""The public names, and the earlier names that still work."""
+"""Public names, and former names that still work."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mien.cli import main
 from mien.faces.models import FORMER, load_classifier
 
 
-def test_dir_shows_the_public_names_and_each_is_there() -> None:
+def test_dir_shows_exactly_the_public_names() -> None:
     assert dir(mien) == sorted(mien.__all__)
     assert all(getattr(mien, name) is not None for name in mien.__all__)
 
 
 @pytest.mark.parametrize("package", ["data", "draw", "evaluation", "serve", "sinks", "train"])
-def test_every_name_of_a_namespace_is_there(package: str) -> None:
+def test_namespaces_export_their_names(package: str) -> None:
     namespace = getattr(mien, package)
     assert all(getattr(namespace, name) is not None for name in namespace.__all__)
     with pytest.raises(AttributeError):
@@ -33,7 +33,7 @@ def test_import_loads_neither_torch_nor_opencv() -> None:
 
 
 @pytest.mark.parametrize("former", FORMER)
-def test_a_former_model_name_loads_the_same_model_with_a_note(former: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_former_model_name_loads_with_a_note(former: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "mien"):
         assert load_classifier(former).sha256 == load_classifier(FORMER[former]).sha256
     assert [record.message.split(";")[0] for record in caplog.records] == [

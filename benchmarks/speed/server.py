@@ -105,7 +105,7 @@ class Server:
 
     def idle(self) -> None:
         """Wait until requests of clients that have left are done."""
-        while self.figures()["mien_queue_pictures"]:
+        while self.figures()["mien_queue_images"]:
             time.sleep(0.1)
 
     def stop(self) -> None:

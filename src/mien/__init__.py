@@ -1,4 +1,4 @@
-"""mien: finds faces in images and says how each looks, with probabilities.
+"""mien: detects faces in images and classifies their expression, with calibrated probabilities.
 
 >>> import mien
 >>> pipeline = mien.load()
@@ -19,30 +19,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "EMOTIONS",
-    "ConfigError",
-    "DataError",
-    "Error",
-    "Face",
-    "Failure",
-    "Frame",
-    "ModelError",
-    "Pipeline",
-    "Result",
-    "SourceError",
-    "__version__",
-    "data",
-    "draw",
-    "evaluation",
-    "load",
-    "serve",
-    "sinks",
-    "train",
-]
+    "EMOTIONS", "ConfigError", "DataError", "Error", "Face", "Failure", "Frame", "ModelError", "Pipeline", "Result",
+    "SourceError", "__version__", "data", "draw", "evaluation", "load", "serve", "sinks", "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    """Import the rest when it is first asked for: `mien doctor` must start where OpenCV does not."""
+    """Import on first use: `import mien` must work without OpenCV, so that `mien doctor` can report it."""
     if name in ("Pipeline", "load"):
         return getattr(import_module("mien.pipeline"), name)
     if name in __all__:

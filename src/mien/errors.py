@@ -1,35 +1,37 @@
 """The errors that mien raises on purpose.
 
-Error                 root of all; the message says what was wrong and what to do
-+-- SourceError       an image, video or camera that cannot be read
-|   +-- VideoError    a video that cannot be read, or not to its end
-+-- ModelError        a model file that is missing, damaged or not one of ours
-+-- DataError         a data set that is missing, truncated or in another layout
-+-- ConfigError       a setting that does not exist or has an impossible value
+Error
+├── SourceError       an image, video or camera cannot be read, or an output cannot be written
+│   └── VideoError    a video cannot be read, or not to its end
+├── ModelError        a model file is missing, damaged or of another kind
+├── DataError         a data set is missing, truncated or in another layout
+└── ConfigError       a setting does not exist or has an impossible value
+
+Every message says what was wrong and what to do.
 """
 
 from __future__ import annotations
 
 
 class Error(Exception):
-    """Root of all errors that mien raises on purpose; the message says what was wrong and what to do."""
+    """Base class of all errors that mien raises on purpose."""
 
 
 class SourceError(Error):
-    """A picture, video or camera that cannot be read."""
+    """An image, video or camera cannot be read, or an output cannot be written."""
 
 
 class VideoError(SourceError):
-    """A video that cannot be read, or not to its end."""
+    """A video cannot be read, or not to its end."""
 
 
 class ModelError(Error):
-    """A model file that is missing, damaged or not one of ours."""
+    """A model file is missing, damaged or of another kind."""
 
 
 class DataError(Error):
-    """A data set that is missing, truncated or in another layout."""
+    """A data set is missing, truncated or in another layout."""
 
 
 class ConfigError(Error):
-    """A setting that does not exist or has an impossible value."""
+    """A setting does not exist or has an impossible value."""

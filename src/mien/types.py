@@ -1,8 +1,7 @@
-"""The few types that everything else speaks.
+"""The types that all of mien shares.
 
-Conventions, said once: images are uint8 BGR arrays of shape (H, W, 3) as in OpenCV; boxes are (x1, y1, x2, y2), pixels
-of the picture they belong to; probabilities are floats that sum to 1, in the order of the model's labels; times are in
-seconds.
+Images are uint8 BGR arrays (H, W, 3), as in OpenCV. Boxes are (x1, y1, x2, y2) in pixels of their image. Probabilities
+are floats that sum to 1, in the order of the model's labels. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 EMOTIONS = ("angry", "happy", "sad", "surprise", "neutral")
-"""The five classes, in the order in which mien shows them. A model's own order is in its metadata."""
+"""The five classes in the order of display. The order of a model is in its metadata."""
 
 EMOTIONS7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-"""All classes of FER2013, in the order of its csv file."""
+"""All classes of FER2013 in the order of its csv file."""
 
 EMOTIONS8 = (*EMOTIONS7, "contempt")
 
@@ -68,10 +67,10 @@ class Frame:
     """One image on its way through the pipeline.
 
     Attributes:
-        pixels: uint8 BGR (H, W, 3), or a video's frame that is converted on demand.
+        pixels: uint8 BGR (H, W, 3), or the frame of a video, which is converted on demand.
         index: number in its source, from 0.
         time: seconds from the start of the source; 0 for a still image.
-        name: path or other name to show to a person.
+        name: path or another name for display.
     """
 
     pixels: Image | Pixels
@@ -97,7 +96,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An item of a source that could not be read; the batch goes on past it.
+    """An item of a source that could not be read; the others go on.
 
     Attributes:
         name: path of the item.
@@ -112,18 +111,18 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One face: where it is and, once classified, what it shows.
+    """One face: its place and, once classified, its expression.
 
     Attributes:
-        box: (x1, y1, x2, y2) in pixels; may reach over the border of the picture.
-        score: the detector's confidence, 0..1.
-        landmarks: five (x, y) points in pixels (the eye on the left of the picture, the eye on the right, nose, the
-            mouth corner on the left, the one on the right), or () when the detector gives none.
-        probabilities: name of the emotion -> probability; empty before classification.
-        confidence_threshold: the model's threshold; a top probability below it makes the face `uncertain`.
+        box: (x1, y1, x2, y2) in pixels; may exceed the image.
+        score: score of the detector, 0..1.
+        landmarks: five (x, y) in pixels: left eye, right eye, nose, left and right mouth corner, as seen in the image;
+            () when the detector has none.
+        probabilities: emotion -> probability; empty before classification.
+        confidence_threshold: a top probability below it makes the face `uncertain`.
         id: number of the person within a video, or None.
-        label: the emotion to show where it need not be the most probable one (a tracker holds on to it), or "".
-        unsure: whether the face counts as `uncertain`, where its threshold alone does not decide, or None.
+        label: the emotion that a tracker shows in place of the most probable one, or "".
+        unsure: the tracker's decision on `uncertain`, or None.
     """
 
     box: tuple[float, float, float, float]
@@ -137,7 +136,7 @@ class Face:
 
     @property
     def emotion(self) -> str:
-        """`label`, or without one the name of the most probable emotion, or "" before classification."""
+        """`label`, else the most probable emotion, or "" before classification."""
         return self.label or max(self.probabilities, key=self.probabilities.__getitem__, default="")
 
     @property
@@ -147,13 +146,13 @@ class Face:
 
     @property
     def uncertain(self) -> bool:
-        """`unsure`, or without it whether the top probability lies below the model's threshold."""
+        """`unsure`, else whether the top probability is below the threshold."""
         if self.unsure is not None:
             return self.unsure
         return bool(self.probabilities) and max(self.probabilities.values()) < self.confidence_threshold
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain floats, strings and lists: safe for `json.dumps`."""
+        """Return rounded floats, strings and lists for `json.dumps`."""
         return {
             "id": self.id,
             "box": [round(float(v), 2) for v in self.box],
@@ -168,12 +167,12 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was seen in one frame.
+    """The faces of one frame.
 
     Attributes:
-        frame: the picture.
-        faces: its faces, the largest first; empty when there is none.
-        crops: uint8 (N, 48, 48), the gray crops that the network saw, in the order of `faces`.
+        frame: the frame itself.
+        faces: largest first.
+        crops: uint8 gray (N, 48, 48), the input of the network, in the order of `faces`.
     """
 
     frame: Frame
@@ -181,7 +180,7 @@ class Result:
     crops: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 48, 48), np.uint8))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain floats, strings and lists: safe for `json.dumps`."""
+        """Return rounded floats, strings and lists for `json.dumps`."""
         height, width = self.frame.shape[:2]
         return {
             "name": self.frame.name,
@@ -193,7 +192,7 @@ class Result:
         }
 
     def to_fer(self) -> list[dict[str, Any]]:
-        """The shape that users of the `fer` package know: box as [x, y, width, height], `emotions` by name."""
+        """Return the format of the `fer` package: box as [x, y, width, height], `emotions` by name."""
         return [
             {
                 "box": [round(x1), round(y1), round(x2 - x1), round(y2 - y1)],
@@ -204,25 +203,21 @@ class Result:
         ]
 
     def to_hf(self) -> list[list[dict[str, Any]]]:
-        """Hugging Face's image-classification shape: for each face a list of label and score, the best first."""
+        """Return the image-classification format of Hugging Face: per face a list of label and score, best first."""
         return [
-            [
-                {"label": name, "score": float(p)}
-                for name, p in sorted(face.probabilities.items(), key=lambda item: -item[1])
-            ]
-            for face in self.faces
+            [{"label": name, "score": float(p)} for name, p in sorted(probabilities, key=lambda item: -item[1])]
+            for probabilities in (face.probabilities.items() for face in self.faces)
         ]
 
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds faces."""
+    """Detects faces. Safe to call from several threads."""
 
     name: str
 
     def __call__(self, image: Image) -> list[Face]:
-        """Faces in a uint8 BGR image (H, W, 3), the largest first; safe to call from several threads."""
-        ...
+        """Return the faces in a uint8 BGR image (H, W, 3), largest first."""
 
 
 @runtime_checkable
@@ -236,62 +231,52 @@ class ScaledDetector(Detector, Protocol):
 
 @runtime_checkable
 class Classifier(Protocol):
-    """Gives probabilities for gray crops."""
+    """Classifies crops. Safe to call from several threads."""
 
     @property
     def labels(self) -> Sequence[str]:
-        """Names of the classes, in the order of the columns."""
-        ...
+        """Class names in column order."""
 
     @property
     def confidence_threshold(self) -> float:
-        """Top probability below which an answer counts as uncertain."""
-        ...
+        """Top probability below which an answer is uncertain."""
 
     def __call__(self, crops: NDArray[np.uint8]) -> Floats:
-        """uint8 (N, 48, 48) -> float32 (N, C), rows sum to 1; safe to call from several threads."""
-        ...
+        """Classify uint8 gray crops (N, 48, 48) -> float32 (N, C); rows sum to 1."""
 
 
 class Sink(Protocol):
-    """Takes results one by one and writes them somewhere."""
+    """Writes results one by one."""
 
     def write(self, result: Result) -> None:
         """Add one result."""
-        ...
 
     def fail(self, failure: Failure) -> None:
-        """Note an item that could not be read."""
-        ...
+        """Add an item that could not be read."""
 
     def close(self) -> None:
-        """Finish the output; calling it twice does no harm."""
-        ...
+        """Finish the output; safe to call twice."""
 
 
 class FrameSource(Protocol):
-    """Live or Paced."""
+    """A live source: `Camera` or `RealTimePlayback`."""
 
     name: str
     ended: bool
 
     @property
     def rate(self) -> float:
-        """Frames a second that it gives."""
-        ...
+        """Frames a second."""
 
     def get(self, timeout: float | None = None) -> Frame | Failure | None:
-        """The newest frame or a message; None when there is none within `timeout` seconds."""
-        ...
+        """Return the newest frame or a failure; None when there is none within `timeout` seconds."""
 
 
 class View(Protocol):
-    """What a session needs of a window."""
+    """A window."""
 
     def show(self, image: Image, lines: Sequence[str] = ()) -> None:
-        """Show a picture, uint8 BGR (H, W, 3), and lines of text on it."""
-        ...
+        """Show a uint8 BGR image (H, W, 3) with lines of text."""
 
     def keys(self) -> list[str]:
-        """Names of the keys pressed since the last call, as "q", "space" or "escape"."""
-        ...
+        """Return the keys pressed since the last call, such as "q", "space" or "escape"."""

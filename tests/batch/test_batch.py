@@ -1,7 +1,8 @@
-"""Batches: every kind of source, results that survive a kill, nothing lost and nothing doubled."""
+"""Batches: every kind of source; a kill loses and duplicates nothing."""
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -22,7 +23,7 @@ import pytest
 from conftest import picture
 from mien import sinks
 from mien.batch import filesystem, partition, runner, worker
-from mien.batch.worker import Crops, Job, Worker, _seen, write_part
+from mien.batch.worker import CropPipeline, Job, Worker, process_images, write_part
 from mien.cli.batch import batch
 from mien.errors import ConfigError, SourceError
 from mien.faces import crop
@@ -54,24 +55,23 @@ def fill(folder: Path, count: int) -> Path:
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(out).to_pylist()
-    return found
+    return list(pq.read_table(out).to_pylist())
 
 
 def parts_of(out: Path) -> dict[str, int]:
-    """The finished files, and when each was written."""
+    """Return the finished files and when each was written."""
     return {path.name: path.stat().st_mtime_ns for path in out.glob("part-*.parquet")}
 
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """No Ray: parts are computed here, one after the other. The list names them."""
+    """Compute parts in this process, without Ray; return the list of their names."""
     computed: list[str] = []
 
     def compute(job: Any, todo: dict[str, Any], *_: Any) -> None:
         worker = Worker(job)
         for name, part in todo.items():
-            worker({"name": [name], "part": [json.dumps(part)]})
+            assert worker({"name": [name], "part": [json.dumps(part)]})["error"].tolist() == [""]
             computed.append(name)
 
     monkeypatch.setattr(runner, "_compute", compute)
@@ -116,7 +116,7 @@ def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("make", [as_folder, as_list, as_bytes, as_paths, as_tars])
-def test_every_kind_of_source_gives_each_picture_once_with_the_classifiers_probabilities(
+def test_every_source_gives_each_image_one_row(
     make: Callable[[Path, int], Path], tmp_path: Path, plain: list[str]
 ) -> None:
     (tmp_path / "in").mkdir()
@@ -131,7 +131,7 @@ def test_every_kind_of_source_gives_each_picture_once_with_the_classifiers_proba
     assert len({row["key"] for row in found}) == len({(row["origin"], row["index"]) for row in found}) == 7
 
 
-def test_a_url_is_read_by_pyarrow_or_fsspec(tmp_path: Path, plain: list[str]) -> None:
+def test_urls_are_read_by_pyarrow_or_fsspec(tmp_path: Path, plain: list[str]) -> None:
     import fsspec
 
     folder = fill(tmp_path / "in", 2)
@@ -143,7 +143,7 @@ def test_a_url_is_read_by_pyarrow_or_fsspec(tmp_path: Path, plain: list[str]) ->
     assert rows(tmp_path / "far") == rows(tmp_path / "out") and len(rows(tmp_path / "out")) == 2
 
 
-def test_pictures_give_the_pipelines_faces_in_the_columns_of_the_parquet_sink(tmp_path: Path, plain: list[str]) -> None:
+def test_rows_agree_with_the_parquet_sink(tmp_path: Path, plain: list[str]) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a.jpg", "c.jpg"):
         (tmp_path / "in" / name).write_bytes((ASSETS / "portrait.jpg").read_bytes())
@@ -163,15 +163,13 @@ def test_pictures_give_the_pipelines_faces_in_the_columns_of_the_parquet_sink(tm
     assert [row["face"] for row in found.to_pylist()] == [0, None, 0]
 
 
-def test_a_crop_of_another_size_is_stretched_and_its_box_is_the_picture() -> None:
+def test_crop_of_another_size_is_stretched() -> None:
     wide = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
-    [seen] = Crops(load_classifier()).process_batch([Frame(wide)])
+    [seen] = CropPipeline(load_classifier()).process_batch([Frame(wide)])
     assert np.array_equal(seen.crops[0], crop.to_network_input(wide)) and seen.faces[0].box == (0, 0, 90, 60)
 
 
-def test_a_poisoned_picture_becomes_an_error_row_and_the_others_are_as_without_it(
-    tmp_path: Path, plain: list[str]
-) -> None:
+def test_damaged_image_becomes_an_error_row(tmp_path: Path, plain: list[str]) -> None:
     folder = fill(tmp_path / "in", 5)
     (folder / "002.png").write_bytes(b"no picture")
     (folder / "003.png").write_bytes(encoded(3)[:-40])
@@ -180,21 +178,21 @@ def test_a_poisoned_picture_becomes_an_error_row_and_the_others_are_as_without_i
     assert (summary.images, summary.faces, summary.errors) == (5, 3, 2)
 
 
-def test_a_picture_at_which_the_pipeline_fails_takes_no_other_with_it() -> None:
-    class Picky(Crops):
-        def process_batch(self, frames: Any, known: Any = None) -> list[Result]:
+def test_failing_image_does_not_affect_its_batch() -> None:
+    class Picky(CropPipeline):
+        def process_batch(self, frames: Any, detected: Any = None) -> list[Result]:
             if any(frame.name == "b" for frame in frames):
                 raise cv2.error("bad")
             return super().process_batch(frames)
 
-    given = [(partition.StoredImage(name, "", k, encoded(k)), False) for k, name in enumerate("abc")]
-    seen = [item for _, item in _seen(Picky(load_classifier()), given)]
-    assert [isinstance(item, Result) for item in seen] == [True, False, True] and "bad" in seen[1].reason
+    images = [partition.StoredImage(name, "", k, encoded(k)) for k, name in enumerate("abc")]
+    items = [item for _, item in process_images(Picky(load_classifier()), images)]
+    assert [isinstance(item, Result) for item in items] == [True, False, True] and "bad" in items[1].reason
 
 
-def test_a_picture_that_kills_its_worker_twice_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_that_kills_its_worker_twice_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Killed(BaseException):
-        """In place of a crash."""
+        """Stands for a crash."""
 
     decode = worker.decode
 
@@ -205,22 +203,22 @@ def test_a_picture_that_kills_its_worker_twice_is_passed_over(tmp_path: Path, mo
 
     monkeypatch.setattr(worker, "decode", crash)
     (tmp_path / "out").mkdir()
-    [part] = partition.parts(str(fill(tmp_path / "in", 7)))
+    [part] = partition.split(str(fill(tmp_path / "in", 7)))
     job = Job(str(tmp_path / "out"), "mien-s", load_classifier().sha256, None)
     deaths = 0
     for _ in range(20):
         try:
-            write_part(job, Crops(load_classifier()), "part-0.parquet", part)
+            write_part(job, CropPipeline(load_classifier()), "part-0.parquet", part)
             break
         except Killed:
             deaths += 1
-    assert deaths == 5  # three whole tries, two to make sure
+    assert deaths == 5  # three full tries, then two one by one
     assert [row["name"] for row in rows(tmp_path / "out") if row["error"]] == ["004.png"]
     assert len(rows(tmp_path / "out")) == 7
     assert [path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".tries"] == []
 
 
-def test_identical_files_stay_apart_and_share_their_content(tmp_path: Path, plain: list[str]) -> None:
+def test_identical_files_share_content_but_not_key(tmp_path: Path, plain: list[str]) -> None:
     folder = fill(tmp_path / "in", 1)
     (folder / "copy.png").write_bytes(encoded(0))
     (tmp_path / "list.txt").write_text(f"{folder}/000.png\n" * 2)
@@ -230,16 +228,16 @@ def test_identical_files_stay_apart_and_share_their_content(tmp_path: Path, plai
         assert one["content"] == two["content"] and one["key"] != two["key"]
 
 
-def test_a_second_run_computes_only_the_parts_that_are_missing(tmp_path: Path, plain: list[str]) -> None:
+def test_second_run_computes_only_missing_parts(tmp_path: Path, plain: list[str]) -> None:
     folder, out = fill(tmp_path / "in", 7), tmp_path / "out"
     runner.run(folder, out, crops=True, size=2)
     before, wanted = parts_of(out), rows(out)
     gone = sorted(before)[1]
     (out / gone).unlink()
-    (out / f".{gone}.{'0' * 32}.tmp").write_bytes(b"half of it")  # what a kill leaves
+    (out / f".{gone}.{'0' * 32}.tmp").write_bytes(b"half of it")  # left by a kill
     plain.clear()
     summary = runner.run(folder, out, crops=True, size=2)
-    assert plain == [gone] and (summary.parts, summary.found, summary.rows) == (4, 3, 7)
+    assert plain == [gone] and (summary.parts, summary.reused, summary.rows) == (4, 3, 7)
     assert rows(out) == wanted
     assert {name: time for name, time in parts_of(out).items() if name != gone} == {
         name: time for name, time in before.items() if name != gone
@@ -247,9 +245,7 @@ def test_a_second_run_computes_only_the_parts_that_are_missing(tmp_path: Path, p
     assert not list(out.glob(".*"))
 
 
-def test_a_changed_source_gives_new_parts_in_place_of_those_that_hold_other_pictures(
-    tmp_path: Path, plain: list[str]
-) -> None:
+def test_changed_source_replaces_only_changed_parts(tmp_path: Path, plain: list[str]) -> None:
     folder, out = fill(tmp_path / "in", 4), tmp_path / "out"
     runner.run(folder, out, crops=True, size=2)
     plain.clear()
@@ -260,7 +256,7 @@ def test_a_changed_source_gives_new_parts_in_place_of_those_that_hold_other_pict
 
 
 @pytest.mark.parametrize("make", [as_folder, as_list, as_bytes, as_tars])
-def test_a_file_replaced_by_one_of_the_same_size_is_computed_again(
+def test_replaced_file_of_same_size_is_computed_again(
     make: Callable[[Path, int], Path], tmp_path: Path, plain: list[str]
 ) -> None:
     (tmp_path / "in").mkdir()
@@ -279,31 +275,31 @@ def test_a_file_replaced_by_one_of_the_same_size_is_computed_again(
     assert len(parts_of(out).items() & before.items()) == first - own
 
 
-def test_a_replaced_object_of_the_same_size_is_noticed_where_the_store_has_a_stamp(plain: list[str]) -> None:
+def test_replaced_object_of_same_size_has_new_stamp(plain: list[str]) -> None:
     import fsspec
 
     memory = fsspec.filesystem("memory")
     for k in range(2):
         memory.pipe(f"/stamped/{k:03d}.png", encoded(k))
-    [part] = partition.parts("memory://stamped")
-    assert partition.parts("memory://stamped/") != [] and partition.parts("memory://stamped") == [part]
+    [part] = partition.split("memory://stamped")
+    assert partition.split("memory://stamped/") != [] and partition.split("memory://stamped") == [part]
     memory.rm("/stamped/001.png")
     memory.pipe("/stamped/001.png", encoded(1))
-    [later] = partition.parts("memory://stamped")
+    [later] = partition.split("memory://stamped")
     assert later["files"][0] == part["files"][0] and later["files"][1] != part["files"][1]
-    assert [each[:3] for each in later["files"]] == [each[:3] for each in part["files"]]
+    assert [file[:3] for file in later["files"]] == [file[:3] for file in part["files"]]
 
 
-def test_a_slash_at_the_end_of_a_source_changes_nothing(tmp_path: Path, plain: list[str]) -> None:
+def test_trailing_slash_of_source_is_ignored(tmp_path: Path, plain: list[str]) -> None:
     folder, out = fill(tmp_path / "in", 2), tmp_path / "out"
     for source in (folder.as_uri(), folder.as_uri() + "/"):
         runner.run(source, out, crops=True)
     assert len(plain) == 1
     places = {"s3://b/in/": "s3://b/in", "s3://b/in//?region=x": "s3://b/in?region=x", "file:///": "file:///"}
-    assert {place: runner._place(place) for place in places} == places
+    assert {place: runner._normalize(place) for place in places} == places
 
 
-def test_results_may_not_lie_in_the_source_however_the_two_are_written(tmp_path: Path) -> None:
+def test_results_inside_source_are_rejected(tmp_path: Path) -> None:
     folder = str(tmp_path / "in")
     for source, out in (
         ("memory://b/in/", "memory://b/in"),
@@ -323,7 +319,7 @@ def test_results_may_not_lie_in_the_source_however_the_two_are_written(tmp_path:
         runner._check_apart(source, out)
 
 
-def test_results_of_another_run_are_never_overwritten(tmp_path: Path, plain: list[str]) -> None:
+def test_results_of_another_run_are_not_overwritten(tmp_path: Path, plain: list[str]) -> None:
     folder, out = fill(tmp_path / "in", 2), tmp_path / "out"
     runner.run(folder, out, crops=True)
     with pytest.raises(ConfigError, match="another detector"):
@@ -334,27 +330,25 @@ def test_results_of_another_run_are_never_overwritten(tmp_path: Path, plain: lis
         runner.run(folder, folder / "out", crops=True)
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "a.parquet").write_bytes(b"")
-    with pytest.raises(ConfigError, match="something else"):
+    with pytest.raises(ConfigError, match="another program"):
         runner.run(folder, tmp_path / "theirs", crops=True)
 
 
-def test_files_of_others_stay_in_the_folder_and_leftovers_of_ours_go(tmp_path: Path, plain: list[str]) -> None:
+def test_only_leftovers_of_batch_are_removed(tmp_path: Path, plain: list[str]) -> None:
     out = tmp_path / "out"
     out.mkdir()
     theirs = ["part-00000-abc.csv", "part-notes.txt", ".part-x.tmp"]
     name = "part-000007-0123456789ab.parquet"
     ours = [f".{name}.{'0' * 32}.tmp", f".{name}.tries", f".{name}.tries.tmp"]
-    for each in theirs + ours:
-        (out / each).write_text("x")
+    for name in theirs + ours:
+        (out / name).write_text("x")
     runner.run(fill(tmp_path / "in", 2), out, crops=True)
-    there = {path.name for path in out.iterdir()}
-    assert set(theirs) <= there
-    assert not set(ours) & there
+    names = {path.name for path in out.iterdir()}
+    assert set(theirs) <= names
+    assert not set(ours) & names
 
 
-def test_a_damaged_shard_costs_the_pictures_behind_the_damage_and_leaves_an_error_row(
-    tmp_path: Path, plain: list[str]
-) -> None:
+def test_damaged_shard_leaves_an_error_row(tmp_path: Path, plain: list[str]) -> None:
     tars = as_tars(tmp_path, 6)
     whole = (tars / "shard-000.tar").read_bytes()
     (tars / "shard-000.tar").write_bytes(whole[: whole.index(encoded(1)) + 100])
@@ -371,50 +365,50 @@ def test_a_damaged_shard_costs_the_pictures_behind_the_damage_and_leaves_an_erro
     assert len(rows(tmp_path / "tables-out")) == 5
 
 
-def test_a_row_group_larger_than_a_part_is_cut_without_loss(tmp_path: Path) -> None:
+def test_large_row_group_is_split_without_loss(tmp_path: Path) -> None:
     table = pa.table({"image": [str(k).encode() for k in range(100)]})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=64)
-    cut = partition.parts(str(tmp_path / "t.parquet"), size=5)
+    cut = partition.split(str(tmp_path / "t.parquet"), size=5)
     assert len(cut) == 13  # no more than eight of the largest group
-    read = [(each.index, each.data) for part in cut for each in partition.images(part)]
+    read = [(image.index, image.data) for part in cut for image in partition.read_images(part)]
     assert read == [(k, str(k).encode()) for k in range(100)]
 
 
-def test_sources_that_are_none_are_refused_with_a_reason(tmp_path: Path) -> None:
+def test_invalid_sources_are_rejected_with_reason(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="does not exist"):
-        partition.parts(str(tmp_path / "no"))
-    with pytest.raises(SourceError, match="no pictures"):
-        partition.parts(str(tmp_path))
+        partition.split(str(tmp_path / "no"))
+    with pytest.raises(SourceError, match="no images"):
+        partition.split(str(tmp_path))
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(SourceError, match="empty list"):
-        partition.parts(str(tmp_path / "empty.txt"))
+        partition.split(str(tmp_path / "empty.txt"))
     with pytest.raises(ConfigError, match="no column"):
-        partition.parts(str(as_bytes(tmp_path, 2)), column="face")
+        partition.split(str(as_bytes(tmp_path, 2)), column="face")
     with pytest.raises(ConfigError, match="one kind"):
-        partition.parts(str(fill(tmp_path, 1)))
+        partition.split(str(fill(tmp_path, 1)))
     with pytest.raises(SourceError, match="nowhere"):
-        partition.parts("nowhere://a/b")
+        partition.split("nowhere://a/b")
 
 
-def test_a_source_of_no_pictures_is_refused_before_anything_is_written(tmp_path: Path, plain: list[str]) -> None:
+def test_source_without_images_is_rejected_before_writing(tmp_path: Path, plain: list[str]) -> None:
     pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "none.parquet")
-    with pytest.raises(SourceError, match="holds no pictures"):
+    with pytest.raises(SourceError, match="holds no images"):
         runner.run(tmp_path / "none.parquet", tmp_path / "out", crops=True)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_that_workers_could_not_load_is_refused_before_they_start(tmp_path: Path, plain: list[str]) -> None:
+def test_model_that_workers_cannot_load_is_rejected(tmp_path: Path, plain: list[str]) -> None:
     folder = fill(tmp_path / "in", 1)
     bare = tmp_path / "rep"
     bare.write_bytes((ASSETS / "mien-s.onnx").read_bytes())
-    for wrong, why in (("mien-s+baseline", "one model"), (bare, r"ends in \.onnx")):
-        with pytest.raises(ConfigError, match=why):
+    for wrong, reason in (("mien-s+baseline", "one model"), (bare, r"ends in \.onnx")):
+        with pytest.raises(ConfigError, match=reason):
             runner.run(folder, tmp_path / "out", model=wrong, crops=True)
     bare.rename(tmp_path / "own.onnx")
     assert runner.run(folder, tmp_path / "out", model=tmp_path / "own.onnx", crops=True).faces == 1
 
 
-def test_of_a_tar_hidden_files_are_passed_over_and_links_are_error_rows(tmp_path: Path, plain: list[str]) -> None:
+def test_tar_skips_hidden_files_and_reports_links(tmp_path: Path, plain: list[str]) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         add(tar, "./000.png", encoded(0))
         add(tar, "./._000.png", b"what macOS adds")
@@ -433,28 +427,28 @@ def test_of_a_tar_hidden_files_are_passed_over_and_links_are_error_rows(tmp_path
     assert summary.errors == 2
 
 
-def test_a_list_may_come_from_windows_and_names_hold_other_separators(tmp_path: Path) -> None:
+def test_list_with_windows_line_ends_and_odd_names(tmp_path: Path) -> None:
     names = ["a.png", "b\u2028c.png", "d\x0ce.png", " f.png"]
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*names, "", ""]).encode())
-    [part] = partition.parts(str(tmp_path / "list.txt"))
+    [part] = partition.split(str(tmp_path / "list.txt"))
     assert [name for name, *_ in part["files"]] == names
 
 
-def test_paths_of_windows_get_the_slashes_that_pyarrow_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_paths_get_forward_slashes(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (runner, filesystem):
         windows = SimpleNamespace(resolve=lambda: PureWindowsPath(r"C:\pictures\in"))
         monkeypatch.setattr(module, "Path", lambda place, windows=windows: windows)
-    assert runner._place("in") == filesystem.resolve("in")[1] == "C:/pictures/in"
+    assert runner._normalize("in") == filesystem.resolve("in")[1] == "C:/pictures/in"
 
 
-def test_without_ray_the_error_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ray_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setattr(runner.importlib.util, "find_spec", lambda name: None if name == "ray" else name)
     with pytest.raises(ConfigError, match=r"pip install 'mien\[batch\]'"):
         runner.run(tmp_path, tmp_path / "out")
 
 
-def test_the_command_ends_with_1_when_there_were_errors(
+def test_command_exits_with_1_after_errors(
     tmp_path: Path, plain: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = fill(tmp_path / "in", 3)
@@ -464,7 +458,53 @@ def test_the_command_ends_with_1_when_there_were_errors(
     assert json.loads((tmp_path / "b" / "_manifest.json").read_text())["errors"] == 1
 
 
-# With real processes. A named pipe among the pictures holds a worker in the middle of a part for as long as it takes.
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ([{"bytes": 7, "path": None}], "int in place of"),
+        ([{"bytes": None, "path": ["000.png"]}], "list in place of"),
+        ([{"bytes": None, "path": None}], "nothing in place of"),
+    ],
+)
+def test_table_cell_of_another_type_becomes_an_error_row(
+    cells: list[Any], reason: str, tmp_path: Path, plain: list[str]
+) -> None:
+    pq.write_table(pa.table({"image": cells}), tmp_path / "odd.parquet")
+    assert runner.run(tmp_path / "odd.parquet", tmp_path / "out", crops=True).errors == 1
+    [row] = rows(tmp_path / "out")
+    assert row["name"] == "odd.parquet#0" and reason in row["error"]
+
+
+@pytest.mark.parametrize("count", [0, 2, 5])
+def test_table_that_lost_rows_becomes_an_error_row(count: int, tmp_path: Path) -> None:
+    table = as_bytes(tmp_path, 6)
+    parts = partition.split(str(table), 3)
+    as_bytes(tmp_path, count)
+    images = [list(partition.read_images(part)) for part in parts]
+    read = [image.index for part in images for image in part if isinstance(image.data, bytes)]
+    errors = [str(image.data) for part in images for image in part if not isinstance(image.data, bytes)]
+    assert read == list(range(count))
+    assert all(f"it has {count} rows" in error for error in errors) and 1 <= len(errors) <= 2
+
+
+def test_table_that_lost_its_column_becomes_an_error_row(tmp_path: Path) -> None:
+    [part] = partition.split(str(as_bytes(tmp_path, 2)))
+    pq.write_table(pa.table({"label": [0, 1]}), tmp_path / "table.parquet")
+    [image] = partition.read_images(part)
+    assert isinstance(image.data, SourceError) and "damaged from image 0 on" in str(image.data)
+
+
+def test_full_disk_is_reported_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")
+
+    monkeypatch.setattr(worker, "write_part", fail)
+    job = Job(str(tmp_path), "mien-s", load_classifier().sha256, None)
+    answer = Worker(job)({"name": ["part-0.parquet"], "part": ["{}"]})
+    assert answer["error"].tolist() == [f"{tmp_path}: cannot be written (No space left on device)"]
+
+
+# With real processes. A named pipe among the images blocks a worker in the middle of a part.
 
 
 @pytest.fixture(scope="module")
@@ -474,7 +514,7 @@ def ray() -> Iterator[Any]:
 
 
 def held(root: Path) -> tuple[Path, Path]:
-    """A list of 12 pictures, the 8th of which is a named pipe."""
+    """Write a list of 12 images; the 8th is a named pipe."""
     source = as_list(root, 12)
     pipe = root / "pictures" / "007.png"
     pipe.unlink()
@@ -482,33 +522,41 @@ def held(root: Path) -> tuple[Path, Path]:
     return source, pipe
 
 
-def until(true: Callable[[], Any], seconds: float = 300.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
     pause = threading.Event()
     for _ in range(int(seconds / 0.05)):
-        if found := true():
-            return found
+        if value := condition():
+            return value
         pause.wait(0.05)
-    raise AssertionError("it did not happen")
+    raise AssertionError("condition was not met")
 
 
 def workers() -> list[int]:
-    """Processes of this user in which Ray runs a part."""
-    found = []
+    """Return the processes in which Ray runs a part."""
+    processes = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if path.read_bytes().startswith(b"ray::MapWorker(MapBatches(Worker))"):
-                found.append(int(path.parent.name))
+                processes.append(int(path.parent.name))
         except OSError:
             continue
-    return found
+    return processes
 
 
 def in_the_middle(out: Path) -> bool:
-    """Whether the first part is finished and the second begun."""
+    """Return whether the first part is finished and the second begun."""
     return len(parts_of(out)) == 1 and bool(list(out.glob(".part-000001-*.tmp")))
 
 
-def test_a_worker_killed_in_the_middle_loses_and_doubles_nothing(ray: Any, tmp_path: Path) -> None:
+def test_output_error_of_a_worker_ends_the_run_in_words(ray: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    [part] = partition.split(str(fill(tmp_path / "in", 1)))
+    job = Job(str(tmp_path / "file"), "mien-s", load_classifier().sha256, None)
+    with pytest.raises(SourceError, match=r"file: cannot be written .*; the same command continues the run"):
+        runner._compute(job, {"part-0.parquet": part}, 1, None, lambda count: None)
+
+
+def test_killed_worker_loses_and_duplicates_nothing(ray: Any, tmp_path: Path) -> None:
     source, pipe = held(tmp_path)
     out = tmp_path / "out"
     killed: list[int] = []
@@ -527,10 +575,10 @@ def test_a_worker_killed_in_the_middle_loses_and_doubles_nothing(ray: Any, tmp_p
     thread.join()
     assert len(killed) == 1
     assert [row["name"] for row in rows(out)] == [f"pictures/{k:03d}.png" for k in range(12)]
-    assert (summary.images, summary.errors, summary.found) == (12, 0, 0)
+    assert (summary.images, summary.errors, summary.reused) == (12, 0, 0)
 
 
-def test_a_run_whose_driver_is_killed_goes_on_with_the_missing_parts(ray: Any, tmp_path: Path) -> None:
+def test_killed_run_resumes_with_missing_parts(ray: Any, tmp_path: Path) -> None:
     source, pipe = held(tmp_path)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "mien", "batch", str(source), "--out", str(out), "--crops", "--part", "6"]
@@ -544,5 +592,5 @@ def test_a_run_whose_driver_is_killed_goes_on_with_the_missing_parts(ray: Any, t
     pipe.write_bytes(encoded(7))
     summary = runner.run(source, out, crops=True, workers=1, size=6)
     assert [row["name"] for row in rows(out)] == [f"pictures/{k:03d}.png" for k in range(12)]
-    assert (summary.rows, summary.parts, summary.found) == (12, 2, 1)
-    assert finished.items() <= parts_of(out).items()  # not written a second time
+    assert (summary.rows, summary.parts, summary.reused) == (12, 2, 1)
+    assert finished.items() <= parts_of(out).items()  # not written again

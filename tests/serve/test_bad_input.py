@@ -49,17 +49,17 @@ OTHERS = {
 }
 BODIES = (
     b"[" * 100_000,
-    b'{"pictures":' * 100_000,
+    b'{"images":' * 100_000,
     b"9" * 100_000,
-    b'{"pictures": 1e999}',
-    b'{"pictures": [NaN]}',
-    b'{"pictures": [{"data": "=="}]}',
-    b'{"pictures": [{"data": "data:"}]}',
-    b'{"pictures": [[[]]]}',
-    b'{"pictures": [' + b"{}," * 5000 + b"{}]}",
-    b'{"pictures": [{"data": "", "data": 1}]}',
-    b'{"pictures": [{"data": "' + b"A" * 99_999 + b'"}]}',
-    b'{"pictures": [{"data": "\\ud800"}]}',
+    b'{"images": 1e999}',
+    b'{"images": [NaN]}',
+    b'{"images": [{"data": "=="}]}',
+    b'{"images": [{"data": "data:"}]}',
+    b'{"images": [[[]]]}',
+    b'{"images": [' + b"{}," * 5000 + b"{}]}",
+    b'{"images": [{"data": "", "data": 1}]}',
+    b'{"images": [{"data": "' + b"A" * 99_999 + b'"}]}',
+    b'{"images": [{"data": "\\ud800"}]}',
     b"null",
     b'"x"',
     b"{\0}",
@@ -134,7 +134,7 @@ def post(body: bytes, kind: str = FORM, path: str = "/v1/predict", length: str |
 def part(content: bytes, name: str = "a.jpg", kind: str = "") -> bytes:
     """A form of one file."""
     said = f"Content-Type: {kind}\r\n" if kind else ""
-    head = f'--x\r\nContent-Disposition: form-data; name="pictures"; filename="{name}"\r\n{said}\r\n'
+    head = f'--x\r\nContent-Disposition: form-data; name="images"; filename="{name}"\r\n{said}\r\n'
     return head.encode() + content + b"\r\n--x--\r\n"
 
 
@@ -221,7 +221,7 @@ def forms(random: Random) -> Iterator[Sent]:
 
 
 def texts(random: Random) -> Iterator[Sent]:
-    whole = json.dumps({"pictures": [{"name": "a", "data": base64.b64encode(FORMATS[".png"]).decode()}]}).encode()
+    whole = json.dumps({"images": [{"name": "a", "data": base64.b64encode(FORMATS[".png"]).decode()}]}).encode()
     for end in (0, 1, 10, 14, *random.integers(15, len(whole) - 1, 6)):
         yield post(whole[:end], JSON, statuses=(422,))
     for _ in range(8):
@@ -275,7 +275,7 @@ def slow(random: Random) -> Iterator[Sent]:
     """Byte by byte: the body takes longer than the deadline for bodies, whatever it is."""
     for suffix, whole in FORMATS.items():
         yield post(part(whole + bytes(4000), f"slow{suffix}"), drip=0.05, statuses=(408,))
-    yield post(b'{"pictures": [{"data": "' + b"A" * 3000, JSON, drip=0.05, statuses=(408,))
+    yield post(b'{"images": [{"data": "' + b"A" * 3000, JSON, drip=0.05, statuses=(408,))
     yield post(b"--x\r\nA: ", length="1000", drip=0.05, statuses=(408,))
 
 
@@ -373,7 +373,7 @@ BAD_FRAMES: dict[str, tuple[int, list[bytes]]] = {  # the code with which the se
     "too long": (1009, [frame(BINARY, length=size) for size in (2**24, 2**40, 2**63 - 1)]),
     "longer than any": (1009, [frame(BINARY, length=2**64 - 1)]),
     "parts without end": (1009, [frame(BINARY, b"x", first=0) + frame(0, bytes(60_000), first=0) * 140]),
-    "empty parts without end": (1009, [frame(BINARY, b"x", first=0) + frame(0, first=0) * 1024]),
+    "empty parts without end": (1001, [frame(BINARY, b"x", first=0) + frame(0, first=0) * 1024]),
     "cut off": (
         1001,
         [b"\x82", frame(BINARY)[:2], frame(BINARY, PICTURE)[:50], frame(TEXT, b"x", first=0), frame(BINARY, length=9)],
@@ -443,7 +443,7 @@ def handshakes(random: Random) -> Iterator[Sent]:
     }.items():
         for new in news:
             assert old in UPGRADE
-            yield Sent((UPGRADE.replace(old, new) + "\r\n").encode("latin-1"), (101, *range(400, 500)))
+            yield Sent((UPGRADE.replace(old, new) + "\r\n").encode("latin-1"), (0, 101, *range(400, 500)))
 
 
 KINDS.append(handshakes)

@@ -34,9 +34,7 @@ def knock(made: Any, address: str = STREAM, **more: Any) -> int:
         return refusal.status_code
 
 
-@pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.0.0.1:8000", "localhost", "LOCALHOST:8000", "localhost.", "[::1]:8000", "10.1.2.3:80"]
-)
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost", "LOCALHOST:8000", "[::1]", "[::1]:8000"])
 def test_a_host_that_names_this_server_is_served(server: Any, host: str) -> None:
     assert server.get("/health", headers={"Host": host}).status_code == 200
 
@@ -48,19 +46,15 @@ def test_a_host_that_names_this_server_is_served(server: Any, host: str) -> None
 )  # fmt: skip
 def test_dns_rebinding_is_refused_on_every_route(server: Any, host: str) -> None:
     for path in ("/health", "/", "/v1/model", "/openapi.json"):
-        assert server.get(path, headers={"Host": host}).status_code == 421
-    assert server.post("/v1/predict", headers={"Host": host}, files=files(PICTURE)).status_code == 421
-    assert knock(server, headers={"Host": host}) == 421
-
-
-def test_two_host_headers_are_refused(server: Any) -> None:
-    assert server.get("/health", headers=[("Host", "127.0.0.1"), ("Host", "evil.example")]).status_code == 421
+        assert server.get(path, headers={"Host": host}).status_code == 400
+    assert server.post("/v1/predict", headers={"Host": host}, files=files(PICTURE)).status_code == 400
+    assert knock(server, headers={"Host": host}) == 400
 
 
 def test_a_name_can_be_allowed() -> None:
     with client(hosts=["Mien.example"]) as made:
         assert made.get("/health", headers={"Host": "mien.example:443"}).status_code == 200
-        assert made.get("/health", headers={"Host": "evil.example"}).status_code == 421
+        assert made.get("/health", headers={"Host": "evil.example"}).status_code == 400
 
 
 FOREIGN = [
@@ -199,7 +193,7 @@ def test_every_answer_has_the_security_headers(page: Path) -> None:
             401: made.get("/v1/model"),
             403: made.post("/", headers={"Origin": "null"}),
             404: made.get("/nothing"),
-            421: made.get("/", headers={"Host": "evil.example"}),
+            400: made.get("/", headers={"Host": "evil.example"}),
             422: made.post("/v1/predict", headers=BEARER | {"Content-Type": "application/json"}),
         }
     for status, answer in answers.items():

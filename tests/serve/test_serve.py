@@ -117,11 +117,11 @@ def server() -> Iterator[Any]:
 
 
 def files(*contents: bytes, name: str = "a.png") -> list[tuple[str, tuple[str, bytes]]]:
-    return [("pictures", (name, content)) for content in contents]
+    return [("images", (name, content)) for content in contents]
 
 
 def as_json(*contents: bytes) -> dict[str, Any]:
-    return {"pictures": [{"data": base64.b64encode(content).decode()} for content in contents]}
+    return {"images": [{"data": base64.b64encode(content).decode()} for content in contents]}
 
 
 # Pictures
@@ -143,7 +143,7 @@ def test_pictures_of_a_form_are_answered_in_their_order(server: Any) -> None:
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
 def test_json_gives_what_a_form_gives(server: Any, prefix: str) -> None:
     data = prefix + base64.b64encode(PICTURE).decode()
-    by_json = server.post("/v1/predict", json={"pictures": [{"data": data, "name": "a.png"}]})
+    by_json = server.post("/v1/predict", json={"images": [{"data": data, "name": "a.png"}]})
     assert by_json.status_code == 200
     assert by_json.json() == server.post("/v1/predict", files=files(PICTURE)).json()
 
@@ -251,19 +251,20 @@ def test_crops_of_concurrent_requests_share_one_call_of_the_network() -> None:
     assert classifier.calls == [8]
 
 
-def test_a_small_crop_waits_for_no_thread_and_a_large_one_does() -> None:
-    async def scenario() -> None:
-        detector = Gated()
-        async with concurrent(Pipeline(detector, Brightness()), threads=1, max_wait=0.0) as (made, _):
-            held = asyncio.create_task(made.post("/v1/predict", files=files(PICTURE)))
-            await until(lambda: detector.entered == 1)
-            large = asyncio.create_task(made.post("/v1/predict?crops=1", files=files(encoded(halves(1000)))))
-            assert (await made.post("/v1/predict?crops=1", files=files(PICTURE))).status_code == 200
-            assert not large.done()
-            detector.gate.set()
-            assert [(await each).status_code for each in (held, large)] == [200, 200]
+@pytest.mark.parametrize("query", ["", "?crops=true"])
+def test_images_are_never_decoded_on_the_event_loop(monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+    threads = []
 
-    asyncio.run(scenario())
+    def decode(*given: Any) -> np.ndarray:
+        threads.append(threading.current_thread().name)
+        return original(*given)
+
+    original = image.decode
+    monkeypatch.setattr(image, "decode", decode)
+    with client() as made:
+        assert made.post(f"/v1/predict{query}", files=files(PICTURE)).status_code == 200
+    assert len(threads) == 1
+    assert threads[0].startswith("mien-detect")
 
 
 def test_whether_pictures_are_crops_is_a_yes_or_no(server: Any) -> None:
@@ -303,7 +304,7 @@ def test_a_bad_picture_is_422_and_says_why(server: Any, route: str, kind: str) -
 
 
 def test_a_mislabelled_picture_is_read_by_its_content(server: Any) -> None:
-    answer = server.post("/v1/predict", files=[("pictures", ("a.jpg", PICTURE, "text/html"))])
+    answer = server.post("/v1/predict", files=[("images", ("a.jpg", PICTURE, "text/html"))])
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
 
@@ -323,7 +324,7 @@ BAD_BODIES = {
     "nothing": (None, b"", 415),
     "another type": ("image/jpeg", JPEG, 415),
     "plain text": ("text/plain", b"{}", 415),
-    "urlencoded": ("application/x-www-form-urlencoded", b"pictures=1", 415),
+    "urlencoded": ("application/x-www-form-urlencoded", b"images=1", 415),
     "no boundary": ("multipart/form-data", b"--x\r\n", 422),
     "empty form": (FORM, b"", 422),
     "form without parts": (FORM, b"--x--\r\n", 422),
@@ -334,21 +335,21 @@ BAD_BODIES = {
         422,
     ),
     "part without a name": (FORM, b"--x\r\nContent-Type: image/png\r\n\r\n1\r\n--x--\r\n", 422),
-    "field that is no file": (FORM, b'--x\r\nContent-Disposition: form-data; name="pictures"\r\n\r\n1\r\n--x--', 422),
+    "field that is no file": (FORM, b'--x\r\nContent-Disposition: form-data; name="images"\r\n\r\n1\r\n--x--', 422),
     "form cut short": (FORM, b'--x\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\n123', 422),
     "endless header": (FORM, b"--x\r\n" + b"A" * 100_000, 422),
     "empty json": ("application/json", b"", 422),
     "no json": ("application/json", b"\xff\xfe{", 422),
     "json of another shape": ("application/json", b"[1, 2]", 422),
-    "json without pictures": ("application/json", b'{"pictures": []}', 422),
-    "json with a number": ("application/json", b'{"pictures": [{"data": 5}]}', 422),
-    "json with more": ("application/json", b'{"pictures": [{"data": "", "path": "/etc/passwd"}]}', 422),
+    "json without pictures": ("application/json", b'{"images": []}', 422),
+    "json with a number": ("application/json", b'{"images": [{"data": 5}]}', 422),
+    "json with more": ("application/json", b'{"images": [{"data": "", "path": "/etc/passwd"}]}', 422),
     "deep json": ("application/json", b"[" * 100_000, 422),
-    "malformed base64": ("application/json", b'{"pictures": [{"data": "a!b"}]}', 422),
-    "base64 not padded": ("application/json", b'{"pictures": [{"data": "abc"}]}', 422),
-    "base64 beyond ascii": ("application/json", '{"pictures": [{"data": "äöü="}]}'.encode(), 422),
-    "base64 of nothing": ("application/json", b'{"pictures": [{"data": ""}]}', 422),
-    "unfinished surrogate": ("application/json", b'{"pictures": [{"data": "", "name": "\\ud800"}]}', 422),
+    "malformed base64": ("application/json", b'{"images": [{"data": "a!b"}]}', 422),
+    "base64 not padded": ("application/json", b'{"images": [{"data": "abc"}]}', 422),
+    "base64 beyond ascii": ("application/json", '{"images": [{"data": "äöü="}]}'.encode(), 422),
+    "base64 of nothing": ("application/json", b'{"images": [{"data": ""}]}', 422),
+    "unfinished surrogate": ("application/json", b'{"images": [{"data": "", "name": "\\ud800"}]}', 422),
 }
 
 
@@ -372,7 +373,7 @@ def test_a_compressed_body_is_refused_not_unpacked(server: Any) -> None:
     body=st.binary(max_size=400) | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps),
     kind=st.sampled_from([FORM, "application/json", "multipart/form-data; boundary=", "multipart/form-data;charset=é"]),
     head=st.sampled_from(
-        [b"", b"--x\r\n", b'--x\r\nContent-Disposition: form-data; name="p"; filename="', b'{"pictures":']
+        [b"", b"--x\r\n", b'--x\r\nContent-Disposition: form-data; name="p"; filename="', b'{"images":']
     ),
 )
 def test_no_body_leads_to_a_500(server: Any, body: bytes | str, kind: str, head: bytes) -> None:
@@ -404,7 +405,7 @@ def test_a_body_over_the_limit_is_413_whether_it_says_so_or_not() -> None:
 
 
 def test_too_many_pictures_are_413() -> None:
-    with client(limits={"pictures": 2}) as made:
+    with client(limits={"images": 2}) as made:
         assert made.post("/v1/predict", files=files(PICTURE, PICTURE)).status_code == 200
         assert made.post("/v1/predict", files=files(PICTURE, PICTURE, PICTURE)).status_code == 413
         assert made.post("/v1/predict", json=as_json(PICTURE, PICTURE, PICTURE)).status_code == 413
@@ -421,9 +422,9 @@ def test_pixels_over_the_limit_are_refused_by_declaration() -> None:
 def test_a_full_queue_is_503_and_what_was_taken_is_answered() -> None:
     async def scenario() -> None:
         detector = Gated()
-        async with concurrent(Pipeline(detector, Brightness()), queue=2, pictures=2) as (made, engine):
+        async with concurrent(Pipeline(detector, Brightness()), queue=2, images=2) as (made, engine):
             taken = [asyncio.create_task(made.post("/v1/predict", files=files(PICTURE))) for _ in range(2)]
-            await until(lambda: engine.inside == 2)
+            await until(lambda: engine.pending == 2)
             for route in ("/v1/predict", "/v1/annotate"):
                 refused = await made.post(route, files=files(PICTURE))
                 assert refused.status_code == 503
@@ -466,14 +467,59 @@ def test_pictures_that_wait_for_the_classifier_hold_no_pixels(monkeypatch: pytes
     asyncio.run(scenario())
 
 
-def test_work_that_takes_too_long_is_503() -> None:
+def test_a_place_in_the_queue_is_free_when_its_thread_is() -> None:
     async def scenario() -> None:
         detector = Gated()
-        async with concurrent(Pipeline(detector, Brightness()), work_seconds=0.05) as (made, engine):
+        async with concurrent(Pipeline(detector, Brightness()), work_seconds=0.05, threads=1) as (made, engine):
+            engine.state = "ready"
             answer = await made.post("/v1/predict", files=files(PICTURE))
-            assert (answer.status_code, engine.inside) == (503, 0)
+            assert answer.status_code == 503
             assert "retry-after" in answer.headers
+            assert engine.pending == 1
+            for refused in (await made.get("/ready"), await made.post("/v1/predict", files=files(PICTURE))):
+                assert refused.status_code == 503
+                assert "threads are busy" in refused.json()["detail"]
             detector.gate.set()
+            await until(lambda: engine.pending == 0)
+            assert (await made.get("/ready")).status_code == 200
+
+    asyncio.run(scenario())
+
+
+def test_images_of_a_client_that_left_give_their_places_back() -> None:
+    async def scenario() -> None:
+        detector = Gated()
+        leave = asyncio.Event()
+        app = create_app(Pipeline(detector, Brightness()), limits=Limits(threads=1), static=Path("/nowhere"))
+        engine = app.state.serving.engine
+        requests = [asyncio.create_task(leaving(app, leave)) for _ in range(30)]
+        await until(lambda: engine.pending == 30)
+        leave.set()
+        await asyncio.gather(*requests)
+        assert engine.pending == 1  # the one in the thread
+        detector.gate.set()
+        await until(lambda: engine.pending == 0)
+        await engine.close()
+
+    async def leaving(app: Any, leave: asyncio.Event) -> None:
+        """Post an image, and leave without waiting for the answer."""
+        body = httpx.Request("POST", URL, files=files(PICTURE))
+        messages = iter([{"type": "http.request", "body": body.read(), "more_body": False}])
+
+        async def receive() -> dict[str, Any]:
+            for message in messages:
+                return message
+            await leave.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            raise AssertionError(f"an answer to nobody: {message}")
+
+        scope = {
+            "type": "http", "method": "POST", "scheme": "http", "path": "/v1/predict", "query_string": b"",
+            "headers": [(name.lower(), value) for name, value in body.headers.raw], "client": ("127.0.0.1", 1),
+        }  # fmt: skip
+        await app(scope, receive, send)
 
     asyncio.run(scenario())
 
@@ -527,7 +573,7 @@ def test_one_ipv6_network_is_one_client_and_few_clients_are_remembered() -> None
     assert rate.wait("2001:db8::9") == 0  # the first was forgotten
 
 
-@pytest.mark.parametrize("wrong", [{"pixels": 0}, {"rate": -1.0}, {"read_seconds": float("nan")}, {"pictures": 500}])
+@pytest.mark.parametrize("wrong", [{"pixels": 0}, {"rate": -1.0}, {"read_seconds": float("nan")}, {"images": 500}])
 def test_impossible_limits_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(mien.ConfigError, match=next(iter(wrong))):
         Limits(**wrong)
@@ -564,9 +610,9 @@ def test_names_of_uploads_are_shown_harmless_and_never_used(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     item = {"name": given_name, "data": base64.b64encode(PICTURE).decode()}
-    answer = server.post("/v1/predict", json={"pictures": [item]})
+    answer = server.post("/v1/predict", json={"images": [item]})
     assert answer.json()["results"][0]["name"] == shown_name
-    server.post("/v1/predict", json={"pictures": [{"name": given_name, "data": ""}]})
+    server.post("/v1/predict", json={"images": [{"name": given_name, "data": ""}]})
     assert list(tmp_path.iterdir()) == []
     assert shown_name not in caplog.text
 
@@ -578,7 +624,7 @@ def test_an_unforeseen_error_tells_nothing_and_the_server_goes_on(caplog: pytest
     assert answer.status_code == 500
     assert "secret" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "unforeseen error on /v1/predict" in caplog.text
+    assert "unhandled error on /v1/predict" in caplog.text
     assert "private.jpg" not in caplog.text
     assert made.get("/health").status_code == 200
 
@@ -596,7 +642,7 @@ def test_model_tells_what_answers() -> None:
     assert told["version"] == classifier.metadata["version"]  # type: ignore[attr-defined]
     assert told["uncertain_below"] == classifier.confidence_threshold
     assert told["input"] == {"name": "crops", "dtype": "uint8", "shape": ["N", 48, 48]}
-    assert told["limits"]["pictures"] == 16
+    assert told["limits"]["images"] == 16
 
 
 def test_ready_is_told_after_the_warm_up_alone() -> None:
@@ -652,7 +698,7 @@ def test_shutdown_takes_nothing_more_and_finishes_what_it_took() -> None:
 
 
 def value(made: Any, name: str, **labels: str) -> float:
-    return float(made.app.state.serving.telemetry.registry.get_sample_value(name, labels) or 0)
+    return float(made.app.state.serving.metrics.registry.get_sample_value(name, labels) or 0)
 
 
 def test_metrics_count_requests_by_route_and_status() -> None:
@@ -670,8 +716,8 @@ def test_metrics_count_requests_by_route_and_status() -> None:
         assert value(made, "mien_requests_total", route="other", method="other", status="404") == 1
         assert value(made, "mien_request_seconds_count", route="/v1/predict") == 2
         assert value(made, "mien_batch_crops_sum") == 4
-        assert value(made, "mien_picture_faces_bucket", le="2.0") == 2
-        assert value(made, "mien_queue_pictures") == 0
+        assert value(made, "mien_image_faces_bucket", le="2.0") == 2
+        assert value(made, "mien_queue_images") == 0
     assert 'mien_requests_total{method="POST",route="/v1/predict",status="200"} 1.0' in text
     assert "/nothing" not in text
 
@@ -686,7 +732,7 @@ def test_the_description_s_examples_are_true(server: Any) -> None:
     assert answer.status_code == 200
     for path in ("/v1/predict", "/v1/annotate"):
         content = described["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]
-        (picture,) = content["example"]["pictures"]
+        (picture,) = content["example"]["images"]
         assert server.post(path, files=files(picture.encode())).status_code == 200
     example = route["responses"]["200"]["content"]["application/json"]["example"]
     # FastAPI leaves out what is null.

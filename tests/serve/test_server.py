@@ -63,7 +63,7 @@ class Served:
 
 
 def form(picture: bytes, name: bytes = b"private.jpg") -> bytes:
-    head = b'--x\r\nContent-Disposition: form-data; name="pictures"; filename="' + name + b'"\r\n\r\n'
+    head = b'--x\r\nContent-Disposition: form-data; name="images"; filename="' + name + b'"\r\n\r\n'
     return head + picture + b"\r\n--x--\r\n"
 
 

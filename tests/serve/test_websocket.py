@@ -138,15 +138,16 @@ def test_more_streams_than_allowed_are_refused_and_a_place_comes_free() -> None:
 def test_a_full_queue_and_slow_work_are_told() -> None:
     detector = Gated()
     detector.gate.set()
-    limits = {"queue": 1, "pictures": 1, "work_seconds": 0.05, "threads": 2}
+    limits = {"queue": 1, "images": 1, "work_seconds": 0.05, "threads": 2}
     with client(Pipeline(detector, Brightness()), limits=limits) as made, made.websocket_connect(STREAM) as socket:
         detector.gate.clear()
         socket.send_bytes(PICTURE)
         assert "took too long" in socket.receive_json()["error"]
         detector.gate.set()
+        until(lambda: value(made, "mien_queue_images") == 0)
         with made.app.state.serving.engine.admit():
             socket.send_bytes(PICTURE)
-            assert "wait already" in socket.receive_json()["error"]
+            assert "are waiting" in socket.receive_json()["error"]
         socket.send_bytes(PICTURE)
         assert [face["box"] for face in socket.receive_json()["faces"]] == [list(LEFT)]
 
@@ -158,9 +159,9 @@ def test_who_leaves_in_the_middle_of_a_frame_does_no_harm(caplog: pytest.LogCapt
         detector.gate.clear()
         with made.websocket_connect(STREAM) as socket:
             socket.send_bytes(PICTURE)
-            until(lambda: made.app.state.serving.engine.inside == 1)
+            until(lambda: made.app.state.serving.engine.pending == 1)
         threading.Timer(0.05, detector.gate.set).start()
-        until(lambda: made.app.state.serving.engine.inside == 0)
+        until(lambda: made.app.state.serving.engine.pending == 0)
         with made.websocket_connect(STREAM) as socket:
             socket.send_bytes(PICTURE)
             assert len(socket.receive_json()["faces"]) == 1

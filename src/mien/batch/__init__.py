@@ -1,1 +1,1 @@
-"""Millions of images. The only package that may import ray."""
+"""Millions of images: the only package that imports ray."""

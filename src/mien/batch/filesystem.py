@@ -1,4 +1,4 @@
-"""Files here or at a URL: listing, versions, bytes."""
+"""Local files and files at a URL: listing, versions, bytes."""
 
 from __future__ import annotations
 
@@ -9,87 +9,77 @@ from typing import Any
 
 from mien.errors import SourceError
 
-Stamp = int | str | None  # tells versions of a file apart: nanoseconds of its last change, an etag; None if unknown
+Stamp = int | str | None  # distinguishes versions of a file: time of the last change in ns or etag; None if unknown
 _STAMPS = ("ETag", "etag", "generation", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
 
 
 def resolve(place: str) -> tuple[Any, str]:
-    """The pyarrow file system of a local path or a URL, and the path in it; what pyarrow does not know, fsspec may.
-
-    Raises:
-        SourceError: nobody knows such a URL.
-    """
+    """Return the pyarrow file system of a local path or URL and the path in it; fsspec serves what pyarrow does not."""
     from pyarrow import ArrowException, fs
 
     if "://" not in place:
         return fs.LocalFileSystem(), Path(place).resolve().as_posix()
     try:
         try:
-            found: tuple[Any, str] = fs.FileSystem.from_uri(place)
-            return found
+            system, path = fs.FileSystem.from_uri(place)
         except ArrowException:
             import fsspec
 
             system, path = fsspec.core.url_to_fs(place)
-            return fs.PyFileSystem(fs.FSSpecHandler(system)), path
+            system = fs.PyFileSystem(fs.FSSpecHandler(system))
+        return system, path
     except (OSError, ImportError, ValueError, ArrowException) as error:
         raise SourceError(
-            f"{place}: no way to read such a URL ({error}); check it, or install what is named"
+            f"{place}: no file system for this URL ({error}); check it, or install the package named"
         ) from error
 
 
 def list_files(system: Any, path: str) -> list[tuple[str, int, Stamp]]:
-    """(path below the folder, bytes, stamp) of all files but hidden ones, sorted; links to folders are not followed."""
+    """Return (path below the folder, bytes, stamp) of all visible files, sorted; links to folders are not followed."""
     from pyarrow import fs
 
-    if isinstance(system, fs.LocalFileSystem):  # os.walk takes names that are no valid UTF-8
-        found = [
-            (file.relative_to(path).as_posix(), *local_version(file))
-            for root, _, names in os.walk(path)
-            for file in (Path(root, name) for name in names)
-        ]
-    elif (far := _fsspec(system)) is not None:
-        infos = far.find(path, detail=True).values()
-        found = [(posixpath.relpath(each["name"], path), each.get("size") or 0, _stamp(each)) for each in infos]
+    if isinstance(system, fs.LocalFileSystem):  # os.walk supports names that are not valid UTF-8
+        paths = [Path(root, name) for root, _, names in os.walk(path) for name in names]
+        files = [(file.relative_to(path).as_posix(), *local_version(file)) for file in paths]
+    elif remote := _fsspec(system):
+        infos = remote.find(path, detail=True).values()
+        files = [(posixpath.relpath(info["name"], path), info.get("size") or 0, _stamp(info)) for info in infos]
     else:
-        infos = system.get_file_info(fs.FileSelector(path, recursive=True))
-        found = [
-            (posixpath.relpath(each.path, path), each.size or 0, each.mtime_ns)
-            for each in infos
-            if each.type.name == "File"
-        ]
-    return sorted((each for each in found if not is_hidden(each[0])), key=lambda each: each[0])
+        infos = [info for info in system.get_file_info(fs.FileSelector(path, recursive=True)) if info.is_file]
+        files = [(posixpath.relpath(info.path, path), info.size or 0, info.mtime_ns) for info in infos]
+    return sorted((file for file in files if not is_hidden(file[0])), key=lambda file: file[0])
 
 
 def version(system: Any, path: str) -> tuple[int, Stamp]:
-    """Bytes and stamp of one file."""
-    if (far := _fsspec(system)) is not None:
-        facts = far.info(path)
-        return facts.get("size") or 0, _stamp(facts)
+    """Return size in bytes and stamp of one file."""
+    if remote := _fsspec(system):
+        info = remote.info(path)
+        return info.get("size") or 0, _stamp(info)
     info = system.get_file_info(path)
     return info.size or 0, info.mtime_ns
 
 
 def local_version(file: Path) -> tuple[int, Stamp]:
-    """The same of a local file, or of what a link leads to; a broken link has those of its own."""
-    try:
-        facts = file.stat()
-    except OSError:
-        facts = file.lstat()
-    return facts.st_size, facts.st_mtime_ns
+    """Return size and stamp of a local file or link target; those of the link if it is broken, (0, None) if missing."""
+    for stat in (file.stat, file.lstat):
+        try:
+            info = stat()
+            return info.st_size, info.st_mtime_ns
+        except OSError:
+            continue
+    return 0, None
 
 
 def _fsspec(system: Any) -> Any:
-    """The file system of fsspec behind one of pyarrow, whose own facts about a file are few; or None."""
+    """Return the fsspec file system behind a pyarrow one, which reports more about a file, or None."""
     from pyarrow import fs
 
     handler = system.handler if isinstance(system, fs.PyFileSystem) else None
     return handler.fs if isinstance(handler, fs.FSSpecHandler) else None
 
 
-def _stamp(facts: dict[str, Any]) -> Stamp:
-    """Of what a file system of fsspec says of a file."""
-    return next((str(facts[key]) for key in _STAMPS if facts.get(key)), None)
+def _stamp(info: dict[str, Any]) -> Stamp:
+    return next((str(info[key]) for key in _STAMPS if info.get(key)), None)
 
 
 def is_hidden(name: str) -> bool:
@@ -99,18 +89,19 @@ def is_hidden(name: str) -> bool:
 def read_bytes(system: Any, path: str) -> bytes:
     from pyarrow import fs
 
-    if isinstance(system, fs.LocalFileSystem):  # takes names that are no valid UTF-8
+    if isinstance(system, fs.LocalFileSystem):  # supports names that are not valid UTF-8
         return Path(path).read_bytes()
     with system.open_input_stream(path, compression=None) as file:
         return bytes(file.read())
 
 
-def beside(path: str, name: str) -> str:
-    """The place of a name that a list or table gives."""
+def sibling(path: str, name: str) -> str:
+    """Return the path of `name`, given relative to the folder of the file `path`, or as a URL."""
     return name if "://" in name else posixpath.join(posixpath.dirname(path), name)
 
 
-def why(error: BaseException) -> str:
-    return (
-        str(getattr(error, "strerror", None) or error).strip().splitlines()[0] if str(error) else type(error).__name__
-    )
+def cause(error: BaseException) -> str:
+    """Return the cause in one line of plain words."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

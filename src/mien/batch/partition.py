@@ -1,43 +1,44 @@
-"""Sources of millions of pictures: folder, list, Parquet or tar shards, here or at a URL, cut into parts to compute.
+"""Sources of millions of images, split into parts: folder, list, Parquet or tar shards, local or at a URL.
 
-The same source always gives the same parts, so that a part that is there need not be computed again. A part is plain
-JSON and holds no picture: whoever computes it reads them with `images`. With each file it names the size and when the
-file was last changed, or what else tells one version of it from another: a replaced file gives another part.
+The same source always gives the same parts, so that a finished part need not be computed again. A part is plain JSON
+without images: its worker reads them with `read_images`. It holds the size and stamp of each file: a replaced file
+makes another part.
 """
 
 from __future__ import annotations
 
 import posixpath
 import tarfile
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mien.batch.filesystem import Stamp, beside, is_hidden, list_files, local_version, read_bytes, resolve, version, why
+from mien.batch import filesystem
+from mien.batch.filesystem import Stamp, cause, is_hidden, local_version, read_bytes, resolve, sibling
 from mien.errors import ConfigError, SourceError
 from mien.media.paths import IMAGE_SUFFIXES
+from mien.media.prefetch import prefetch_map
 
 Part = dict[str, Any]
 File = tuple[str, str, int, Stamp]  # name, path, bytes and stamp
 _TABLES, _TARS = (".parquet", ".pq"), (".tar", ".tar.gz", ".tgz")
 _IMAGES = ("image", "bytes", "image_bytes", "img", "jpg", "jpeg", "png", "content")  # usual names of columns
 _PATHS = ("path", "image_path", "file_name", "filename", "file", "name")
-_AHEAD = 16  # files that threads read before they are asked for
-_BLOCK = 64  # rows of a table in memory
+_THREADS = 8  # that read files ahead
+_ROWS = 64  # of a table in memory
 _PIECES = 8  # of a row group: each piece reads the group from its start
 
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """One picture as it is stored.
+    """One image as it is stored.
 
     Attributes:
-        name: to show to a person: its path below the source, as a list or table gives it, or its place in a table.
+        name: path below the source, path in a list or table, or place in a table.
         origin: the file that lists or holds it, relative to the source; "" for the files of a folder.
-        index: its number in that file, or in the folder, from 0.
+        index: number in that file or folder, from 0.
         data: the encoded bytes, or why they cannot be read.
     """
 
@@ -47,214 +48,205 @@ class StoredImage:
     data: bytes | SourceError
 
 
-def parts(source: str, size: int = 1000, column: str | None = None) -> list[Part]:
-    """Cut a source into parts.
+def split(source: str, size: int = 1000, column: str | None = None) -> list[Part]:
+    """Split a source into parts.
 
     Args:
-        source: path or URL of a folder of pictures, tar shards or Parquet files, or of a text file with a path a line,
-            a Parquet file or a tar. Relative paths in a list or table start from its folder.
-        size: pictures in a part of a folder, list or table. A tar is one part; so are up to an eighth of a row group,
-            for a part reads from the start of a row group.
-        column: of a table, with encoded pictures or paths; None takes one of a usual name.
-
-    Raises:
-        SourceError: nothing there, or nothing that can be read.
-        ConfigError: a size below 1, or a folder or table where it is not clear what to take.
+        source: path or URL of a folder of images, tar shards or Parquet files, of a text file with a path a line, of a
+            Parquet file or of a tar. Relative paths in a list or table start from its folder.
+        size: images in a part. A part of a table holds at least an eighth of a row group, since it reads the group from
+            its start; a tar is one part.
+        column: column of a table with encoded images or paths; None for one of a usual name.
     """
     if size < 1:
-        raise ConfigError(f"a part of {size} pictures is not possible; give 1 or more")
+        raise ConfigError(f"a part of {size} images is not possible; give 1 or more")
     system, path = resolve(source)
     try:
         kind = system.get_file_info(path).type.name
         if kind == "NotFound":
             raise SourceError(f"{source}: does not exist; check the spelling and the current folder")
         if kind == "Directory":
-            return _folder(source, system, path, size, column)
+            return _split_folder(source, system, path, size, column)
         if path.lower().endswith(_TABLES):
-            return _table(source, system, path, posixpath.basename(path), size, column)
+            return _split_table(source, system, path, posixpath.basename(path), size, column)
         if path.lower().endswith(_TARS):
-            return [_tar(source, path, posixpath.basename(path), *version(system, path))]
-        return _list(source, system, path, size)
+            return [_tar_part(source, path, posixpath.basename(path), *filesystem.version(system, path))]
+        return _split_list(source, system, path, size)
     except OSError as error:
-        raise SourceError(f"{source}: cannot be read ({why(error)}); check address and rights") from error
+        raise SourceError(f"{source}: cannot be read ({cause(error)}); check address and rights") from error
 
 
-def images(part: Part) -> Iterator[StoredImage]:
-    """The pictures of a part, always in the same order; one in place of all that cannot be read of a shard."""
+def read_images(part: Part) -> Iterator[StoredImage]:
+    """Read the images of a part, always in the same order; one error replaces the unreadable rest of a shard."""
     system, _ = resolve(part["source"])
     if part["kind"] == "files":
-        items = [(name, path) for name, path, *_ in part["files"]]
-        yield from _files(system, items, part["origin"], part["first"])
+        yield from _read_files(system, part)
         return
-    read = _rows if part["kind"] == "table" else _members
     index = part.get("first", 0)
     try:
-        for image in read(system, part):
+        for image in (_read_table if part["kind"] == "table" else _read_tar)(system, part):
             yield image
             index = image.index + 1
-    except (OSError, ValueError, tarfile.TarError, EOFError, KeyError) as error:  # pyarrow's are OSError or ValueError
-        reason = f"{part['origin']}: damaged from picture {index} on ({why(error)}); copy or write it again"
+    except Exception as error:  # pyarrow, tarfile and zlib share no base class
+        reason = f"{part['origin']}: damaged from image {index} on ({cause(error)}); copy or write it again"
         yield StoredImage(part["origin"], part["origin"], index, SourceError(reason))
 
 
-def _folder(source: str, system: Any, path: str, size: int, column: str | None) -> list[Part]:
-    found = list_files(system, path)
-    kinds = {
-        "pictures": [each for each in found if PurePosixPath(each[0]).suffix.lower() in IMAGE_SUFFIXES],
-        "Parquet files": [each for each in found if each[0].lower().endswith(_TABLES)],
-        "tar shards": [each for each in found if each[0].lower().endswith(_TARS)],
-    }
-    there = [kind for kind, files in kinds.items() if files]
-    if not there:
-        raise SourceError(f"{source}: no pictures, Parquet files or tar shards in this folder; check the path")
-    if len(there) > 1:
-        raise ConfigError(f"{source}: holds {' and '.join(there)}; give a folder with one kind, or a list of paths")
-    if there == ["pictures"]:
-        files = [(name, f"{path.rstrip('/')}/{name}", length, stamp) for name, length, stamp in kinds["pictures"]]
-        return _cut(source, "", files, size)
-    shards = kinds[there[0]]
-    if there == ["tar shards"]:
-        return [_tar(source, f"{path.rstrip('/')}/{name}", name, length, stamp) for name, length, stamp in shards]
-    return [
-        each for name, *_ in shards for each in _table(source, system, f"{path.rstrip('/')}/{name}", name, size, column)
-    ]
+def _split_folder(source: str, system: Any, path: str, size: int, column: str | None) -> list[Part]:
+    listed = filesystem.list_files(system, path)
+    files = [(name, f"{path.rstrip('/')}/{name}", length, stamp) for name, length, stamp in listed]
+    images = [file for file in files if PurePosixPath(file[0]).suffix.lower() in IMAGE_SUFFIXES]
+    tables = [file for file in files if file[0].lower().endswith(_TABLES)]
+    tars = [file for file in files if file[0].lower().endswith(_TARS)]
+    kinds = [name for name, group in (("images", images), ("Parquet files", tables), ("tar shards", tars)) if group]
+    if not kinds:
+        raise SourceError(f"{source}: no images, Parquet files or tar shards in this folder; check the path")
+    if len(kinds) > 1:
+        raise ConfigError(f"{source}: holds {' and '.join(kinds)}; give a folder with one kind, or a list of paths")
+    if tables:
+        return [part for name, place, *_ in tables for part in _split_table(source, system, place, name, size, column)]
+    if tars:
+        return [_tar_part(source, place, name, length, stamp) for name, place, length, stamp in tars]
+    return _split_files(source, "", images, size)
 
 
-def _list(source: str, system: Any, path: str, size: int) -> list[Part]:
+def _split_list(source: str, system: Any, path: str, size: int) -> list[Part]:
+    from pyarrow import fs
+
     try:
-        lines = (
-            read_bytes(system, path).decode("utf-8-sig").split("\n")
-        )  # no splitlines: names may hold other separators
+        # not splitlines: names may contain other separators
+        lines = read_bytes(system, path).decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
-        raise SourceError(f"{source}: not a text list, Parquet file or tar; for one picture use mien predict") from None
+        raise SourceError(f"{source}: not a text list, Parquet file or tar; for one image use mien predict") from None
     names = [line.removesuffix("\r") for line in lines if line.strip()]
     if not names:
         raise SourceError(f"{source}: an empty list; give one path a line")
-    files = [(name, place, *_seen(system, place)) for name in names for place in [beside(path, name)]]
-    return _cut(source, posixpath.basename(path), files, size)
+    files: list[File] = []
+    for name in names:
+        place = sibling(path, name)
+        is_local = "://" not in place and isinstance(system, fs.LocalFileSystem)
+        files.append(
+            (name, place, *(local_version(Path(place)) if is_local else (0, None)))
+        )  # a URL each takes too long
+    return _split_files(source, posixpath.basename(path), files, size)
 
 
-def _seen(system: Any, path: str) -> tuple[int, Stamp]:
-    """Bytes and stamp of a listed file here; to ask for those far away, one by one, would take too long."""
-    from pyarrow import fs
-
-    if "://" in path or not isinstance(system, fs.LocalFileSystem):
-        return 0, None
-    try:
-        return local_version(Path(path))
-    except OSError:  # it is missing: an error row
-        return 0, None
-
-
-def _cut(source: str, origin: str, files: list[File], size: int) -> list[Part]:
+def _split_files(source: str, origin: str, files: list[File], size: int) -> list[Part]:
     return [
         {"kind": "files", "source": source, "origin": origin, "first": k, "files": files[k : k + size]}
         for k in range(0, len(files), size)
     ]
 
 
-def _tar(source: str, path: str, origin: str, length: int, stamp: Stamp) -> Part:
+def _tar_part(source: str, path: str, origin: str, length: int, stamp: Stamp) -> Part:
     return {"kind": "tar", "source": source, "path": path, "origin": origin, "bytes": length, "stamp": stamp}
 
 
-def _table(source: str, system: Any, path: str, origin: str, size: int, column: str | None) -> list[Part]:
+def _split_table(source: str, system: Any, path: str, origin: str, size: int, column: str | None) -> list[Part]:
     import pyarrow.parquet as pq
 
-    whole: Part = {"kind": "table", "source": source, "path": path, "origin": origin}
+    part: Part = {"kind": "table", "source": source, "path": path, "origin": origin}
     try:
         with system.open_input_file(path) as file:
-            meta = pq.ParquetFile(file)
-            schema, rows = meta.schema_arrow, meta.metadata.num_rows
-            largest = max((meta.metadata.row_group(k).num_rows for k in range(meta.num_row_groups)), default=0)
+            table = pq.ParquetFile(file)
+            counts, schema = _row_counts(table), table.schema_arrow
     except (OSError, ValueError) as error:
-        return [whole | {"first": 0, "last": 0, "column": "", "names": None, "error": why(error)}]
-    wanted, names = _columns(origin, schema, column)
-    length, stamp = version(system, path)
-    whole |= {"column": wanted, "names": names, "bytes": length, "stamp": stamp}
-    step = max(size, -(-largest // _PIECES))
-    return [whole | {"first": k, "last": min(k + step, rows)} for k in range(0, rows, step)]
+        return [part | {"first": 0, "last": 0, "column": "", "names": None, "error": cause(error)}]
+    image_column, name_column = _columns(origin, schema, column)
+    length, stamp = filesystem.version(system, path)
+    part |= {"column": image_column, "names": name_column, "bytes": length, "stamp": stamp}
+    rows, step = sum(counts), max(size, -(-max(counts, default=0) // _PIECES))
+    return [part | {"first": k, "last": min(k + step, rows)} for k in range(0, rows, step)]
+
+
+def _row_counts(table: Any) -> list[int]:
+    return [table.metadata.row_group(k).num_rows for k in range(table.num_row_groups)]
 
 
 def _columns(origin: str, schema: Any, column: str | None) -> tuple[str, str | None]:
-    """The column of pictures or paths, and beside pictures the one that names them."""
-    import pyarrow as pa
+    """Return the column of images or paths and, for images, the column of their names."""
+    from pyarrow import types
 
-    def holds(name: str, *tests: Callable[[Any], bool]) -> bool:
-        return any(test(schema.field(name).type) for test in tests)
+    def having(*tests: Callable[[Any], bool]) -> list[str]:
+        return [name for name in schema.names if any(test(schema.field(name).type) for test in tests)]
 
-    binary = [k for k in schema.names if holds(k, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_struct)]
-    texts = [k for k in schema.names if holds(k, pa.types.is_string, pa.types.is_large_string)]
+    binary = having(types.is_binary, types.is_large_binary, types.is_struct)
+    texts = having(types.is_string, types.is_large_string)
     if column is not None and column not in binary + texts:
         raise ConfigError(f"{origin}: no column {column!r} of bytes or text; there are {', '.join(schema.names)}")
-    usual = [k for k in _IMAGES if k in binary] or (binary if len(binary) == 1 else [])
-    named = [k for k in _PATHS if k in texts]
-    found = [column] if column is not None else usual or named or [k for k in _IMAGES if k in texts]
-    if not found:
+    images = [name for name in _IMAGES if name in binary] or (binary if len(binary) == 1 else [])
+    paths = [name for name in _PATHS if name in texts]
+    candidates = [column] if column is not None else images or paths or [name for name in _IMAGES if name in texts]
+    if not candidates:
         columns = ", ".join(schema.names)
-        raise ConfigError(f"{origin}: which of {columns} holds the pictures, or their paths? Name it with --column")
-    return found[0], next((k for k in named if k != found[0]), None) if found[0] in binary else None
+        raise ConfigError(f"{origin}: which of {columns} holds the images, or their paths? Name it with --column")
+    chosen = candidates[0]
+    return chosen, next((name for name in paths if name != chosen), None) if chosen in binary else None
 
 
-def _files(system: Any, items: list[tuple[str, str]], origin: str, first: int) -> Iterator[StoredImage]:
-    """Files of a folder or list, read ahead by threads: far away each takes a while to come."""
-    waiting: deque[tuple[str, Future[bytes | SourceError]]] = deque()
-    with ThreadPoolExecutor(8, "mien-read") as pool:
-        for index, (name, path) in enumerate(items + [("", "")] * _AHEAD):
-            if index < len(items):
-                waiting.append((name, pool.submit(_file, system, name, path)))
-            if index >= _AHEAD and waiting:
-                done, data = waiting.popleft()
-                yield StoredImage(done, origin, first + index - _AHEAD, data.result())
+def _read_files(system: Any, part: Part) -> Iterator[StoredImage]:
+    """Read the files of a folder or list ahead in threads: at a URL each takes a while."""
+
+    def read(number: int) -> StoredImage:
+        name, path, *_ = part["files"][number]
+        return StoredImage(name, part["origin"], part["first"] + number, _read_file(system, name, path))
+
+    def length(image: StoredImage) -> int:
+        return len(image.data) if isinstance(image.data, bytes) else 0
+
+    return prefetch_map(read, range(len(part["files"])), length, _THREADS)
 
 
-def _file(system: Any, name: str, path: str) -> bytes | SourceError:
+def _read_file(system: Any, name: str, path: str) -> bytes | SourceError:
     try:
         return read_bytes(*resolve(path)) if "://" in path else read_bytes(system, path)
     except (OSError, ValueError) as error:
-        return SourceError(f"{name}: cannot be read ({why(error)}); check the path")
+        return SourceError(f"{name}: cannot be read ({cause(error)}); check the path")
     except SourceError as error:
         return error
 
 
-def _rows(system: Any, part: Part) -> Iterator[StoredImage]:
-    """The rows of a table from `first` up to `last`; of the columns no others are read."""
+def _read_table(system: Any, part: Part) -> Iterator[StoredImage]:
+    """Read the rows of a table from `first` up to `last`, only the needed columns."""
     import pyarrow.parquet as pq
 
     if "error" in part:
         raise OSError(part["error"])
-    wanted, names, index = part["column"], part["names"], 0
+    first, last, origin = part["first"], part["last"], part["origin"]
+    columns = [part["column"]] + ([part["names"]] if part["names"] else [])
     with system.open_input_file(part["path"]) as source:
         file = pq.ParquetFile(source)
-        groups = []
-        for k in range(file.num_row_groups):
-            rows = file.metadata.row_group(k).num_rows
-            if index < part["last"] and index + rows > part["first"]:
-                groups.append(k)
-            index += rows
-        index = sum(file.metadata.row_group(k).num_rows for k in range(groups[0]))
-        for block in file.iter_batches(_BLOCK, groups, [wanted] + [names] * bool(names)):
-            cells = block.column(wanted)
-            labels = block.column(names) if names else None
-            for k in range(block.num_rows):
-                if part["first"] <= index < part["last"]:
-                    label = labels[k].as_py() if labels is not None else None
-                    yield _cell(system, part, cells[k].as_py(), label or f"{part['origin']}#{index}", index)
+        ends = list(accumulate(_row_counts(file), initial=0))
+        groups = [k for k in range(file.num_row_groups) if ends[k] < last and ends[k + 1] > first]
+        index = ends[groups[0]] if groups else last
+        for batch in file.iter_batches(_ROWS, groups, columns) if groups else ():
+            images, *names = (batch.column(column) for column in columns)
+            for k in range(batch.num_rows):
+                if first <= index < last:
+                    name = (names[0][k].as_py() if names else None) or f"{origin}#{index}"
+                    name, data = _read_cell(system, part["path"], images[k].as_py(), name)
+                    yield StoredImage(name, origin, index, data)
                 index += 1
+    if ends[-1] < last:
+        raise OSError(f"it has {ends[-1]} rows and had {last} or more")
 
 
-def _cell(system: Any, part: Part, value: Any, name: str, index: int) -> StoredImage:
-    if isinstance(value, dict):  # Hugging Face's way: {"bytes", "path"}
-        name = value.get("path") or name
-        value = value.get("bytes") or value.get("path")
+def _read_cell(system: Any, table: str, value: Any, name: str) -> tuple[str, bytes | SourceError]:
+    """Return name and data of a cell: encoded bytes, a path, or a struct of both as Hugging Face writes it."""
+    if isinstance(value, dict):
+        path = value.get("path")
+        name = path if path and isinstance(path, str) else name
+        value = value.get("bytes") or path
+    if isinstance(value, bytes):
+        return name, value
     if isinstance(value, str):
-        name, value = value, _file(system, value, beside(part["path"], value))
-    if value is None:
-        value = SourceError(f"{name}: the table has no picture there")
-    return StoredImage(name, part["origin"], index, value)
+        return value, _read_file(system, value, sibling(table, value))
+    kind = "nothing" if value is None else type(value).__name__
+    return name, SourceError(f"{name}: the table holds {kind} in place of an image's bytes or path; write it again")
 
 
-def _members(system: Any, part: Part) -> Iterator[StoredImage]:
-    """The pictures of a tar, read from its start to its end; hidden and other files of a sample are passed over."""
+def _read_tar(system: Any, part: Part) -> Iterator[StoredImage]:
+    """Read the images of a tar from start to end; hidden files and other files are skipped."""
     index = 0
     with system.open_input_stream(part["path"]) as source, tarfile.open(fileobj=source, mode="r|*") as tar:
         for member in tar:

@@ -1,9 +1,9 @@
-"""Millions of pictures -> a folder of Parquet files, with Ray Data on one machine or a cluster.
+"""Runs millions of images through Ray Data, on one machine or a cluster, into a folder of Parquet files.
 
-The source is cut into parts (`mien.shards`), and each part becomes one file, whose name holds a hash of all that its
-content depends on. It is written under a draft's name and renamed when whole. So a file that is there is finished: a
-worker that is killed begins its part again (Ray starts another one), and a run that is killed goes on with the parts
-that are missing when it is started again. Pictures never pass through Ray: workers read and write by themselves.
+`mien.batch.partition` splits the source into parts. Each part becomes one file, whose name holds a hash of everything
+that its content depends on. The file is written as a draft and renamed when complete, so an existing file is finished:
+Ray restarts the part of a killed worker, and a killed run continues with the missing parts when started again. Images
+never pass through Ray: workers read and write by themselves.
 """
 
 from __future__ import annotations
@@ -29,27 +29,24 @@ from mien.faces.classifier import OnnxClassifier
 from mien.faces.onnx import cores
 
 _SETTINGS, _MANIFEST = "_run.json", "_manifest.json"  # readers of Parquet folders pass over names with _ or .
-_STARTS = 3  # of Ray, before it counts as broken
+_STARTS = 3  # of Ray, before it counts as failed
 
 _QUIET = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no warning about a change to come
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no deprecation warning
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_worker_niceness": "0",  # as nice as the command; with Ray's 15, workers starve beside other work
+    "RAY_worker_niceness": "0",  # Ray's 15 starves workers beside other programs
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a folder of results holds, and what this run did for it.
+    """Content of a folder of results.
 
     Attributes:
-        images: number of pictures, those with errors included.
-        faces: number of faces.
-        errors: number of pictures, or shards, that could not be read; each has a row.
-        rows: number of rows.
+        images: number of images, those with errors included.
+        errors: number of images or shards that could not be read; each has a row.
         parts: number of Parquet files.
-        found: how many of them an earlier run had made.
-        seconds: that this run took.
+        reused: number of files of an earlier run among them.
     """
 
     images: int
@@ -57,14 +54,14 @@ class Summary:
     errors: int
     rows: int
     parts: int
-    found: int
+    reused: int
     seconds: float
 
 
 _OWN = re.compile(
     r"part-\d{6}-[0-9a-f]{12}\.parquet|\.part-\d{6}-[0-9a-f]{12}\.parquet\.(?:[0-9a-f]{32}\.tmp|tries(?:\.tmp)?)"
 )
-"""Names of parts, drafts and journals: nothing else in the folder is ever removed."""
+"""Names of parts, drafts and journals; nothing else in the folder is ever removed."""
 
 
 def run(
@@ -81,25 +78,20 @@ def run(
     column: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
-    """Look at all pictures of a source; parts that `out` holds already are not computed again.
+    """Process all images of a source; parts that `out` already holds are not computed again.
 
     Args:
-        source: see `mien.batch.partition.parts`.
-        out: folder (path or URL) of this source and these settings alone; on a cluster all machines must reach it.
-        model: a shipped model's name, the path of an .onnx file, or None for the default.
+        source: see `mien.batch.partition.split`.
+        out: folder (path or URL) for this source and these settings alone, within reach of all machines of a cluster.
+        model: name of a shipped model, path of an .onnx file, or None for the default.
         detector: "yunet", "haar" or "mtcnn".
         min_face: see `mien.faces.detectors.load_detector`.
-        crops: the pictures are crops of faces: no search, one row a picture.
-        workers: number of processes with a pipeline each, on one core each; None takes all cores.
-        address: of a Ray cluster; None works on this machine, or where `ray.init` was called before.
-        size: pictures in a part.
-        column: of Parquet sources, see `mien.batch.partition.parts`.
-        on_progress: called with the number of parts that are there and of all, after each part.
-
-    Raises:
-        ConfigError: Ray is missing, or a setting that is not possible or not that of the folder's earlier run.
-        ModelError: no such model, or a damaged one.
-        SourceError: the source cannot be listed or holds no pictures, or the results cannot be written.
+        crops: the images are crops of faces: no detection, one row an image.
+        workers: number of processes on one core each; None for all cores.
+        address: address of a Ray cluster; None for this machine, or for what `ray.init` connected to.
+        size: images in a part.
+        column: column of Parquet sources, see `mien.batch.partition.split`.
+        on_progress: called after each part with the number of finished parts and of all.
     """
     start = monotonic()
     if missing := [name for name in ("ray", "pyarrow", "pandas") if importlib.util.find_spec(name) is None]:
@@ -108,16 +100,16 @@ def run(
         raise ConfigError(f"{workers} workers are not possible; give 1 or more")
     name, classifier = _model(model)
     detectors.load_detector(detector, min_face)
-    job = Job(_place(out), name, classifier.sha256, None if crops else detector, None if crops else min_face)
-    _check_apart(_place(source), job.out)
-    settings: dict[str, Any] = {"source": _place(source), "model": classifier.sha256, "detector": job.detector}
+    job = Job(_normalize(out), name, classifier.sha256, None if crops else detector, None if crops else min_face)
+    _check_apart(_normalize(source), job.out)
+    settings: dict[str, Any] = {"source": _normalize(source), "model": classifier.sha256, "detector": job.detector}
     settings |= {"min_face": job.min_face, "size": size, "column": column, "labels": list(classifier.labels)}
     parts = {
         f"part-{number:06d}-{digest(json.dumps([settings, part]).encode())[:12]}.parquet": part
-        for number, part in enumerate(partition.parts(_place(source), size, column))
+        for number, part in enumerate(partition.split(_normalize(source), size, column))
     }
     if not parts:
-        raise SourceError(f"{source}: holds no pictures; check the path")
+        raise SourceError(f"{source}: holds no images; check the path")
     try:
         done = _prepare(job.out, settings, parts)
         todo = {name: part for name, part in parts.items() if name not in done}
@@ -128,12 +120,13 @@ def run(
         summary = Summary(*_totals(job.out, parts), len(parts), len(done), round(monotonic() - start, 3))
         _write(job.out, _MANIFEST, settings | asdict(summary) | {"files": sorted(parts)})
     except OSError as error:
-        raise SourceError(f"{job.out}: cannot be written ({error}); check the place and what is free there") from error
+        reason = filesystem.cause(error)
+        raise SourceError(f"{job.out}: cannot be written ({reason}); check the folder and its free space") from error
     return summary
 
 
 def _model(model: str | Path | None) -> tuple[str, OnnxClassifier]:
-    """What a `Job` calls the model, and the model."""
+    """Return the model's name in a `Job`, and the model."""
     named = models.FORMER.get(str(model), str(model or models.DEFAULT))
     is_file = named.endswith(".onnx")
     if isinstance(model, Path) and not is_file:
@@ -144,8 +137,8 @@ def _model(model: str | Path | None) -> tuple[str, OnnxClassifier]:
     return str(Path(named).resolve()) if is_file else named, classifier
 
 
-def _place(place: str | Path) -> str:
-    """A path or URL in one form: without a slash at its end."""
+def _normalize(place: str | Path) -> str:
+    """Return a path or URL without a slash at its end."""
     if "://" not in str(place):
         return Path(place).resolve().as_posix()
     url, mark, query = str(place).partition("?")
@@ -154,35 +147,33 @@ def _place(place: str | Path) -> str:
 
 
 def _check_apart(source: str, out: str) -> None:
-    (here, images), (there, results) = filesystem.resolve(source), filesystem.resolve(out)
-    if here.equals(there) and f"{results.rstrip('/')}/".startswith(f"{images.rstrip('/')}/"):
+    (system, images), (other, results) = filesystem.resolve(source), filesystem.resolve(out)
+    if system.equals(other) and f"{results.rstrip('/')}/".startswith(f"{images.rstrip('/')}/"):
         raise ConfigError(f"{out}: lies in the source, whose next run would read it; give another folder")
 
 
 def _prepare(out: str, settings: dict[str, Any], parts: Iterable[str]) -> set[str]:
-    """Clear the folder of drafts and of parts that the source no longer gives; which of the wanted parts are there."""
+    """Remove drafts and parts that are not among `parts`; return the parts that are finished."""
     from pyarrow import fs
 
     system, folder = filesystem.resolve(out)
     system.create_dir(folder, recursive=True)
-    there = {posix.base_name for posix in system.get_file_info(fs.FileSelector(folder))}
-    if _SETTINGS in there:
+    names = {info.base_name for info in system.get_file_info(fs.FileSelector(folder))}
+    if _SETTINGS in names:
         with system.open_input_stream(f"{folder}/{_SETTINGS}", compression=None) as file:
             earlier = json.loads(file.read())
         other = [key for key in settings if settings[key] != earlier.get(key)]
         if other:
             raise ConfigError(f"{out}: holds the results of a run with another {', '.join(other)}; give another folder")
-    elif any(name.endswith(".parquet") for name in there):
-        raise ConfigError(f"{out}: holds Parquet files of something else; give another folder")
+    elif any(name.endswith(".parquet") for name in names):
+        raise ConfigError(f"{out}: holds Parquet files of another program; give another folder")
     else:
         _write(out, _SETTINGS, settings)
-    wanted = set(parts)
-    if wanted - there:
+    if set(parts) - names:
         _remove(system, f"{folder}/{_MANIFEST}")
-    for name in there - wanted:
-        if _OWN.fullmatch(name):
-            _remove(system, f"{folder}/{name}")
-    return there & wanted
+    for name in filter(_OWN.fullmatch, names - set(parts)):
+        _remove(system, f"{folder}/{name}")
+    return names & set(parts)
 
 
 def _compute(
@@ -196,27 +187,29 @@ def _compute(
         count = min(workers or int(ray.cluster_resources().get("CPU", 1)), len(todo))
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        context.target_max_block_size = 1_000_000  # answers are names; room for larger ones would have to be free
+        context.target_max_block_size = 1_000_000  # answers are short; Ray reserves this much memory
         items = [{"name": name, "part": json.dumps(part)} for name, part in todo.items()]
         answers = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             Worker,
             fn_constructor_args=(job,),
             batch_size=1,
             num_cpus=1,
-            # A part waits for whoever is free next, not behind a long one; without this they also run in any order.
+            # Parts go in order to the next free worker; by default they queue behind long ones, in any order.
             compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1),
         )
         try:
-            for number, _ in enumerate(answers.iter_rows(), start=1):
+            for number, answer in enumerate(answers.iter_rows(), start=1):
+                if answer["error"]:
+                    raise SourceError(f"{answer['error']}; the same command continues the run")
                 on_progress(number)
         except ray.exceptions.RayError as error:
-            cause = str(error).strip().splitlines()[-1]
-            raise SourceError(f"{job.out}: the work was ended ({cause}); the same command goes on with it") from error
+            reason = str(error).strip().splitlines()[-1]
+            raise SourceError(f"{job.out}: the run ended ({reason}); the same command continues it") from error
 
 
 @contextlib.contextmanager
 def _ray(address: str | None, workers: int | None) -> Iterator[Any]:
-    """Ray, on this machine quiet and without dashboard and usage statistics; ended at the end if it was begun here."""
+    """Yield ray, quiet and without dashboard and usage statistics; shut it down if it was started here."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -230,13 +223,13 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Any]:
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     local = {"num_cpus": workers or cores(), "include_dashboard": False, "object_store_memory": 100_000_000}
-    for left in reversed(range(_STARTS)):
+    for retries in reversed(range(_STARTS)):
         try:
             ray.init(address or "local", **quiet, **({} if address else local))
             break
-        except Exception as error:  # a plain one when a busy machine takes longer than Ray's 30 s
+        except Exception as error:  # a plain Exception when a busy machine takes longer than Ray's 30 s
             ray.shutdown()
-            if not left or address:
+            if not retries or address:
                 advice = "check its address" if address else "see /tmp/ray/session_latest/logs"
                 raise ConfigError(f"Ray did not start ({str(error).strip()}); {advice}") from error
     try:
@@ -246,7 +239,7 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Any]:
 
 
 def _totals(out: str, parts: Iterable[str]) -> tuple[int, int, int, int]:
-    """Pictures, faces, errors and rows, as the finished files say."""
+    """Return the numbers of images, faces, errors and rows in the finished files."""
     import pyarrow.parquet as pq
 
     system, folder = filesystem.resolve(out)
@@ -254,8 +247,8 @@ def _totals(out: str, parts: Iterable[str]) -> tuple[int, int, int, int]:
     def counts(name: str) -> tuple[int, int, int, int]:
         with system.open_input_file(f"{folder}/{name}") as file:
             meta = pq.ParquetFile(file).metadata
-        own = json.loads(meta.metadata[b"mien"])
-        return own["pictures"], own["faces"], own["errors"], meta.num_rows
+        values = json.loads(meta.metadata[b"mien"])
+        return values["pictures"], values["faces"], values["errors"], meta.num_rows
 
     with ThreadPoolExecutor(8) as pool:
         images, faces, errors, rows = map(sum, zip(*pool.map(counts, parts), strict=True))

@@ -1,10 +1,11 @@
-"""One part of a batch: its pictures become one Parquet file. This runs in the workers, and knows nothing of Ray."""
+"""Computes a part of a batch: its images become one Parquet file. Runs in the workers, without Ray."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,33 +15,35 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.batch import filesystem, partition
+from mien.batch import filesystem
+from mien.batch.partition import Part, StoredImage, read_images
 from mien.errors import ModelError, SourceError
 from mien.faces import detectors, onnx
 from mien.faces.classifier import OnnxClassifier
 from mien.faces.crop import to_network_input
 from mien.media.image import decode
+from mien.media.prefetch import map_batches
 from mien.pipeline import Pipeline
 from mien.sinks import base
 from mien.types import Face, Failure, Frame, Image, Pixels, Result
 
-COLUMNS = (*("name", "origin", "index", "face", "x1", "y1", "x2", "y2", "score", "emotion", "confidence", "uncertain"),)
-"""The columns before those of the probabilities; behind them come error, content and key."""
+COLUMNS = ("name", "origin", "index", "face", "x1", "y1", "x2", "y2", "score", "emotion", "confidence", "uncertain")
+"""Columns before those of the probabilities; error, content and key follow."""
 
-_BLOCK, _BYTES = 64, 64_000_000  # pictures that are looked at together, or fewer when their pixels come to this
+_BATCH = 64  # images in one call of the classifier
 _FLUSH = 10_000  # rows in memory
-_TRIES = 3  # starts of a part before its worker looks for the picture that kills it
+_TRIES = 3  # starts of a part before its worker looks for the image that kills it
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is done to every picture.
+    """What to do with every image.
 
     Attributes:
         out: path or URL of the folder for the Parquet files.
-        model: a shipped model's name, or the path of an .onnx file.
-        sha256: of that file: all machines must have the same.
-        detector: "yunet", "haar" or "mtcnn"; None takes each picture for the crop of a face.
+        model: name of a shipped model, or path of an .onnx file.
+        sha256: hash of that file: all machines must have the same.
+        detector: "yunet", "haar" or "mtcnn"; None if each image is the crop of a face.
         min_face: see `mien.faces.detectors.load_detector`.
     """
 
@@ -52,66 +55,72 @@ class Job:
 
 
 class Worker:
-    """What Ray keeps in a process of its own: one pipeline, for one part after the other."""
+    """Holds a pipeline in a process of its own and computes parts, one after the other."""
 
     def __init__(self, job: Job) -> None:
-        cv2.setNumThreads(1)  # there is a worker a core
-        own = job.model.endswith(".onnx")
-        classifier = OnnxClassifier(job.model if own else onnx.ASSETS / f"{job.model}.onnx", threads=1)
+        cv2.setNumThreads(1)  # there is one worker a core
+        is_file = job.model.endswith(".onnx")
+        classifier = OnnxClassifier(job.model if is_file else onnx.ASSETS / f"{job.model}.onnx", threads=1)
         if classifier.sha256 != job.sha256:
             raise ModelError(f"{job.model}: not the same file on all machines; install the same mien on each")
         self.job = job
         self.pipeline = (
-            Crops(classifier)
-            if job.detector is None
-            else Pipeline(detectors.load_detector(job.detector, job.min_face, threads=1), classifier)
-        )  # fmt: skip
+            Pipeline(detectors.load_detector(job.detector, job.min_face, threads=1), classifier)
+            if job.detector
+            else CropPipeline(classifier)
+        )
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        for name, part in zip(batch["name"], batch["part"], strict=True):
+        """Write parts, given by name and JSON; return the names, and why a part could not be written or ""."""
+        errors = [self._write(str(name), str(part)) for name, part in zip(batch["name"], batch["part"], strict=True)]
+        return {"name": batch["name"], "error": np.array(errors)}
+
+    def _write(self, name: str, part: str) -> str:
+        try:
             system, folder = filesystem.resolve(self.job.out)
             if system.get_file_info(f"{folder}/{name}").type.name == "NotFound":  # else Ray lost only the answer
-                write_part(self.job, self.pipeline, str(name), json.loads(str(part)))
-        return {"name": batch["name"]}
+                write_part(self.job, self.pipeline, name, json.loads(part))
+        except OSError as error:  # returned in words: raised, it would end in a traceback and advice of Ray
+            return f"{self.job.out}: cannot be written ({filesystem.cause(error)})"
+        except SourceError as error:
+            return str(error)
+        return ""
 
 
-class Crops(Pipeline):
-    """A pipeline for pictures that are crops of faces already: stretched to 48x48, straight to the classifier."""
+class CropPipeline(Pipeline):
+    """A pipeline for images that are crops of faces: the box is the whole image, which is stretched to 48x48."""
 
     def __init__(self, classifier: OnnxClassifier) -> None:
-        super().__init__(_Whole(), classifier)
+        super().__init__(_WholeImage(), classifier)
 
     def crop(self, image: Image | Pixels, faces: Sequence[Face]) -> NDArray[np.uint8]:
-        """Return the whole image as one crop."""
         return to_network_input(image if isinstance(image, np.ndarray) else image.bgr())[None]
 
 
-class _Whole:
+class _WholeImage:
     name = "none"
 
     def __call__(self, image: Image) -> list[Face]:
         return [Face((0.0, 0.0, float(image.shape[1]), float(image.shape[0])))]
 
 
-def write_part(job: Job, pipeline: Pipeline, name: str, part: partition.Part) -> None:
-    """Compute one part and write its Parquet file, whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+def write_part(job: Job, pipeline: Pipeline, name: str, part: Part) -> None:
+    """Compute one part and write its Parquet file, whole or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     system, folder = filesystem.resolve(job.out)
-    schema = _schema(pipeline.classifier.labels)
+    labels = pipeline.classifier.labels
+    schema = _schema(labels)
     draft = f"{folder}/.{name}.{uuid4().hex}.tmp"
     counts, rows = {"pictures": 0, "faces": 0, "errors": 0}, []
     with system.open_output_stream(draft) as target, pq.ParquetWriter(target, schema) as writer:
-        for image, item in _seen(pipeline, _Journal(system, f"{folder}/.{name}.tries").guard(partition.images(part))):
+        journal = _Journal(system, f"{folder}/.{name}.tries")
+        for image, item in process_images(pipeline, journal.guard(read_images(part)), 1 if journal.careful else _BATCH):
             counts["pictures"] += 1
             counts["faces"] += 0 if isinstance(item, Failure) else len(item.faces)
             counts["errors"] += isinstance(item, Failure)
-            rows += _rows(image, item, pipeline.classifier.labels, job.detector is not None)
+            rows += _rows(image, item, labels, job.detector is not None)
             if len(rows) >= _FLUSH:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows = []
@@ -123,10 +132,10 @@ def write_part(job: Job, pipeline: Pipeline, name: str, part: partition.Part) ->
 
 
 class _Journal:
-    """Finds the picture that kills its worker (a decoder that crashes, memory that runs out) and passes over it.
+    """Finds the image that kills its worker (a decoder that crashes, memory that runs out) and skips it.
 
-    A file counts how often the part was begun. From the fourth time on it holds the number of the picture that comes
-    next, and pictures go one by one. The picture at which two workers died becomes an error.
+    A file counts how often the part was begun. After three starts it also holds the number of the next image, and
+    images are processed one by one. An image at which two workers died becomes an error.
     """
 
     def __init__(self, system: Any, path: str) -> None:
@@ -141,15 +150,14 @@ class _Journal:
         self.careful = self.note["tries"] > _TRIES
         self._save(None)
 
-    def guard(self, images: Iterable[partition.StoredImage]) -> Iterator[tuple[partition.StoredImage, bool]]:
-        """The pictures, and whether each must be looked at alone."""
+    def guard(self, images: Iterable[StoredImage]) -> Iterator[StoredImage]:
         for number, image in enumerate(images):
             if self.note["deaths"].get(str(number), 0) >= 2:
-                reason = f"{image.name}: ended the process that looked at it, twice; look at the file"
-                image = partition.StoredImage(image.name, image.origin, image.index, SourceError(reason))
+                reason = f"{image.name}: ended its worker process twice; check the file"
+                image = StoredImage(image.name, image.origin, image.index, SourceError(reason))
             elif self.careful:
                 self._save(number)
-            yield image, self.careful
+            yield image
         if self.careful:
             self._save(None)
 
@@ -160,23 +168,24 @@ class _Journal:
         self.system.move(self.path + ".tmp", self.path)
 
 
-def _seen(
-    pipeline: Pipeline, images: Iterable[tuple[partition.StoredImage, bool]]
-) -> Iterator[tuple[partition.StoredImage, Result | Failure]]:
-    """Look at pictures in blocks; what comes out has the order of what went in."""
-    block: list[tuple[partition.StoredImage, Frame | Failure]] = []
-    size = 0
-    for image, alone in images:
-        frame = _decoded(image)
-        block.append((image, frame))
-        size += frame.image.nbytes if isinstance(frame, Frame) else 0
-        if alone or len(block) >= _BLOCK or size >= _BYTES:
-            yield from _look(pipeline, block)
-            block, size = [], 0
-    yield from _look(pipeline, block)
+def process_images(
+    pipeline: Pipeline, images: Iterable[StoredImage], count: int = _BATCH
+) -> Iterator[tuple[StoredImage, Result | Failure]]:
+    """Yield each image with its result or failure, computed in batches of at most `count`."""
+    pending: deque[StoredImage] = deque()
+
+    def frames() -> Iterator[Frame | Failure]:
+        for image in images:
+            pending.append(image)
+            yield _decode(image)
+
+    for item in map_batches(
+        lambda batch: _process_batch(pipeline, batch), frames(), lambda frame: frame.image.nbytes, count
+    ):
+        yield pending.popleft(), item
 
 
-def _decoded(image: partition.StoredImage) -> Frame | Failure:
+def _decode(image: StoredImage) -> Frame | Failure:
     try:
         if isinstance(image.data, SourceError):
             raise image.data
@@ -185,45 +194,35 @@ def _decoded(image: partition.StoredImage) -> Frame | Failure:
         return Failure(image.name, str(error) or f"{image.name}: no memory to decode it", image.index)
 
 
-def _look(
-    pipeline: Pipeline, block: list[tuple[partition.StoredImage, Frame | Failure]]
-) -> list[tuple[partition.StoredImage, Result | Failure]]:
-    frames = [frame for _, frame in block if isinstance(frame, Frame)]
-    results = iter(_processed(pipeline, frames))
-    return [(image, item if isinstance(item, Failure) else next(results)) for image, item in block]
-
-
-def _processed(pipeline: Pipeline, frames: list[Frame]) -> list[Result | Failure]:
+def _process_batch(pipeline: Pipeline, frames: Sequence[Frame]) -> list[Result | Failure]:
     try:
         return list(pipeline.process_batch(frames))
-    except Exception as error:  # of OpenCV or ONNX Runtime: one picture must not end the work on a million others
+    except Exception as error:  # of OpenCV or ONNX Runtime: one image must not end a batch of millions
         if len(frames) > 1:
-            return [item for frame in frames for item in _processed(pipeline, [frame])]
-        reason = f"{frames[0].name}: cannot be looked at ({type(error).__name__}: {error}); look at the file"
+            return [item for frame in frames for item in _process_batch(pipeline, [frame])]
+        reason = f"{frames[0].name}: cannot be processed ({type(error).__name__}: {error}); check the file"
         return [Failure(frames[0].name, reason, frames[0].index)]
 
 
 def _schema(labels: Iterable[str]) -> Any:
     import pyarrow as pa
 
-    kinds = dict.fromkeys(("name", "origin", "emotion", "error", "content", "key"), pa.string())
-    kinds |= {"index": pa.int64(), "face": pa.int32(), "uncertain": pa.bool_()}
+    types = dict.fromkeys(("name", "origin", "emotion", "error", "content", "key"), pa.string())
+    types |= {"index": pa.int64(), "face": pa.int32(), "uncertain": pa.bool_()}
     columns = (*COLUMNS, *labels, "error", "content", "key")
-    return pa.schema([(name, kinds.get(name, pa.float32())) for name in columns])
+    return pa.schema([(name, types.get(name, pa.float32())) for name in columns])
 
 
-def _rows(
-    image: partition.StoredImage, item: Result | Failure, labels: Sequence[str], searched: bool
-) -> list[dict[str, Any]]:
-    """`mien.sinks.base.rows`, and where the picture came from; without a search there is no box."""
+def _rows(image: StoredImage, item: Result | Failure, labels: Sequence[str], detected: bool) -> list[dict[str, Any]]:
+    """Return `mien.sinks.base.rows` with the origin of the image; without a detector there is no box."""
     content = "" if isinstance(image.data, SourceError) else digest(image.data)
-    place = image.index if image.origin else image.name  # in a folder the number changes with the other files
-    own: dict[str, Any] = {} if searched else dict.fromkeys(("x1", "y1", "x2", "y2", "score"))
-    own |= {"origin": image.origin, "content": content or None}
-    own |= {"key": digest(json.dumps([content, image.origin, place]).encode())}
-    return [base.encodable(row | own) for row in base.rows(item, labels)]
+    place = image.index if image.origin else image.name  # in a folder the index depends on the other files
+    extra: dict[str, Any] = {} if detected else dict.fromkeys(("x1", "y1", "x2", "y2", "score"))
+    extra |= {"origin": image.origin, "content": content or None}
+    extra |= {"key": digest(json.dumps([content, image.origin, place]).encode())}
+    return [base.encodable(row | extra) for row in base.rows(item, labels)]
 
 
 def digest(data: bytes) -> str:
-    """32 hexadecimal digits, BLAKE2b."""
+    """Return 32 hexadecimal digits, BLAKE2b."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -55,7 +55,7 @@ def batch(
         return 130
     echo(
         f"{summary.images} images, {summary.faces} faces, {summary.errors} errors in {summary.rows} rows of "
-        f"{summary.parts} files ({summary.found} from earlier runs), {summary.seconds:.1f} s"
+        f"{summary.parts} files ({summary.reused} from earlier runs), {summary.seconds:.1f} s"
     )
     if summary.errors:
         warn(f"{summary.errors} could not be read: see the column error")

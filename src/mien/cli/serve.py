@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from mien.cli.console import out
+from mien.cli.console import out, warn
 from mien.errors import ConfigError
 from mien.serve.limits import Limits
 
@@ -21,45 +22,52 @@ def serve(
     allow_host: Annotated[list[str] | None, Parameter(negative=())] = None,
     allow_origin: Annotated[list[str] | None, Parameter(negative=())] = None,
     limits: Annotated[Limits, Parameter(name="*", group="Limits")] = Limits(),  # noqa: B008 (frozen)
+    pictures: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Serve predictions over HTTP and WebSocket, and the web page.
 
     Parameters
     ----------
     host
-        Address to listen on; where other machines can reach it, it needs a token of 16 characters or more.
+        Address to listen on; one that other machines can reach needs a token of at least 16 characters.
     port
-        0 for any free one.
+        0 for any free port.
     model
-        Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
+        Name of a shipped model, names joined by + (an ensemble), or an ONNX file.
     detector
         yunet, haar or mtcnn.
     token
-        What clients must send; better in MIEN_TOKEN, since others on this machine can see what was typed here.
+        Token that clients must send; better in MIEN_TOKEN, since other users can see the command line.
     allow_host
-        Another name under which the server is reached; may be repeated.
+        Another name of the server, for the Host header; may be repeated.
     allow_origin
-        Another web page that may use it, such as https://example.org; may be repeated.
+        Another web page that may use the server, such as https://example.org; may be repeated.
+    pictures
+        Old name of --images.
     """
     from mien.serve import engine, server
     from mien.serve.app import create_app
 
-    hosts = [host, *(allow_host or [])]
+    if pictures is not None:
+        warn("--pictures is now --images")
+        limits = replace(limits, images=pictures)
+    # Where other machines reach it, the token keeps web pages out whatever name they use.
+    hosts = [host, *(allow_host or ([] if server.is_loopback(host) else ["*"]))]
     with server.bind(host, port, token) as listening:
         pipeline = engine.load(model, detector)
-        made = create_app(pipeline, token=token, hosts=hosts, origins=allow_origin or [], limits=limits)
+        app = create_app(pipeline, token=token, hosts=hosts, origins=allow_origin or [], limits=limits)
         out.print(f"mien serves at {server.url(listening)} (Ctrl-C ends it)", highlight=False, markup=False)
-        server.run(made, listening, limits)
+        server.run(app, listening, limits)
     return 0
 
 
 def web(*, port: int = 8000) -> int:
-    """Open the web page: webcam, pictures and videos, all of which stay in the browser.
+    """Open the web page: webcam, images and videos, all processed in the browser.
 
     Parameters
     ----------
     port
-        0 for any free one.
+        0 for any free port.
     """
     import webbrowser
 
@@ -67,10 +75,10 @@ def web(*, port: int = 8000) -> int:
     from mien.serve.app import STATIC, create_app
 
     if not (STATIC / "models" / "models.json").is_file():
-        raise ConfigError("this copy of mien is without the web page's runtime; run `make web` in a checkout first")
+        raise ConfigError("this copy of mien lacks the web page's runtime; run `make web` in a checkout first")
     with server.bind("127.0.0.1", port, None) as listening:
-        made = create_app()
+        app = create_app()
         out.print(f"the page is at {server.url(listening)} (Ctrl-C ends it)", highlight=False, markup=False)
         webbrowser.open(server.url(listening))
-        server.run(made, listening, Limits())
+        server.run(app, listening, Limits())
     return 0

@@ -1,4 +1,4 @@
-"""The overlay: a box, a label and probability bars for each face; a status line for live views."""
+"""The overlay: a box, a label and probability bars for each face, and a status line for live views."""
 
 from mien.draw.annotator import Overlay, Status, draw
 from mien.draw.palette import COLOURS

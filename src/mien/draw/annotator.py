@@ -1,4 +1,4 @@
-"""Overlay: where boxes, panels and the status line go."""
+"""Overlay: the placement of boxes, panels and the status line."""
 
 from __future__ import annotations
 
@@ -9,26 +9,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.draw.palette import COLOURS, DARK, MUTED, Color, face_color
+from mien.draw.palette import COLOURS, DARK, MUTED, Colour, face_colour
 from mien.draw.panel import Panel, Style, face_panel, fit, paint, text_width
 from mien.types import Face, Image, Result
 
 Box = tuple[int, int, int, int]
-_LEGIBLE = 6.0  # below this height of a capital, in pixels, text cannot be read
-_KEEP = 0.2  # share of a panel that may be better elsewhere before it leaves its place
+_LEGIBLE = 6.0  # height of a capital, in pixels, below which text is not legible
+_INERTIA = 0.2  # share of a panel that must be less hidden elsewhere before it moves
 _SMALL: tuple[Style, ...] = ("compact", "title")
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a live view tells about itself, in a line at the lower left.
+    """The status line of a live view, at the lower left.
 
     Attributes:
-        camera_fps: frames a second that the camera gives, or None.
-        inference_fps: frames a second that are looked at, or None.
-        recording: whether the view is being recorded.
-        paused: whether it stands still.
-        detector: name of the detector, or "".
+        camera_fps: frames a second of the camera, or None.
+        inference_fps: processed frames a second, or None.
     """
 
     camera_fps: float | None = None
@@ -39,47 +36,36 @@ class Status:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What to write, the most urgent first."""
+        """Texts, the most urgent first."""
         rates = (("camera", self.camera_fps), ("inference", self.inference_fps))
-        told = ["REC"] * self.recording + ["paused"] * self.paused
-        told += [f"{name} {rate:.1f} fps" for name, rate in rates if rate is not None]
-        return tuple(told + [self.detector] * bool(self.detector))
+        parts = ["REC"] * self.recording + ["paused"] * self.paused
+        parts += [f"{name} {rate:.1f} fps" for name, rate in rates if rate is not None]
+        return tuple(parts + [self.detector] * bool(self.detector))
 
 
 class Overlay:
-    """Draws the results of one stream; a panel stays on its side of a face, where it can, and does not jump about."""
+    """Draws the results of one stream; a panel keeps its side of a face where it can."""
 
     def __init__(self, inset: bool = False) -> None:
-        """Start with nothing remembered.
-
-        Args:
-            inset: show in each panel the 48x48 crop that the network saw.
-        """
+        """Start a stream; with `inset` each panel shows the 48x48 crop that the network saw."""
         self._inset = inset
         self._last: dict[int, tuple[float, Style, int]] = {}  # id -> cap, style and rank of its spot
 
     def __call__(self, result: Result, status: Status | None = None) -> Image:
-        """Draw what was seen.
+        """Draw boxes, panels and an optional status line on a copy of the frame, uint8 BGR (H, W, 3).
 
-        Sizes follow the picture's and the faces'; each panel lies wholly inside the picture, where it hides the least.
-
-        Args:
-            result: the frame and its faces.
-            status: for the line at the lower left, or None for no line.
-
-        Returns:
-            uint8 BGR (H, W, 3): a new picture of the same size; the frame's own is not touched.
+        Sizes follow those of the image and the faces. Each panel lies inside the image, where it hides the least.
         """
         image = result.frame.image.copy()
         boxes = [_clip(face, image) for face in result.faces]
         for face, box in zip(result.faces, boxes, strict=True):
-            _outline(image, box, face_color(face), face.uncertain)
-        placed = _notes(image, status, bool(result.faces))
+            _outline(image, box, face_colour(face), face.uncertain)
+        placed = _write_notes(image, status, bool(result.faces))
         for k, face in enumerate(result.faces):
             if face.probabilities or face.id is not None:
                 crop = result.crops[k] if self._inset and k < len(result.crops) else None
                 panel, spot = self._choose(image, face, crop, boxes, k, placed)
-                paint(image, panel, spot[:2], face_color(face))
+                paint(image, panel, spot[:2], face_colour(face))
                 placed.append(spot)
         shown = {face.id for face in result.faces}
         self._last = {id: last for id, last in self._last.items() if id in shown}
@@ -88,24 +74,24 @@ class Overlay:
     def _choose(
         self, image: Image, face: Face, crop: NDArray[np.uint8] | None, boxes: list[Box], k: int, placed: list[Box]
     ) -> tuple[Panel, Box]:
-        """The panel with the most to tell that has room, and its place."""
+        """Return the most detailed panel that has room, and its place."""
         low, high = _caps(image)
         box_height = boxes[k][3] - boxes[k][1]
         cap = min(max(box_height * 0.075, low), high)
         last = self._last.get(face.id) if face.id is not None else None
         if last and abs(last[0] - cap) < 0.12 * cap:
-            cap = last[0]  # text that breathes with the box is hard to read
+            cap = last[0]  # text that changes its size with the box is hard to read
         full = fit(face_panel(face, cap, "full", crop), image)
         small = [fit(face_panel(face, low, style, crop), image) for style in _SMALL]
-        # names and numbers would bury the neighbours of a small face
-        tiny = len(boxes) > 2 and box_height < 6 * low
+        # A full panel would hide the neighbours of a small face.
+        is_tiny = len(boxes) > 2 and box_height < 6 * low
         best: tuple[float, int, Panel, Box] | None = None
-        for panel in small if tiny or full.cap < _LEGIBLE else [full, *small]:
+        for panel in small if is_tiny or full.cap < _LEGIBLE else [full, *small]:
             area = panel.size[0] * panel.size[1]
             for rank, spot in enumerate(_spots(boxes[k], panel.size, image)):
                 cost = _hidden(spot, boxes, k, placed) + 0.005 * rank * area
                 if last and (panel.style, rank) == last[1:]:
-                    cost -= _KEEP * area
+                    cost -= _INERTIA * area
                 if best is None or cost < best[0]:
                     best = cost, rank, panel, spot
             assert best is not None
@@ -118,19 +104,19 @@ class Overlay:
 
 
 def draw(result: Result, inset: bool = False, status: Status | None = None) -> Image:
-    """Draw a single picture: `Overlay(inset)(result, status)`."""
+    """Draw a single image: `Overlay(inset)(result, status)`."""
     return Overlay(inset)(result, status)
 
 
 def _hidden(spot: Box, boxes: list[Box], k: int, placed: list[Box]) -> float:
-    """Pixels that a panel of the face k would hide, weighted."""
-    # another panel's text is lost where panels overlap; of the face itself a corner may be hidden
-    cost = sum(_overlap(spot, other) * (0.8 if j == k else 3.0) for j, other in enumerate(boxes))
-    return cost + sum(8.0 * _overlap(spot, other) for other in placed)
+    """Return the weighted number of pixels that a panel of the face k would hide."""
+    # Overlapping panels lose their text; a corner of the panel's own face may be hidden.
+    cost = sum(overlap(spot, other) * (0.8 if j == k else 3.0) for j, other in enumerate(boxes))
+    return cost + sum(8.0 * overlap(spot, other) for other in placed)
 
 
 def _spots(box: Box, size: tuple[int, int], image: Image) -> Iterator[Box]:
-    """Places for a panel, the liked first: right, left, below, above, inside; all pushed into the picture."""
+    """Yield places for a panel by preference: right, left, below, above, inside; all moved into the image."""
     x1, y1, x2, y2 = box
     width, height = size
     gap = max(2, round(0.004 * max(image.shape[:2])))
@@ -144,23 +130,24 @@ def _spots(box: Box, size: tuple[int, int], image: Image) -> Iterator[Box]:
         yield left, top, left + width, top + height
 
 
-def _overlap(a: Box, b: Box) -> int:
+def overlap(a: Box, b: Box) -> int:
+    """Return the number of pixels that two boxes share."""
     return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
 def _caps(image: Image) -> tuple[float, float]:
-    """Least and greatest height of a capital for a picture of this size, in pixels."""
+    """Return the least and greatest height of a capital for this size of image, in pixels."""
     short = min(image.shape[:2])
     return max(7.0, short * 0.013), max(8.0, short * 0.022)
 
 
-def _notes(image: Image, status: Status | None, faces: bool) -> list[Box]:
-    """Write the status line and, where there is no face, say so; returns the places taken."""
+def _write_notes(image: Image, status: Status | None, has_faces: bool) -> list[Box]:
+    """Write the status line and "no face found" from the bottom up; return the places taken."""
     low = _caps(image)[0]
     bottom = image.shape[0]
     placed: list[Box] = []
-    notes = [] if status is None or not status.parts else [(_flow(status.parts, low, image), status.recording)]
-    notes += [] if faces else [(Panel(("no face found",), low * 1.2), False)]
+    notes = [] if status is None or not status.parts else [(_wrap(status.parts, low, image), status.recording)]
+    notes += [] if has_faces else [(Panel(("no face found",), low * 1.2), False)]
     for note, alarm in notes:
         panel = fit(note, image)
         width, height = panel.size
@@ -172,8 +159,7 @@ def _notes(image: Image, status: Status | None, faces: bool) -> list[Box]:
     return placed
 
 
-def _flow(parts: tuple[str, ...], cap: float, image: Image) -> Panel:
-    """The parts on as many lines as the width asks for."""
+def _wrap(parts: tuple[str, ...], cap: float, image: Image) -> Panel:
     lines = [parts[0]]
     for part in parts[1:]:
         longer = f"{lines[-1]}   {part}"
@@ -185,19 +171,20 @@ def _flow(parts: tuple[str, ...], cap: float, image: Image) -> Panel:
 
 
 def _clip(face: Face, image: Image) -> Box:
-    """The part of the box within the picture, at least a pixel of it, so that its lines can be seen at the border."""
+    """Return the part of the box inside the image, at least one pixel, so that its lines show at the border."""
     height, width = image.shape[:2]
     x1, y1, x2, y2 = (round(v) for v in face.box)
     x1, y1 = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
     return x1, y1, min(max(x2, x1), width - 1), min(max(y2, y1), height - 1)
 
 
-def _outline(image: Image, box: Box, color: Color, muted: bool) -> None:
-    """A coloured box with a dark rim; of an uncertain face only the corners."""
+def _outline(image: Image, box: Box, colour: Colour, corners_only: bool) -> None:
+    """Draw a coloured box with a dark rim."""
     x1, y1, x2, y2 = box
-    thick = max(1, round(min(_caps(image)[0] * 0.28, (y2 - y1) * 0.02)))
-    arm_x, arm_y = (x2 - x1) // (4 if muted else 1), (y2 - y1) // (4 if muted else 1)
-    for shade, extra in ((DARK, max(2, thick // 2)), (color, 0)):
+    thickness = max(1, round(min(_caps(image)[0] * 0.28, (y2 - y1) * 0.02)))
+    divisor = 4 if corners_only else 1
+    arm_x, arm_y = (x2 - x1) // divisor, (y2 - y1) // divisor
+    for shade, extra in ((DARK, max(2, thickness // 2)), (colour, 0)):
         for x, y, dx, dy in ((x1, y1, 1, 1), (x2, y1, -1, 1), (x1, y2, 1, -1), (x2, y2, -1, -1)):
-            cv2.line(image, (x, y), (x + dx * arm_x, y), shade, thick + extra, cv2.LINE_AA)
-            cv2.line(image, (x, y), (x, y + dy * arm_y), shade, thick + extra, cv2.LINE_AA)
+            cv2.line(image, (x, y), (x + dx * arm_x, y), shade, thickness + extra, cv2.LINE_AA)
+            cv2.line(image, (x, y), (x, y + dy * arm_y), shade, thickness + extra, cv2.LINE_AA)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from mien.draw.palette import face_color
+from mien.draw.palette import face_colour
 from mien.draw.panel import Panel, face_panel, fit, paint
 from mien.errors import ConfigError, DataError
 from mien.media import atomic
@@ -83,7 +83,7 @@ def _sheet(result: Result, maps: Sequence[Floats], limit: float) -> Image:
             x = column * step + _GAP
             sheet[y : y + _SIDE, x : x + _SIDE] = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST)
         panel = fit(face_panel(face, 14.0, "full", None), sheet[:_SIDE, left:])
-        paint(sheet, panel, (left, y), face_color(face))
+        paint(sheet, panel, (left, y), face_colour(face))
     text = f"orange: for the emotion, purple: against it; full colour: {100 * limit:.0f} percentage points"
     paint(sheet, fit(Panel((text,), 10.0), sheet[:, _GAP:]), (_GAP, len(maps) * step + _GAP), _FOR)
     return sheet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import mimetypes
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
@@ -26,17 +28,18 @@ from mien.serve.uploads import Uploads
 
 STATIC = Path(__file__).parent / "static"
 
-_KINDS = {
+# Browsers run scripts and modules of these types only, and the system's own table may be wrong.
+_MEDIA_TYPES = {
     ".js": "text/javascript",
     ".mjs": "text/javascript",
     ".wasm": "application/wasm",
     ".webmanifest": "application/manifest+json",
 }
 
-_ABOUT = """Finds faces and says how each looks, with probabilities.
+_ABOUT = """Finds faces and classifies their expression, with probabilities.
 
-Besides the routes below there is a WebSocket at `/v1/stream`: picture files as binary messages in, JSON out, with ids
-and smoothing over time."""
+Besides the routes below there is a WebSocket at `/v1/stream`: image files as binary messages in, JSON out, with face
+ids and smoothing over time."""
 
 
 def create_app(
@@ -48,60 +51,60 @@ def create_app(
     limits: Limits | None = None,
     static: Path = STATIC,
 ) -> FastAPI:
-    """The server as an ASGI application, for `mien serve` or any ASGI server.
+    """Create the server as an ASGI application, for `mien serve` or any ASGI server.
 
     Args:
-        pipeline: what looks at the pictures; None for the default one.
-        token: that /v1/ and /metrics ask for, or None for none: only for a server that other machines cannot reach.
-        hosts: names under which it is reached, besides localhost and addresses.
+        pipeline: None for the default one.
+        token: required by /v1/ and /metrics; None only for a server that other machines cannot reach.
+        hosts: names of the server besides localhost, 127.0.0.1 and [::1]; "*" for any, which needs a token.
         origins: of web pages that may use it besides its own (CORS), such as "https://example.org".
         limits: None for the defaults.
-        static: folder of the page, served at / when it exists.
-
-    Raises:
-        ModelError: the default model is missing or damaged.
+        static: folder of the web page, served at / when it exists.
     """
     limits = limits or Limits()
-    telemetry = Metrics()
-    engine = Engine(pipeline or load(), limits, telemetry.faces.observe, telemetry.batch.observe)
-    telemetry.queue.set_function(lambda: engine.inside)
-    telemetry.streams.set_function(lambda: engine.streams)
+    metrics = Metrics()
+    engine = Engine(pipeline or load(), limits, metrics)
+    metrics.queue.set_function(lambda: engine.pending)
+    metrics.streams.set_function(lambda: engine.streams)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await engine.warm()
+        try:
+            await engine.warm()
+        except Exception:
+            logging.getLogger("mien.serve").exception("the pipeline does not work")
+            raise
         yield
         await engine.close()
 
-    # FastAPI's own pages for the description load scripts from elsewhere, which the CSP forbids.
+    # FastAPI's documentation pages load scripts from elsewhere, which the CSP forbids.
     app = FastAPI(
         title="mien", description=_ABOUT, version=mien.__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    # The page's own files come first: its detector takes pictures of any size.
+    # The page's own files take precedence: its detector accepts images of any size.
     models = {path.stem: path for folder in (ASSETS, static / "models") for path in folder.glob("*.onnx")}
-    app.state.serving = Serving(engine, Uploads(limits), telemetry, limits, models)
+    app.state.serving = Serving(engine, Uploads(limits), metrics, limits, models)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(QueueFull, _queue_full)
     # The last one added is the outermost.
-    app.add_middleware(
-        AccessMiddleware, token=token, hosts=hosts, origins=origins, rate=RateLimit(limits.rate, limits.burst)
-    )
+    app.add_middleware(AccessMiddleware, token=token, origins=origins, rate=RateLimit(limits.rate, limits.burst))
+    names = ["localhost", "127.0.0.1", "[::1]", *(f"[{host}]" if host.count(":") > 1 else host for host in hosts)]
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
     if origins:
-        allowed = ["Authorization", "Content-Type"]
-        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=allowed)
-    app.add_middleware(MetricsMiddleware, telemetry=telemetry)
+        headers = ["Authorization", "Content-Type"]
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
+    app.add_middleware(MetricsMiddleware, metrics=metrics)
     app.add_middleware(SecurityHeadersMiddleware)
     app.include_router(router)
     if static.is_dir():
-        # The system's own table may be wrong, and browsers run no script or module of another type.
-        for suffix, kind in _KINDS.items():
-            mimetypes.add_type(kind, suffix)
+        for suffix, media_type in _MEDIA_TYPES.items():
+            mimetypes.add_type(media_type, suffix)
         app.mount("/", _Page(directory=static, html=True), name="page")
     return app
 
 
 class _Page(StaticFiles):
-    """The files of the page; a WebSocket to one of them is refused."""
+    """The files of the web page; refuses WebSockets."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -111,7 +114,7 @@ class _Page(StaticFiles):
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    """A parameter that is not as described; FastAPI's own answer would repeat what was sent."""
+    """Answer an invalid parameter. FastAPI's own answer would repeat what was sent."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     return JSONResponse({"detail": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"}, 422)

@@ -1,4 +1,4 @@
-"""Batcher: gathers the crops of concurrent requests into one call of the network."""
+"""Batcher: classifies the crops of concurrent requests in one call of the network."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ from mien.types import Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
+class _Request:
     crops: NDArray[np.uint8]
     answer: asyncio.Future[Floats]
-    due: float  # loop time at which it goes, in company or alone
+    deadline: float  # loop time at which it goes, alone or in a batch
 
 
 class Batcher:
-    """Classifies crops together with those of others who wait at the same time.
+    """Classifies crops in batches, in a thread of its own.
 
-    A call starts when `max_batch` crops wait or the first of them has waited for `max_wait`. While a call runs, the
-    next batch gathers, so that under load nobody waits for the clock. Its queue is bounded by whoever calls it: each
-    caller waits for one answer.
-
-    All methods belong to one event loop; the network runs in a thread of its own.
+    A call starts when `max_batch` crops wait or the first of them has waited for `max_wait`. The next batch collects
+    while a call runs, so that under load no request waits for the clock. The callers bound the queue: each waits for
+    one answer. All methods belong to one event loop.
     """
 
     def __init__(
@@ -36,92 +34,90 @@ class Batcher:
         classify: Callable[[NDArray[np.uint8]], Floats],
         max_batch: int = 64,
         max_wait: float = 0.003,
-        seen: Callable[[int], None] = lambda count: None,
+        on_batch: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """Start with nothing waiting.
+        """Start with an empty queue.
 
         Args:
             classify: uint8 (N, 48, 48) -> float32 (N, C).
-            max_batch: crops of a call; only a single request with more than that exceeds it. 1 turns batching off.
-            max_wait: seconds that the first of a batch waits for others.
-            seen: told how many crops each call had.
+            max_batch: crops in a call; only a single larger request exceeds it. 1 turns batching off.
+            max_wait: seconds that the first request of a batch waits for others.
+            on_batch: called with the number of crops after each call.
         """
-        self._classify, self._max_batch, self._max_wait, self._seen = classify, max_batch, max_wait, seen
-        self._waiting: deque[_Waiting] = deque()
-        self._count = 0  # crops that wait
+        self._classify, self._max_batch, self._max_wait, self._on_batch = classify, max_batch, max_wait, on_batch
+        self._queue: deque[_Request] = deque()
+        self._count = 0  # crops in the queue
         self._arrived = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "mien-classify")
 
     async def __call__(self, crops: NDArray[np.uint8]) -> Floats:
-        """Classify crops: uint8 (N, 48, 48) -> float32 (N, C), in the same order.
+        """Classify uint8 (N, 48, 48) -> float32 (N, C), in the same order.
 
-        Raises:
-            Exception: what the network raised; all requests of the batch get it, and later ones are served.
+        What the network raises, all requests of that batch raise; later batches are not affected.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(crops, loop.create_future(), loop.time() + self._max_wait)
-        self._waiting.append(waiting)
+        request = _Request(crops, loop.create_future(), loop.time() + self._max_wait)
+        self._queue.append(request)
         self._count += len(crops)
         self._arrived.set()
         if self._running is None:
             self._running = loop.create_task(self._run())
-        return await waiting.answer
+        return await request.answer
 
     async def close(self) -> None:
-        """Answer all who wait, then end the thread."""
-        while self._running is not None:
-            await asyncio.wait([self._running])
-        self._thread.shutdown()
+        """Answer all waiting requests, then end the thread."""
+        try:
+            while self._running is not None:
+                await asyncio.wait([self._running])
+        finally:
+            self._thread.shutdown(wait=False)
 
     async def _run(self) -> None:
         try:
-            while self._waiting:
-                await self._gather()
-                batch = self._take()
-                if batch:
+            while self._queue:
+                await self._collect()
+                if batch := self._next_batch():
                     await self._answer(batch)
         finally:
             self._running = None
 
-    async def _gather(self) -> None:
-        """Wait until the batch is full or its first has to go."""
+    async def _collect(self) -> None:
+        """Wait until the batch is full or its first request is due."""
         loop = asyncio.get_running_loop()
-        while self._count < self._max_batch:
+        while self._count < self._max_batch and loop.time() < self._queue[0].deadline:
             self._arrived.clear()
             try:
-                async with asyncio.timeout_at(self._waiting[0].due):
+                async with asyncio.timeout_at(self._queue[0].deadline):
                     await self._arrived.wait()
             except TimeoutError:
                 return
-            if loop.time() >= self._waiting[0].due:
-                return
 
-    def _take(self) -> list[_Waiting]:
-        """The next batch, without those who have given up."""
-        batch: list[_Waiting] = []
+    def _next_batch(self) -> list[_Request]:
+        """Take the next batch, without cancelled requests."""
+        batch: list[_Request] = []
         count = 0
-        while self._waiting and (not batch or count + len(self._waiting[0].crops) <= self._max_batch):
-            each = self._waiting.popleft()
-            self._count -= len(each.crops)
-            if not each.answer.done():
-                batch.append(each)
-                count += len(each.crops)
+        while self._queue and (not batch or count + len(self._queue[0].crops) <= self._max_batch):
+            request = self._queue.popleft()
+            self._count -= len(request.crops)
+            if not request.answer.done():
+                batch.append(request)
+                count += len(request.crops)
         return batch
 
-    async def _answer(self, batch: list[_Waiting]) -> None:
-        crops = np.concatenate([each.crops for each in batch])
+    async def _answer(self, batch: list[_Request]) -> None:
+        crops = np.concatenate([request.crops for request in batch])
         try:
             rows = await asyncio.get_running_loop().run_in_executor(self._thread, self._classify, crops)
         except Exception as error:
-            for each in batch:
-                if not each.answer.done():
-                    each.answer.set_exception(error)
+            for request in batch:
+                if not request.answer.done():
+                    request.answer.set_exception(error)
             return
-        self._seen(len(crops))
+        self._on_batch(len(crops))
         start = 0
-        for each in batch:
-            end = start + len(each.crops)
-            if not each.answer.done():
-                each.answer.set_result(rows[start:end])
+        for request in batch:
+            end = start + len(request.crops)
+            if not request.answer.done():
+                request.answer.set_result(rows[start:end])
             start = end

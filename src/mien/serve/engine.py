@@ -1,4 +1,4 @@
-"""Engine: a pipeline for many at once; faces are found in threads, all crops share one batcher."""
+"""Engine: runs a pipeline for concurrent requests; detection in threads, all crops through one batcher."""
 
 from __future__ import annotations
 
@@ -21,36 +21,31 @@ from mien.media import image as codec
 from mien.pipeline import Pipeline
 from mien.serve.batcher import Batcher
 from mien.serve.limits import Limits
+from mien.serve.metrics import Metrics
 from mien.types import Face, Frame, Result
 
 T = TypeVar("T")
 
-_Found = tuple[Frame, list[Face], NDArray[np.uint8]]
-"""A picture's frame without its pixels, all its faces, and the crops of as many as may be classified."""
-
-_SMALL_FILE, _SMALL = 16 * 1024, 128 * 128
-"""Bytes and pixels of a crop that is decoded at once: handing it to a thread would take longer."""
-
 
 class QueueFull(Exception):
-    """No room for another picture now; the message says why."""
+    """No room for another image now; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """A picture as it came: its name, fit to be shown, and the bytes of its file."""
+    """An uploaded image: a name that is safe to show, and the bytes of the file."""
 
     name: str
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What was found in a image.
+class ImageResult:
+    """The faces of an image.
 
     Attributes:
-        result: with its faces, the largest first; its frame has the size of the image, and no pixels (all are 0).
-        left_out: how many more faces there were than the limit.
+        result: its frame has the size of the image but no pixels (all are 0).
+        left_out: number of faces beyond the limit.
     """
 
     result: Result
@@ -58,147 +53,134 @@ class Seen:
 
 
 def load(model: str | None = None, detector: str = "yunet") -> Pipeline:
-    """A pipeline for many at once.
+    """Load a pipeline for concurrent use.
 
-    Pictures are searched side by side, so that more threads for each would only stand in each other's way. Those of the
-    network sleep between two calls: spinning, they took a third to a half of the processors' time.
-
-    Args:
-        model: a shipped model's name, names joined by +, the path of an .onnx file, or None for the default.
-        detector: "yunet", "haar" or "mtcnn".
-
-    Raises:
-        ConfigError: no such detector.
-        ModelError: no such model, or a damaged one.
+    The detector runs in one thread per image. The classifier's threads sleep between calls: spinning took a third to a
+    half of the processor time.
     """
     return Pipeline(detectors.load_detector(detector, threads=1), models.load_classifier(model, spin=False))
 
 
 class Engine:
-    """Runs a pipeline for many requests. All methods belong to one event loop."""
+    """Runs a pipeline for concurrent requests. All methods belong to one event loop."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        limits: Limits,
-        seen_faces: Callable[[int], None] = lambda count: None,
-        seen_batch: Callable[[int], None] = lambda count: None,
-    ) -> None:
-        """Prepare the threads.
-
-        Args:
-            pipeline: what looks at each image.
-            limits: `pixels`, `faces`, `queue`, `max_batch`, `max_wait` and `threads` count here.
-            seen_faces: told the number of faces of each image.
-            seen_batch: told the number of crops of each call of the network.
-        """
+    def __init__(self, pipeline: Pipeline, limits: Limits, metrics: Metrics | None = None) -> None:
         self.pipeline, self.limits = pipeline, limits
-        self.inside = 0  # pictures taken and not yet answered
         self.streams = 0  # open WebSockets
         self.state = "warming up"
-        self._seen_faces = seen_faces
+        self._admitted = 0  # images accepted and not yet answered
+        self._abandoned = 0  # images that nobody waits for any more, in threads that cannot be stopped
+        self._metrics = metrics or Metrics()
         self._threads = limits.threads or onnx.cores()
         self._pool = ThreadPoolExecutor(self._threads, "mien-detect")
-        self._classify = Batcher(pipeline.classifier, limits.max_batch, limits.max_wait, seen_batch)
+        self._classify = Batcher(pipeline.classify, limits.max_batch, limits.max_wait, self._metrics.batch.observe)
+
+    @property
+    def pending(self) -> int:
+        """Number of images that take a place in the queue or a thread."""
+        return self._admitted + self._abandoned
+
+    @property
+    def stuck(self) -> bool:
+        """Whether threads still work on images that nobody waits for."""
+        return self._abandoned > 0
 
     @contextmanager
     def admit(self, count: int = 1) -> Iterator[None]:
-        """Room for some pictures, all of them or none, as long as the context lasts.
-
-        Raises:
-            QueueFull: the queue is full, or the server is about to end.
-        """
+        """Reserve room in the queue for `count` images, or raise QueueFull."""
         if self.state == "shutting down":
             raise QueueFull("the server is shutting down")
-        if self.inside + count > self.limits.queue:
-            raise QueueFull(f"{self.inside} pictures wait already; try again in a moment")
-        self.inside += count
+        if self._abandoned >= self._threads:
+            raise QueueFull("all threads are busy with images that took too long; try again later")
+        if self.pending + count > self.limits.queue:
+            raise QueueFull(f"{self.pending} images are waiting; try again in a moment")
+        self._admitted += count
         try:
             yield
         finally:
-            self.inside -= count
+            self._admitted -= count
 
-    async def process(self, image: EncodedImage, index: int = 0, time: float = 0.0, cropped: bool = False) -> Seen:
-        """Find and classify the faces of a picture; the caller has been admitted.
+    async def process(
+        self, image: EncodedImage, index: int = 0, time: float = 0.0, cropped: bool = False
+    ) -> ImageResult:
+        """Find and classify the faces of an image, or raise SourceError. Call it within `admit`.
 
-        Args:
-            image: as it came.
-            index: for the frame.
-            time: for the frame, in seconds.
-            cropped: the picture is one face, cut out by somebody else: it is stretched to the square of the network.
-
-        Raises:
-            SourceError: not a image, cut short, or with more than `limits.pixels`.
+        With `cropped`, the whole image is one face, stretched to the square of the network.
         """
-        frame, found, crops = await self._found(image, index, time, cropped)
-        self._seen_faces(len(found))
-        faces = found[: self.limits.faces]
-        if not faces:
-            return Seen(Result(frame))
+        frame, faces, crops = await self._in_thread(lambda: self._extract(image, index, time, cropped))
+        self._metrics.faces.observe(len(faces))
+        if not len(crops):
+            return ImageResult(Result(frame))
         rows = await self._classify(crops)
-        return Seen(Result(frame, self.pipeline.label(faces, rows), crops), len(found) - len(faces))
+        kept = self.pipeline.label(faces[: len(crops)], rows)
+        return ImageResult(Result(frame, kept, crops), len(faces) - len(crops))
 
     async def annotate(self, image: EncodedImage, suffix: str) -> bytes:
-        """The picture with its faces drawn, as a file.
-
-        Args:
-            image: as it came.
-            suffix: ".png" or ".jpeg".
-
-        Raises:
-            SourceError: as of `process`, or the picture does not fit the format.
-        """
+        """Draw the faces of an image and encode it as ".png" or ".jpeg", or raise SourceError."""
         faces = (await self.process(image)).result.faces
-        return await self._in_thread(lambda: _drawn(image, faces, suffix, self.limits.pixels))
+        return await self._in_thread(lambda: _draw(image, faces, suffix, self.limits.pixels))
 
     async def warm(self) -> None:
-        """Make each thread load its detector and the network run once, so that the first request is no slower."""
-        barrier = threading.Barrier(self._threads)
+        """Load the detector in each thread and run the network once, so that the first request is as fast as others."""
+        barrier = threading.Barrier(self._threads)  # no thread may take two of the tasks
         blank = np.full((480, 640, 3), 127, np.uint8)
 
-        def look() -> None:
-            barrier.wait()  # no thread may do this twice
+        def detect() -> None:
+            barrier.wait()
             self.pipeline.detect(blank)
 
-        await asyncio.gather(*(self._in_thread(look) for _ in range(self._threads)))
+        await asyncio.gather(*(self._in_thread(detect) for _ in range(self._threads)))
         await self._in_thread(lambda: self.pipeline.classify(np.zeros((1, crop.SIZE, crop.SIZE), np.uint8)))
         self.state = "ready"
 
     async def close(self) -> None:
-        """Take nothing more, finish what was taken, end the threads."""
+        """Accept nothing more and finish what was accepted, within `work_seconds`. Threads that are stuck are left."""
         self.state = "shutting down"
-        while self.inside:
-            await asyncio.sleep(0.01)
-        await self._classify.close()
-        self._pool.shutdown()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.work_seconds):
+                while self._admitted:
+                    await asyncio.sleep(0.01)
+                await self._classify.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        loop = asyncio.get_running_loop()
+        future = self._pool.submit(work)
 
-    async def _found(self, image: EncodedImage, index: int, time: float, cropped: bool) -> _Found:
-        if cropped and len(image.data) <= _SMALL_FILE:
-            with suppress(SourceError):  # the thread knows whether it is one
-                return self._find(image, index, time, True, min(_SMALL, self.limits.pixels))
-        return await self._in_thread(lambda: self._find(image, index, time, cropped, self.limits.pixels))
+        def release() -> None:
+            self._abandoned -= 1
 
-    def _find(self, image: EncodedImage, index: int, time: float, cropped: bool, most: int) -> _Found:
-        pixels = codec.decode(image.data, image.name, most)
-        # What waits for the classifier holds no pixels: a picture takes hundreds of times the memory of its crops.
-        frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, image.name)
+        def finished(_: object) -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(release)
+
         try:
-            if cropped:
-                height, width = pixels.shape[:2]
-                return frame, [Face((0.0, 0.0, float(width), float(height)))], crop.to_network_input(pixels)[None]
-            found = self.pipeline.detect(pixels)
-            faces = found[: self.limits.faces]
-            crops = self.pipeline.crop(pixels, faces)
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if not future.cancel():  # it runs, and a thread cannot be stopped
+                self._abandoned += 1
+                future.add_done_callback(finished)
+            raise
+
+    def _extract(
+        self, image: EncodedImage, index: int, time: float, cropped: bool
+    ) -> tuple[Frame, list[Face], NDArray[np.uint8]]:
+        """Return the frame without its pixels, all faces, and the crops of as many as may be classified."""
+        pixels = codec.decode(image.data, image.name, self.limits.pixels)
+        # Images that wait for the classifier hold no pixels, which take hundreds of times the memory of the crops.
+        frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, image.name)
+        if cropped:
+            height, width = pixels.shape[:2]
+            return frame, [Face((0.0, 0.0, float(width), float(height)))], crop.to_network_input(pixels)[None]
+        try:
+            faces = self.pipeline.detect(pixels)
+            return frame, faces, self.pipeline.crop(pixels, faces[: self.limits.faces])
         except cv2.error as error:
-            raise SourceError(f"{image.name}: a picture of this shape cannot be searched; crop it") from error
-        return frame, found, crops
+            raise SourceError(f"{image.name}: an image of this shape cannot be searched; crop it") from error
 
 
-def _drawn(image: EncodedImage, faces: tuple[Face, ...], suffix: str, max_pixels: int) -> bytes:
-    # Decoded once more: a picture held while it waits for a thread would take 100 times the memory of its file.
+def _draw(image: EncodedImage, faces: tuple[Face, ...], suffix: str, max_pixels: int) -> bytes:
+    # Decoded again: pixels held while waiting for a thread would take 100 times the memory of the file.
     pixels = codec.decode(image.data, image.name, max_pixels)
     drawn = draw.draw(Result(Frame(pixels, name=image.name), faces))
     try:
@@ -206,5 +188,5 @@ def _drawn(image: EncodedImage, faces: tuple[Face, ...], suffix: str, max_pixels
     except cv2.error:
         written = False
     if not written:
-        raise SourceError(f"{image.name}: a picture of this shape cannot be written as {suffix[1:]}; ask for another")
+        raise SourceError(f"{image.name}: an image of this shape cannot be written as {suffix[1:]}; try another format")
     return data.tobytes()

@@ -1,4 +1,4 @@
-"""What a server takes on at most, and how often one client may ask."""
+"""Limits of a server, and the rate limit of a client."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a server takes on. All are positive; `rate` of 0 means no limit.
+    """How much a server accepts. All values are positive; a `rate` of 0 means no limit.
 
     Attributes:
         body_bytes: Bytes of a request; more is answered with 413.
-        frame_bytes: Bytes of a picture on the WebSocket; more closes it with code 1009.
-        buffered_bytes: Bytes of all requests in memory together; more is answered with 503.
-        pixels: Pixels that a picture may declare.
-        pictures: Pictures of a request; more is answered with 413.
-        faces: Faces of a picture that are classified, the largest first.
-        queue: Pictures taken and not yet answered; more is answered with 503.
-        streams: WebSockets at the same time.
-        connections: Connections at the same time; on more, all but /health is answered with 503.
-        header_seconds: Seconds for a request line and its headers to arrive.
-        read_seconds: Seconds for a body to arrive, then 408; and for a client to take what it was sent.
-        work_seconds: Seconds for the answer to be found, then 503.
-        idle_seconds: Seconds without a frame after which a WebSocket is closed.
-        rate: Requests a second of one client, then 429; 0 for no limit.
-        burst: Requests that a client may make at once before `rate` counts.
-        max_batch: Faces that go to the network in one call; 1 turns batching off.
+        frame_bytes: Bytes of a WebSocket frame; a larger one closes the connection with code 1009.
+        buffered_bytes: Bytes of all uploads in memory together; more is answered with 503.
+        pixels: Pixels of an image, as declared in its header.
+        images: Images in a request; more is answered with 413.
+        faces: Faces classified in an image, the largest first.
+        queue: Images accepted and not yet answered; more is answered with 503.
+        streams: Open WebSockets.
+        connections: Open connections; beyond it everything but /health is answered with 503.
+        header_seconds: Seconds for the request line and headers to arrive.
+        read_seconds: Seconds for a body to arrive, then 408; and for a client to read its answer.
+        work_seconds: Seconds to compute an answer, then 503.
+        idle_seconds: Seconds without a frame before a WebSocket is closed.
+        rate: Requests per second of one client, then 429; 0 for no limit.
+        burst: Requests that a client may send at once before `rate` applies.
+        max_batch: Faces in one call of the network; 1 turns batching off.
         max_wait: Seconds that a face waits for others to share its call.
-        threads: Pictures that are searched for faces at the same time; 0 for one a processor that it may use.
+        threads: Images searched for faces at the same time; 0 for one per available core.
     """
 
     body_bytes: int = 16 * _MIB
     frame_bytes: int = 4 * _MIB
     buffered_bytes: int = 256 * _MIB
     pixels: int = 25_000_000
-    pictures: int = 16
+    images: int = 16
     faces: int = 64
     queue: int = 128
     streams: int = 16
@@ -61,33 +61,25 @@ class Limits:
         for field in fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("rate", "max_wait", "threads") else 1 if isinstance(value, int) else 1e-3
-            # Written so that NaN fails it too.
-            if not least <= value < float("inf"):
+            if not least <= value < float("inf"):  # also rejects NaN
                 raise ConfigError(f"{field.name} is {value}; give a number of at least {least}")
-        if self.pictures > self.queue:
-            raise ConfigError(f"pictures is {self.pictures} and queue {self.queue}; a full request must fit the queue")
+        if self.images > self.queue:
+            raise ConfigError(f"images is {self.images} but queue is {self.queue}; a full request must fit the queue")
 
 
 class RateLimit:
-    """A token bucket a client: `burst` requests at once, then `rate` a second. For one thread."""
+    """A token bucket for each client: `burst` requests at once, then `rate` per second. Not thread-safe."""
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float] = monotonic, clients: int = 10_000) -> None:
-        """Start with full buckets.
-
-        Args:
-            rate: requests a second; 0 for no limit.
-            burst: size of a bucket.
-            clock: seconds, for tests.
-            clients: how many are remembered, the latest; one that was forgotten has a full bucket.
-        """
+        """Remember the last `clients` clients; a forgotten one starts with a full bucket again."""
         self._rate, self._burst, self._clock, self._clients = rate, burst, clock, clients
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what was left, and when
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens left, and when
 
     def wait(self, address: str) -> float:
-        """Take a request from a client's bucket: 0 when it may go on, else the seconds after which it may."""
+        """Take a token of this client. Return 0, or the seconds to wait when there is none."""
         if not self._rate:
             return 0.0
-        client, now = _network(address), self._clock()
+        client, now = _client(address), self._clock()
         left, then = self._buckets.pop(client, (float(self._burst), now))
         left = min(left + (now - then) * self._rate, float(self._burst))
         missing = max(1 - left, 0.0)
@@ -97,10 +89,14 @@ class RateLimit:
         return missing / self._rate
 
 
-def _network(address: str) -> str:
-    """The client behind an address: of IPv6 the /64, of which one client has all addresses."""
+def _client(address: str) -> str:
+    """The IPv4 address, or the /64 network of an IPv6 address, all of which belongs to one client."""
     try:
         parsed = ipaddress.ip_address(address)
-    except ValueError:  # a name given by a test or a Unix socket
+    except ValueError:  # a Unix socket, or a name in a test
         return address
-    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped:  # a dual-stack socket shows IPv4 clients as ::ffff:192.0.2.1
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))

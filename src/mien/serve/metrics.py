@@ -1,4 +1,4 @@
-"""Metrics: what Prometheus reads at /metrics."""
+"""Metrics for Prometheus, served at /metrics."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from starlette.types import Scope
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _COUNTS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
 
 
 class Metrics:
-    """The figures of one server. Routes are counted by their pattern, so that no client can invent new series."""
+    """Metrics of one server. Routes are counted by pattern, so that clients cannot create new series."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter("mien_requests", "Requests answered.", ("route", "method", "status"), registry=registry)
         self.latency = Histogram(
-            "mien_request_seconds", "From the headers to the end of the answer.", ("route",), registry=registry,
-            buckets=_SECONDS,
+            "mien_request_seconds", "Seconds from the headers to the end of the answer.", ("route",),
+            registry=registry, buckets=_SECONDS,
         )  # fmt: skip
         self.batch = Histogram(
-            "mien_batch_crops", "Crops of a call of the network.", registry=registry, buckets=_COUNTS[1:]
+            "mien_batch_crops", "Crops in a call of the network.", registry=registry, buckets=_COUNTS[1:]
         )
-        self.faces = Histogram("mien_picture_faces", "Faces of a picture.", registry=registry, buckets=_COUNTS)
-        self.queue = Gauge("mien_queue_pictures", "Pictures taken and not yet answered.", registry=registry)
+        self.faces = Histogram("mien_image_faces", "Faces in an image.", registry=registry, buckets=_COUNTS)
+        self.queue = Gauge("mien_queue_images", "Images accepted and not yet finished.", registry=registry)
         self.streams = Gauge("mien_streams", "Open WebSockets.", registry=registry)
         self.frames = Counter(
-            "mien_stream_frames", "Frames of WebSockets: answered, skipped or failed.", ("outcome",), registry=registry
+            "mien_stream_frames", "WebSocket frames: answered, skipped or failed.", ("outcome",), registry=registry
         )
 
     def text(self) -> bytes:
-        """All figures in Prometheus' text format."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
-        """One request more."""
+        """Count one request."""
         route = getattr(scope.get("route"), "path", "") or "other"
-        method = scope.get("method", "WEBSOCKET" if scope["type"] == "websocket" else "other")
-        self.requests.labels(route, method if method in _METHODS | {"WEBSOCKET"} else "other", str(status)).inc()
+        method = scope.get("method", "WEBSOCKET")
+        self.requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
         if scope["type"] == "http":  # a WebSocket lasts as long as its client wants
             self.latency.labels(route).observe(seconds)

@@ -1,20 +1,19 @@
-"""Who may ask: the Host and Origin of a request, the token, the rate; and the headers of every answer.
+"""Middleware: access to the server, metrics, and the headers of every answer.
 
-A server on one's own machine can be reached by every web page that this machine's browser shows. Three things keep
-those pages out: the Host header must name this server (a page that has its own name point here, DNS rebinding, sends
-that name), a POST or WebSocket with an Origin must come from this server's own page, and no CORS header is sent.
+Every web page shown on a machine can reach a server on that machine. Three checks keep those pages out: the Host
+header must name this server (against DNS rebinding; starlette's TrustedHostMiddleware), a POST or WebSocket with an
+Origin must come from this server's own page, and no CORS header is sent.
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
-import ipaddress
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -25,10 +24,10 @@ from mien.serve.limits import RateLimit
 from mien.serve.metrics import Metrics
 
 SUBPROTOCOL = "mien"
-"""Of the WebSocket; a page offers it beside `bearer.<token>`, because it cannot send an Authorization header."""
+"""Subprotocol of the WebSocket. Web pages offer it beside `bearer.<token>`, since they cannot set headers."""
 
 CROWDED = "crowded"
-"""In the state of a request when its connection is one too many; whoever listens sets it."""
+"""Key in the state of a request whose connection is one too many; the server sets it."""
 
 CSP = "; ".join(
     (
@@ -45,9 +44,9 @@ CSP = "; ".join(
     )
 )
 
-_ALWAYS = {
+_SECURITY_HEADERS = {
     "Content-Security-Policy": CSP,
-    # Both together let WebAssembly use threads.
+    # Both together allow threads in WebAssembly.
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -58,180 +57,137 @@ _ALWAYS = {
 }
 
 _PRIVATE = ("/v1/", "/metrics")
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+logger = logging.getLogger("mien.serve")
 
 
 class SecurityHeadersMiddleware:
-    """ASGI layer that puts the security headers on every answer; what is private is never cached."""
+    """Adds the security headers to every answer; private answers are never cached."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-
-        async def hardening(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 headers = MutableHeaders(scope=message)
-                headers.update(_ALWAYS)
-                headers.setdefault("Cache-Control", "no-store" if _is_private(scope) else "no-cache")
+                headers.update(_SECURITY_HEADERS)
+                headers.setdefault("Cache-Control", "no-store" if _path(scope).startswith(_PRIVATE) else "no-cache")
             await send(message)
 
-        await self._app(scope, receive, hardening)
+        await self._app(scope, receive, send if scope["type"] == "lifespan" else send_with_headers)
 
 
 class AccessMiddleware:
-    """ASGI layer that refuses: 421 another Host, 403 another Origin, 401 no or a wrong token, 429 too often, and 503
-    where there are too many connections."""
+    """Refuses requests: 400 smuggled, 401 missing token, 403 foreign Origin, 429 too often, 503 too many connections.
 
-    def __init__(
-        self, app: ASGIApp, token: str | None, hosts: Iterable[str], origins: Sequence[str], rate: RateLimit
-    ) -> None:
-        """Wrap an application.
+    Args:
+        app: the application behind it.
+        token: required by the private routes, or None.
+        origins: of web pages that may use the server besides its own, such as "https://example.org".
+        rate: limit for the routes under /v1/.
+    """
 
-        Args:
-            app: what is behind.
-            token: that the private routes ask for, or None for no token.
-            hosts: names of this server besides localhost; addresses are always accepted, no page can have one point
-                elsewhere.
-            origins: of pages that may use it besides its own, such as "https://example.org".
-            rate: for the routes under /v1/.
-        """
+    def __init__(self, app: ASGIApp, token: str | None, origins: Sequence[str], rate: RateLimit) -> None:
         self._app, self._rate = app, rate
         self._token = token.encode() if token else b""
-        self._hosts = frozenset(host.lower() for host in hosts) | {"localhost"}
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
-        refusal = self._refusal(scope, Headers(scope=scope))
+        refusal = None if scope["type"] == "lifespan" else self._refusal(scope, Headers(scope=scope))
         await (refusal or self._app)(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+        if "content-length" in headers and "transfer-encoding" in headers:  # a proxy may read it as another request
+            return _refuse(400, "send Content-Length or Transfer-Encoding, not both", {"Connection": "close"})
         if scope.get("state", {}).get(CROWDED) and _path(scope) != "/health":
-            # Closed, so that the next one has room.
-            return _refused(
-                503, "too many connections; try again in a moment", {"Retry-After": "1", "Connection": "close"}
-            )
-        hosts = headers.getlist("host")
-        if len(hosts) != 1 or not self._is_own(hosts[0]):
-            return _refused(421, "the Host header does not name this server; start it with --allow-host to add a name")
-        if (scope["type"] == "websocket" or scope["method"] not in _SAFE) and not self._may_come(
-            headers.getlist("origin"), scope["scheme"], hosts[0]
+            wait = {"Retry-After": "1", "Connection": "close"}  # closed, so that the next one has room
+            return _refuse(503, "too many connections; try again in a moment", wait)
+        if (scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS) and not self._same_origin(
+            scope, headers
         ):
-            return _refused(403, "a page of another origin may not do this; start it with --allow-origin to let it")
-        if not _is_private(scope):
+            return _refuse(403, "a page of another origin may not do this; allow it with --allow-origin")
+        if not _path(scope).startswith(_PRIVATE):
             return None
-        if self._token and not any(hmac.compare_digest(given, self._token) for given in _tokens(scope, headers)):
-            return _refused(401, "send the token: Authorization: Bearer <token>", {"WWW-Authenticate": "Bearer"})
+        if self._token and not any(hmac.compare_digest(token, self._token) for token in _tokens(scope, headers)):
+            return _refuse(401, "send the token: Authorization: Bearer <token>", {"WWW-Authenticate": "Bearer"})
         if _path(scope).startswith("/v1/"):
             seconds = self._rate.wait(scope["client"][0] if scope.get("client") else "")
             if seconds:
-                return _refused(429, "too many requests", {"Retry-After": str(math.ceil(seconds))})
+                return _refuse(429, "too many requests", {"Retry-After": str(math.ceil(seconds))})
         return None
 
-    def _is_own(self, host: str) -> bool:
-        name = _hostname(host)
-        return name in self._hosts or _is_address(name)
-
-    def _may_come(self, origins: list[str], scheme: str, host: str) -> bool:
-        """Whether a request may change or read something; programs other than browsers send no Origin."""
-        own = f"{'https' if scheme in ('https', 'wss') else 'http'}://{host}".lower()
-        return all(origin.lower() == own or origin.lower() in self._origins for origin in origins)
-
-
-def _refused(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"detail": reason}, status, headers)
-
-
-def _is_private(scope: Scope) -> bool:
-    return _path(scope).startswith(_PRIVATE)
-
-
-def _path(scope: Scope) -> str:
-    """The path without the prefix under which a proxy has mounted the server."""
-    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
-
-
-def _hostname(host: str) -> str:
-    """The name or address of a Host header, lower case, without port and brackets; "" when it is malformed."""
-    try:
-        parts = urlsplit(f"//{host}")
-        return (parts.hostname or "").rstrip(".") if parts.netloc == host and "@" not in host else ""
-    except ValueError:
-        return ""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _tokens(scope: Scope, headers: Headers) -> list[bytes]:
-    """What a client gives as its token; for a WebSocket also `?token=` or the subprotocol `bearer.<base64url>`."""
-    found = []
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        found.append(credentials.strip().encode("latin-1"))
-    if scope["type"] == "websocket":
-        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
-        found += [value.encode() for value in query.get("token", [])[:1]]
-        for offered in scope.get("subprotocols", [])[:8]:
-            if offered.startswith("bearer."):
-                found.append(_unpadded(offered.removeprefix("bearer.")))
-    return found
-
-
-def _unpadded(text: str) -> bytes:
-    try:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except ValueError:
-        return b""
-
-
-logger = logging.getLogger("mien.serve")
+    def _same_origin(self, scope: Scope, headers: Headers) -> bool:
+        """Whether the request comes from an allowed page, or from a program, which sends no Origin."""
+        scheme = "https" if scope["scheme"] in ("https", "wss") else "http"
+        allowed = self._origins | {f"{scheme}://{headers.get('host', '')}".lower()}
+        return all(origin.lower() in allowed for origin in headers.getlist("origin"))
 
 
 class MetricsMiddleware:
-    """ASGI layer that counts, and answers what nobody has foreseen with a short 500 that tells nothing."""
+    """Counts requests, and answers an unhandled error with a generic 500."""
 
-    def __init__(self, app: ASGIApp, telemetry: Metrics) -> None:
-        self._app, self._telemetry = app, telemetry
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         status, start = 0, perf_counter()
 
-        async def noting(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
-            if not status:
-                status = _status(message)
+            status = status or _status(message)
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, send_and_note)
         except ClientDisconnect:
             status = 499
         except Exception:
-            logger.exception("unforeseen error on %s", getattr(scope.get("route"), "path", "a route"))
+            logger.exception("unhandled error on %s", getattr(scope.get("route"), "path", "a route"))
             if status or scope["type"] == "websocket":
                 raise
             status = 500
-            await JSONResponse({"detail": "an error of the server; its log says more"}, 500)(scope, receive, send)
+            await JSONResponse({"detail": "internal error; see the log of the server"}, 500)(scope, receive, send)
         finally:
-            self._telemetry.count(scope, status or 499, perf_counter() - start)
+            self._metrics.count(scope, status or 499, perf_counter() - start)
+
+
+def _refuse(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"detail": reason}, status, headers)
+
+
+def _path(scope: Scope) -> str:
+    """The path without the prefix under which a proxy has mounted the server."""
+    return str(scope.get("path", "")).removeprefix(scope.get("root_path", ""))
 
 
 def _status(message: Message) -> int:
-    """The status that a message announces, or 0; a WebSocket that opens is 101 and one that is refused 403."""
-    kinds = {"websocket.accept": 101, "websocket.close": 403}
-    return int(kinds.get(message["type"]) or message.get("status", 0))
+    """The status that a message announces, or 0; 101 for an accepted WebSocket and 403 for a refused one."""
+    websocket = {"websocket.accept": 101, "websocket.close": 403}
+    return int(websocket.get(message["type"]) or message.get("status", 0))
+
+
+def _tokens(scope: Scope, headers: Headers) -> list[bytes]:
+    """The tokens of a request; for a WebSocket also `?token=` and the subprotocol `bearer.<base64url>`."""
+    tokens = []
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        tokens.append(credentials.strip().encode("latin-1"))
+    if scope["type"] == "websocket":
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        tokens += [value.encode() for value in query.get("token", [])[:1]]
+        for offered in scope.get("subprotocols", [])[:8]:
+            if offered.startswith("bearer."):
+                tokens.append(_decode_base64url(offered.removeprefix("bearer.")))
+    return tokens
+
+
+def _decode_base64url(text: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return b""

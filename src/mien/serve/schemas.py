@@ -1,79 +1,77 @@
-"""What goes in and out as JSON, and the examples of the OpenAPI description."""
+"""The JSON of requests and answers, and the examples of the OpenAPI description."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-_TEXT = (
-    "P2\n4 4\n255\n0 85 170 255 0 85 170 255 0 85 170 255 0 85 170 255\n"  # a picture (PGM) that JSON can hold as it is
-)
-
+_PGM = "P2\n4 4\n255\n0 85 170 255 0 85 170 255 0 85 170 255 0 85 170 255\n"  # an image that JSON can hold as text
 _BASE64 = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVQIHWOsZ2CsZwAAA4gBAaTVtyAAAAAASUVORK5CYII="
+_FILE = "base64 of an image file (JPEG, PNG, WebP, ...), or a data: URL"
 
 CROPS = Query(
-    description="Each picture is one face that you have cut out: no detector runs, its box is the whole picture. Best "
-    "is a square as wide as the face, eyes level; 48 x 48 gray pixels are what the network looks at."
+    description="Each image is one cropped face: no detector runs, and the box is the whole image. Best is a square as "
+    "wide as the face with level eyes; the network sees 48 x 48 gray pixels."
 )
 
 
 class UploadItem(BaseModel):
-    """A picture as text."""
+    """An image as text."""
 
     model_config = ConfigDict(extra="forbid")
-    data: str = Field(description="base64 of a JPEG, PNG, GIF, WebP, BMP or TIFF file, or a data: URL of it")
-    name: str = Field(default="", description="shown again in the answer")
+    data: str = Field(description=_FILE)
+    name: str = Field(default="", description="returned in the answer")
 
 
 class Upload(BaseModel):
-    """Pictures as text."""
+    """Images as text. `pictures` is the key of older clients."""
 
     model_config = ConfigDict(extra="forbid")
-    pictures: list[UploadItem] = Field(max_length=1000)
+    images: list[UploadItem] = Field(max_length=1000, validation_alias=AliasChoices("images", "pictures"))
 
 
 class Problem(BaseModel):
-    """Every answer that is not a success."""
+    """Every answer other than a success."""
 
     detail: str = Field(description="what was wrong and what to do")
 
 
-class SeenFace(BaseModel):
+class FaceResult(BaseModel):
     """A face: mien.types.Face.to_dict()."""
 
-    id: int | None = Field(default=None, description="number of the person within a stream; null for pictures")
-    box: list[float] = Field(description="x1, y1, x2, y2 in pixels; may reach over the border of the picture")
+    id: int | None = Field(default=None, description="number of the person within a stream; null for images")
+    box: list[float] = Field(description="x1, y1, x2, y2 in pixels; may extend beyond the image")
     score: float = Field(description="the detector's confidence, 0..1")
     landmarks: list[list[float]] = Field(description="five (x, y): eyes, nose, corners of the mouth; or none")
     emotion: str
     confidence: float = Field(description="probability of `emotion`, 0..1")
-    uncertain: bool = Field(description="whether no emotion is probable enough to be relied upon")
+    uncertain: bool = Field(description="whether the top probability is too low to rely on")
     probabilities: dict[str, float] = Field(description="of each emotion; they sum to 1")
 
 
-class SeenPicture(BaseModel):
-    """A picture with its faces, or with the reason why it could not be read."""
+class ImagePrediction(BaseModel):
+    """The faces of an image, or the reason why it cannot be read."""
 
     name: str
     index: int = Field(description="number in the request, from 0")
     width: int = 0
     height: int = 0
-    faces: list[SeenFace] = Field(default=[], description="the largest first")
-    left_out: int = Field(default=0, description="how many more faces there were than the limit")
+    faces: list[FaceResult] = Field(default=[], description="the largest first")
+    left_out: int = Field(default=0, description="number of faces beyond the limit")
     error: str | None = None
 
 
 class Prediction(BaseModel):
-    """The answer for a request."""
+    """The answer to a request."""
 
     model: str = Field(description="name of the model")
-    results: list[SeenPicture] = Field(description="one a picture, in the order of the request")
+    results: list[ImagePrediction] = Field(description="one for each image, in the order of the request")
 
 
 class ModelInput(BaseModel):
-    """What the network takes: uint8 gray crops."""
+    """The network's input: uint8 gray crops."""
 
     name: str = "crops"
     dtype: str = "uint8"
@@ -81,16 +79,16 @@ class ModelInput(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """What answers."""
+    """The model behind the answers."""
 
     name: str
     version: str
-    sha256: str = Field(description="of the model file; empty for one that is no file")
+    sha256: str = Field(description="of the model file; empty when the model is not a file")
     labels: list[str]
     uncertain_below: float = Field(description="top probability below which a face is uncertain, 0..1")
     input: ModelInput = ModelInput()
     detector: str
-    limits: dict[str, int] = Field(description="body_bytes, frame_bytes, pixels, pictures, faces")
+    limits: dict[str, int] = Field(description="body_bytes, frame_bytes, pixels, images, faces")
 
 
 _FACE = {
@@ -109,7 +107,7 @@ PREDICTION: dict[str, Any] = {
     "results": [
         {"name": "face.jpg", "index": 0, "width": 512, "height": 512, "faces": [_FACE], "left_out": 0, "error": None},
         {"name": "notes.txt", "index": 1, "width": 0, "height": 0, "faces": [], "left_out": 0,
-         "error": "notes.txt: not a picture that mien can read; use a JPEG, PNG, GIF, WebP, BMP or TIFF file"},
+         "error": "notes.txt: not an image that mien can read; use a JPEG, PNG, GIF, WebP, BMP or TIFF file"},
     ],
 }  # fmt: skip
 
@@ -121,47 +119,52 @@ MODEL: dict[str, Any] = {
     "uncertain_below": 0.6125,
     "input": {"name": "crops", "dtype": "uint8", "shape": ["N", 48, 48]},
     "detector": "yunet",
-    "limits": {"body_bytes": 16777216, "frame_bytes": 4194304, "pixels": 25000000, "pictures": 16, "faces": 64},
+    "limits": {"body_bytes": 16777216, "frame_bytes": 4194304, "pixels": 25000000, "images": 16, "faces": 64},
 }
 
 
-def body(many: bool) -> dict[str, Any]:
-    """The OpenAPI description of a request's body: one picture or many."""
-    most = {} if many else {"maxItems": 1}
+def request_body(many: bool) -> dict[str, Any]:
+    """Return the OpenAPI description of a request's body: one image or many."""
     file = {"type": "string", "contentMediaType": "application/octet-stream"}
     item = {
         "type": "object",
         "required": ["data"],
         "additionalProperties": False,
         "properties": {
-            "data": {"type": "string", "contentEncoding": "base64", "description": "a picture file, or a data: URL"},
-            "name": {"type": "string", "description": "shown again in the answer"},
+            "data": {"type": "string", "contentEncoding": "base64", "description": _FILE},
+            "name": {"type": "string", "description": "returned in the answer"},
         },
     }
-    forms = {
-        "multipart/form-data": {"pictures": {"type": "array", "items": file, "minItems": 1, **most}},
-        "application/json": {"pictures": {"type": "array", "items": item, "minItems": 1, **most}},
+
+    def content(items: dict[str, Any], about: str, example: Any) -> dict[str, Any]:
+        images = {"type": "array", "items": items, "minItems": 1, "description": about} | (
+            {} if many else {"maxItems": 1}
+        )
+        schema = {"type": "object", "required": ["images"], "properties": {"images": images}}
+        return {"schema": schema, "example": {"images": [example]}}
+
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": content(file, "image files; any field name will do, text is ignored", _PGM),
+                "application/json": content(item, "images as text", {"name": "dot.png", "data": _BASE64}),
+            },
+        }
     }
-    content: dict[str, Any] = {
-        kind: {"schema": {"type": "object", "required": ["pictures"], "properties": properties}}
-        for kind, properties in forms.items()
-    }
-    content["multipart/form-data"]["example"] = {"pictures": [_TEXT]}
-    content["application/json"]["example"] = {"pictures": [{"name": "dot.png", "data": _BASE64}]}
-    return {"requestBody": {"required": True, "content": content}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI description of the answers that are no success."""
+    """Return the OpenAPI description of the answers other than a success."""
     reasons = {
-        401: "No or a wrong token.",
+        400: "Malformed HTTP, or a Host header that does not name this server (as plain text).",
+        401: "Missing or wrong token.",
         403: "A web page of another origin.",
-        404: "There is no such file.",
+        404: "No such file.",
         408: "The body came too slowly.",
-        413: "Too many bytes or pictures.",
+        413: "Too many bytes, images or fields.",
         415: "Neither multipart/form-data nor application/json.",
-        421: "The Host header does not name this server.",
-        422: "Malformed, or none of the pictures can be read.",
+        422: "Malformed, or none of the images can be read.",
         429: "Too many requests; see Retry-After.",
         503: "The queue is full or the work takes too long; see Retry-After.",
     }

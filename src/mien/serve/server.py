@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import ipaddress
 import logging
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import cv2
 import h11
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.errors import ConfigError
 from mien.serve.limits import Limits
 from mien.serve.middleware import CROWDED
 
-_LEAST_TOKEN = 16  # characters; who reaches the server may try as many shorter ones as it answers
+_TOKEN_LENGTH = 16  # characters at least; shorter tokens can be guessed
+_CONNECTION = "connection"  # key in the state of a request
 
 
 def bind(host: str, port: int, token: str | None) -> socket.socket:
-    """Open a port.
-
-    Args:
-        host: address or name; 127.0.0.1 and ::1 are reached from this machine alone.
-        port: 0 for any free one.
-        token: that the server will ask for, or None.
-
-    Raises:
-        ConfigError: other machines could reach it and there is no token, or one that is soon guessed; or the port is
-            taken or not allowed.
-    """
-    if len(token or "") < _LEAST_TOKEN and not _is_loopback(host):
+    """Open a port, 0 for any free one, or raise ConfigError. A port that other machines can reach needs a token."""
+    if len(token or "") < _TOKEN_LENGTH and not is_loopback(host):
         raise ConfigError(
-            f"{host} can be reached from other machines: set a token of {_LEAST_TOKEN} characters in MIEN_TOKEN, "
+            f"{host} can be reached from other machines: set a token of {_TOKEN_LENGTH} characters in MIEN_TOKEN, "
             "such as one from python3 -c 'import secrets; print(secrets.token_urlsafe())'; or listen on 127.0.0.1"
         )
     if not 0 <= port < 65536:
@@ -54,153 +44,190 @@ def bind(host: str, port: int, token: str | None) -> socket.socket:
         ) from error
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
 def url(listening: socket.socket) -> str:
-    """Where a browser on this machine finds it."""
+    """Return the address for a browser on this machine."""
     host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def run(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what was taken.
+    """Serve until SIGINT or SIGTERM, then finish the accepted requests.
 
-    Nothing is logged but warnings: a line a request would hold names, and tokens given in the address of a WebSocket.
+    Requests are not logged: a line would hold names, and tokens in the address of a WebSocket.
     """
-    cv2.setNumThreads(1)  # each picture has a thread of its own; more inside of it would only fight (42 against 19 ms)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # who sends nonsense is told so in the answer
-    _Protocol.header_seconds, _Protocol.take_seconds = limits.header_seconds, limits.read_seconds
-    _Protocol.most_connections = limits.connections
+    cv2.setNumThreads(1)  # each image has a thread of its own; more in each took 42 instead of 19 ms
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the answer says what is wrong
     config = uvicorn.Config(
-        app,
-        http=_Protocol,
-        ws=_WebSocket,
+        _track(app),
+        http="h11",
+        ws="websockets-sansio",
+        interface="asgi3",
         log_config=None,
-        log_level="warning",
+        log_level="critical",  # MetricsMiddleware logs errors; uvicorn would also log what clients do wrong
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # else whoever reaches the port could choose the address that `rate` counts
+        proxy_headers=False,  # otherwise a client could choose the address that `rate` counts
         timeout_keep_alive=5,
         timeout_graceful_shutdown=round(limits.read_seconds + limits.work_seconds),
-        ws_max_size=2 * limits.frame_bytes,  # uvicorn hangs up at once; up to here the route says why
-        ws_per_message_deflate=False,  # pictures are compressed already, and a small message could unpack to a huge one
+        ws_max_size=2 * limits.frame_bytes,  # uvicorn hangs up at once; up to here the route gives a reason
+        ws_per_message_deflate=False,  # images are compressed, and a small message could unpack to a huge one
     )
+    config.load()
+    config.http_protocol_class = partial(_Connection, config.http_protocol_class, limits, set())  # type: ignore[assignment]
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
+    if app.state.serving.engine.stuck:  # a thread in native code cannot be stopped, and Python would wait for it
+        os._exit(0)
 
 
-def _is_loopback(host: str) -> bool:
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
+def _track(app: ASGIApp) -> ASGIApp:
+    """Tell a connection when the application works for it."""
+
+    async def tracked(scope: Scope, receive: Receive, send: Send) -> None:
+        connection = scope.get("state", {}).get(_CONNECTION)
+        if connection is None:  # lifespan
+            await app(scope, receive, send)
+            return
+
+        async def send_while_open(message: Message) -> None:
+            if scope["type"] == "http" and connection.is_closing():  # uvicorn has refused a broken body
+                await connection.lost.wait()
+            await send(message)
+
+        connection.begin_request()
+        try:
+            await app(scope, receive, send_while_open)
+        finally:
+            connection.end_request()
+
+    return tracked
 
 
-class _Protocol(H11Protocol):
-    """uvicorn's HTTP with deadlines for the headers and for taking an answer; it would wait forever.
+class _Connection(asyncio.Protocol):
+    """Adds deadlines and back-pressure to a connection of uvicorn, which would wait for slow clients forever.
 
-    A connection too many is marked for AccessMiddleware to refuse: uvicorn's own refusal is no JSON and is not counted.
+    It is the protocol of the real transport and the transport of uvicorn's protocol, and uses nothing else of either.
+    A request and its headers must arrive within `header_seconds`, and a client must read within `read_seconds` what it
+    was sent; until then nothing more is read from it, so that a flood of pings fills no memory.
     """
 
-    header_seconds = 10.0
-    take_seconds = 30.0
-    most_connections = 512
-    _due: asyncio.TimerHandle | None = None  # for the headers
-    _stuck: asyncio.TimerHandle | None = None  # for what was sent to leave the buffer
+    def __init__(
+        self,
+        protocol: type[Any],
+        limits: Limits,
+        connections: set[_Connection],
+        *,
+        app_state: dict[str, Any],
+        **more: Any,
+    ) -> None:
+        self._limits, self._connections = limits, connections
+        self._state = app_state | {_CONNECTION: self}
+        self._protocol = protocol(app_state=self._state, **more)
+        self._transport: Any = None
+        self.lost = asyncio.Event()
+        self._requests = 0  # that the application works on
+        self._held = False  # uvicorn wants to read no more
+        self._reading = True
+        self._headers_due, self._writes_due = _Deadline(), _Deadline()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if len(self.connections) > self.most_connections:
-            self.app_state = self.app_state | {CROWDED: True}
-        self._due = self.loop.call_later(self.header_seconds, self.timeout_keep_alive_handler)
+    def begin_request(self) -> None:
+        """Note that the headers are complete."""
+        self._requests += 1
+        self._headers_due.stop()
+
+    def end_request(self) -> None:
+        """Note that the answer is complete."""
+        self._requests -= 1
+
+    # As the protocol of the real transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._connections.add(self)
+        if len(self._connections) > self._limits.connections:
+            self._state[CROWDED] = True
+        self._headers_due.start(self._limits.header_seconds, self.close)
+        self._protocol.connection_made(self)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        upgraded = self.transport.get_protocol() is not self
-        if upgraded or (self.cycle is not None and not self.cycle.response_complete):
-            self._stop_due()
-        elif self._due is None:  # the beginning of another request, or the rest of one that was refused
-            self._due = self.loop.call_later(self.header_seconds, self.timeout_keep_alive_handler)
+        try:
+            self._protocol.data_received(data)
+        except h11.LocalProtocolError:  # uvicorn refuses a broken body even when its answer was sent
+            self.abort()
+        if not self._requests:  # another request begins, or a refused body goes on
+            self._headers_due.start(self._limits.header_seconds, self.close)
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; where it is the body of a request, that is over, and may have its answer already."""
-        if self.cycle is not None:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            super().send_400_response(msg)
-        else:
-            self.transport.close()
+    def eof_received(self) -> bool | None:
+        result: bool | None = self._protocol.eof_received()
+        return result
 
     def pause_writing(self) -> None:
-        super().pause_writing()
-        self._stuck = self.loop.call_later(self.take_seconds, self.transport.abort)
+        self._protocol.pause_writing()
+        self._writes_due.start(self._limits.read_seconds, self._transport.abort)
+        self._update_reading()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        self._stop_stuck()
+        self._writes_due.stop()
+        self._protocol.resume_writing()
+        self._update_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_due()
-        self._stop_stuck()
-        super().connection_lost(exc)
+        self._headers_due.stop()
+        self._writes_due.stop()
+        self._connections.discard(self)
+        self._protocol.connection_lost(exc)
+        self.lost.set()
 
-    def _stop_due(self) -> None:
-        if self._due is not None:
-            self._due.cancel()
-        self._due = None
+    # As the transport of uvicorn's protocol
 
-    def _stop_stuck(self) -> None:
-        if self._stuck is not None:
-            self._stuck.cancel()
-        self._stuck = None
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def set_protocol(self, protocol: Any) -> None:
+        """Hand over to another protocol, as an upgrade to a WebSocket does."""
+        self._protocol = protocol
+
+    def pause_reading(self) -> None:
+        self._held = True
+        self._update_reading()
+
+    def resume_reading(self) -> None:
+        self._held = False
+        self._update_reading()
+
+    def close(self) -> None:
+        """Close when everything is sent, or when the client does not read it."""
+        self._writes_due.start(self._limits.read_seconds, self._transport.abort)
+        self._transport.close()
+
+    def _update_reading(self) -> None:
+        reading = not self._held and not self._writes_due
+        if reading != self._reading and not self._transport.is_closing():
+            self._reading = reading
+            (self._transport.resume_reading if reading else self._transport.pause_reading)()
 
 
-class _WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket; it would wait forever after a handshake that cannot be read, and take any number of parts of
-    a message, where empty ones never reach the limit of its size."""
+class _Deadline:
+    """A timer; starting it again while it runs changes nothing."""
 
-    most_parts = 1024
-    _parts = 0  # of the present message
-    _text: codecs.IncrementalDecoder | None = None  # of the present message, where it is one
+    _handle: asyncio.TimerHandle | None = None
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if not self.handshake_initiated:  # the head of the request came whole, in the first call
-            self.handshake_complete = self.close_sent = True
-            refusal = b"".join(self.conn.data_to_send())  # older versions of websockets say nothing
-            self.transport.write(refusal or b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
-            self.transport.close()
+    def start(self, seconds: float, callback: Callable[[], object]) -> None:
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_later(seconds, callback)
 
-    def handle_text(self, event: Frame) -> None:
-        self._parts, self._text = 0, codecs.getincrementaldecoder("utf-8")()
-        self._take(event, super().handle_text)
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = None
 
-    def handle_bytes(self, event: Frame) -> None:
-        self._parts, self._text = 0, None
-        self._take(event, super().handle_bytes)
-
-    def handle_cont(self, event: Frame) -> None:
-        self._take(event, super().handle_cont)
-
-    async def send(self, message: Any) -> None:
-        await super().send(message)
-        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
-            self.handshake_complete = True  # else it is logged as an error
-
-    def _take(self, event: Frame, take: Callable[[Frame], None]) -> None:
-        if self.close_sent:
-            return
-        self._parts += 1
-        try:
-            if self._text:
-                self._text.decode(event.data, event.fin)
-        except UnicodeDecodeError:
-            self._fail(1007, "not UTF-8")
-        else:
-            if self._parts > self.most_parts:
-                self._fail(1009, "too many parts")
-            else:
-                take(event)
-
-    def _fail(self, code: int, reason: str) -> None:
-        self.conn.fail(code, reason)
-        self.handle_parser_exception()
+    def __bool__(self) -> bool:
+        return self._handle is not None

@@ -1,4 +1,4 @@
-"""Intake: the body of a request -> pictures, in memory alone, with limits on size and time."""
+"""Uploads: reads the images of a request into memory, with limits on size, number and time."""
 
 from __future__ import annotations
 
@@ -6,28 +6,23 @@ import asyncio
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
 
 from fastapi import HTTPException, Request
 from pydantic import ValidationError
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from mien.serve.engine import EncodedImage
 from mien.serve.limits import Limits
 from mien.serve.schemas import Upload
 
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
-
-
-T = TypeVar("T")
-_NAME = 100  # characters of a name that are shown
-_HOW = "send files, as in: curl -F pictures=@face.jpg, or JSON with base64"
+_NAME_LENGTH = 100
+_FIELDS, _FIELD_BYTES = 16, 65_536  # fields of a form beside the files; they are ignored
+_HINT = "send files, as in: curl -F images=@face.jpg, or JSON with base64"
 
 
 class Uploads:
-    """Reads bodies, and knows how many bytes of them are in memory."""
+    """Reads bodies and counts the bytes held in memory."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -35,151 +30,126 @@ class Uploads:
 
     @asynccontextmanager
     async def images(self, request: Request) -> AsyncIterator[list[EncodedImage]]:
-        """The pictures of a request, at least one; their bytes count as held as long as the context lasts.
+        """Read the images of a request, at least one. Their bytes count as held while the context lasts.
 
-        Raises:
-            HTTPException: 408 too slow, 413 too large or too many, 415 another type, 422 malformed, 503 no memory left.
+        Raises HTTPException: 408 too slow, 413 too large or too many, 415 wrong type, 422 malformed, 503 no memory.
         """
         body = _Body(self, self._limits, request)
         try:
-            yield await self._read(request, body)
+            yield await self._parse(request, body)
         finally:
             self.held -= body.length
 
-    async def _read(self, request: Request, body: _Body) -> list[EncodedImage]:
-        parse = _multipart if _kind(request) == "multipart/form-data" else _json
+    async def _parse(self, request: Request, body: _Body) -> list[EncodedImage]:
+        parse = _parse_form if _media_type(request) == "multipart/form-data" else _parse_json
         try:
             async with asyncio.timeout(self._limits.read_seconds):
-                return await parse(request, body.chunks(), self._limits.pictures)
+                images = await parse(request, body.chunks(), self._limits)
         except TimeoutError:
-            # Closed, because what is still to come would be taken for the next request.
+            # Closed: the rest of the body would be taken for the next request.
             raise HTTPException(408, "the body came too slowly", {"Connection": "close"}) from None
+        if not images:
+            raise HTTPException(422, f"no image in the request; {_HINT}")
+        return images
 
 
 class _Body:
-    """The bytes of one request as they come."""
+    """The bytes of a request as they arrive."""
 
     def __init__(self, uploads: Uploads, limits: Limits, request: Request) -> None:
         self._uploads, self._limits, self._request = uploads, limits, request
         self.length = 0
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        most = self._limits.body_bytes
-        too_large = HTTPException(413, f"the body has more than {most} bytes; send fewer or smaller pictures")
+        limit = self._limits.body_bytes
+        too_large = HTTPException(413, f"the body has more than {limit} bytes; send fewer or smaller images")
         declared = self._request.headers.get("content-length", "")
-        if declared.isascii() and declared.isdigit() and int(declared[:20]) > most:
+        if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
             raise too_large
         async for chunk in self._request.stream():
             self.length += len(chunk)
             self._uploads.held += len(chunk)
-            if self.length > most:
+            if self.length > limit:
                 raise too_large
             if self._uploads.held > self._limits.buffered_bytes:
                 raise HTTPException(503, "too many uploads at once; try again in a moment", {"Retry-After": "1"})
             yield chunk
 
 
-def _kind(request: Request) -> str:
-    """The media type without parameters."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ("multipart/form-data", "application/json"):
-        raise HTTPException(415, f"Content-Type must be multipart/form-data or application/json; {_HOW}")
+def _media_type(request: Request) -> str:
+    """Return the media type without parameters, if it is supported."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in ("multipart/form-data", "application/json"):
+        raise HTTPException(415, f"Content-Type must be multipart/form-data or application/json; {_HINT}")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise HTTPException(415, "a Content-Encoding is not supported; pictures are compressed already")
-    return kind
+        raise HTTPException(415, "Content-Encoding is not supported; images are compressed already")
+    return media_type
 
 
-async def _multipart(request: Request, chunks: AsyncGenerator[bytes, None], most: int) -> list[EncodedImage]:
-    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary")
-    if not boundary:
-        raise HTTPException(422, f"malformed multipart body: its Content-Type has no boundary; {_HOW}")
-    form = _Form(most)
-    try:
-        parser = MultipartParser(boundary, form.callbacks())
+class _FormParser(MultiPartParser):
+    """Starlette's parser, in memory alone, that refuses a truncated form."""
+
+    def __init__(self, request: Request, chunks: AsyncGenerator[bytes, None], limits: Limits) -> None:
+        super().__init__(
+            request.headers, self._checked(chunks),
+            max_files=limits.images, max_fields=_FIELDS, max_part_size=_FIELD_BYTES,
+        )  # fmt: skip
+        self.spool_max_size = limits.body_bytes
+        self._complete = False
+
+    def on_end(self) -> None:
+        self._complete = True
+
+    async def _checked(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         async for chunk in chunks:
-            parser.write(chunk)
-    except FormParserError as error:
-        raise HTTPException(422, f"malformed multipart body; {_HOW}") from error
-    if not form.complete:
-        raise HTTPException(422, "malformed multipart body: it is cut short")
-    return _counted(form.images, most)
+            yield chunk
+        if not self._complete:
+            raise MultiPartException("The form is cut short.")
 
 
-class _Form:
-    """The files of a form, whatever their fields are called, gathered in memory.
-
-    Starlette's own parser would put what is over a megabyte on the disk.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.images: list[EncodedImage] = []
-        self.complete = False
-        self._most = most
-        self._start()
-
-    def callbacks(self) -> MultipartCallbacks:
-        """What the parser calls."""
-        return {
-            "on_part_begin": self._start,
-            "on_header_field": lambda data, start, end: self._key.extend(data[start:end]),
-            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
-            "on_header_end": self._header,
-            "on_headers_finished": self._name_it,
-            "on_part_data": lambda data, start, end: self._data.extend(data[start:end]),
-            "on_part_end": self._add,
-            "on_end": self._end,
-        }
-
-    def _start(self) -> None:
-        self._key, self._value, self._data = bytearray(), bytearray(), bytearray()
-        self._disposition, self._name = b"", ""
-
-    def _header(self) -> None:
-        if self._key.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._key, self._value = bytearray(), bytearray()
-
-    def _name_it(self) -> None:
-        name = parse_options_header(self._disposition)[1].get(b"filename")
-        if name is None:
-            raise HTTPException(422, f"a field of the form is no file; {_HOW}")
-        self._name = shortened(name.decode("utf-8", "replace"))
-
-    def _add(self) -> None:
-        self.images.append(EncodedImage(self._name, bytes(self._data)))
-        _counted(self.images, self._most)
-
-    def _end(self) -> None:
-        self.complete = True
-
-
-async def _json(request: Request, chunks: AsyncGenerator[bytes, None], most: int) -> list[EncodedImage]:
-    body = b"".join([chunk async for chunk in chunks])
+async def _parse_form(request: Request, chunks: AsyncGenerator[bytes, None], limits: Limits) -> list[EncodedImage]:
+    """Read the files of a form, whatever their fields are called; text fields are ignored."""
     try:
-        upload = Upload.model_validate_json(body)
+        form = await _FormParser(request, chunks, limits).parse()
+    except MultiPartException as error:
+        too_much = "aximum" in error.message
+        raise HTTPException(413 if too_much else 422, f"{error.message} {_HINT}") from error
+    except ValueError as error:  # a charset that cannot decode
+        raise HTTPException(422, f"malformed multipart body; {_HINT}") from error
+    files = [item for _, item in form.multi_items() if isinstance(item, UploadFile)]
+    images = [EncodedImage(shortened(file.filename or ""), await file.read()) for file in files]
+    await form.close()
+    return images
+
+
+async def _parse_json(request: Request, chunks: AsyncGenerator[bytes, None], limits: Limits) -> list[EncodedImage]:
+    body = b"".join([chunk async for chunk in chunks])
+    return await asyncio.to_thread(_decode_json, body, limits.images)
+
+
+def _decode_json(body: bytes, max_images: int) -> list[EncodedImage]:
+    # An image takes 8 quotes and 3 commas. Counted first, since a parser would build millions of values.
+    if body.count(b'"') + body.count(b",") > 1000 + 20 * max_images:
+        raise HTTPException(413, f"too many values in the JSON body; send at most {max_images} images at once")
+    try:
+        items = Upload.model_validate_json(body).images
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise HTTPException(422, f"malformed JSON body: {shortened(place)}: {shortened(first['msg'])}") from error
+    if len(items) > max_images:
+        raise HTTPException(413, f"too many images; send at most {max_images} at once")
     images = []
-    for number, item in enumerate(_counted(upload.pictures, most)):
+    for number, item in enumerate(items):
         text = item.data.partition(",")[2] if item.data.startswith("data:") else item.data
         try:
             images.append(EncodedImage(shortened(item.name), base64.b64decode(text, validate=True)))
         except ValueError as error:
-            raise HTTPException(422, f"malformed JSON body: pictures.{number}.data is not base64") from error
-    return images
-
-
-def _counted(images: list[T], most: int) -> list[T]:
-    if not images:
-        raise HTTPException(422, f"no picture in the request; {_HOW}")
-    if len(images) > most:
-        raise HTTPException(413, f"too many pictures; send at most {most} at once")
+            raise HTTPException(422, f"malformed JSON body: images.{number}.data is not base64") from error
     return images
 
 
 def shortened(name: str) -> str:
-    """A name that a stranger chose, fit for logs and answers: its last part, printable characters, not too long."""
+    """Return the last part of a client's name: printable characters only, and not too many."""
     last = name.replace("\\", "/").rpartition("/")[2]
-    return "".join(char if char.isprintable() else "?" for char in last[:_NAME])
+    return "".join(char if char.isprintable() else "?" for char in last[:_NAME_LENGTH])

@@ -1,15 +1,8 @@
-"""The WebSocket: picture files in, JSON out, with ids and smoothing of its own for each connection.
+"""The WebSocket: image files in, JSON out, with face ids and smoothing for each connection.
 
-    import asyncio, websockets
-
-    async def main():
-        async with websockets.connect("ws://127.0.0.1:8000/v1/stream") as socket:
-            await socket.send(open("face.jpg", "rb").read())
-            print(await socket.recv())
-
-A client may send as fast as it likes: of the frames that come while one is looked at, the newest counts and the others
-are skipped. Each answer carries the frame's `index` (frames are numbered as they come, from 0) and `skipped`, how many
-were passed over since the last answer; then either what `Result.to_dict()` has and `left_out`, or `error`.
+A client may send as fast as it likes: while a frame is processed, the newest of the others waits and older ones are
+skipped. Each answer carries the `index` of the frame, counted from 0 as frames arrive, and `skipped`, the number of
+frames skipped since the last answer; then `Result.to_dict()` and `left_out`, or `error`.
 """
 
 from __future__ import annotations
@@ -34,69 +27,69 @@ _GOING_AWAY, _NOT_BYTES, _TOO_LARGE = 1001, 1003, 1009  # RFC 6455, section 7.4.
 
 
 @dataclass(slots=True)
-class _Newest:
-    """A place for one frame: index, seconds since the start, bytes. A newer one replaces it."""
+class _LatestFrame:
+    """Holds one frame: index, seconds since the start, bytes. A newer one replaces it."""
 
     frame: tuple[int, float, bytes] | None = None
     skipped: int = 0
-    there: asyncio.Event = field(default_factory=asyncio.Event)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, frame: tuple[int, float, bytes]) -> bool:
-        """Whether an older frame had to go."""
+        """Store a frame. Return whether it replaced another."""
         replaced = self.frame is not None
         self.frame, self.skipped = frame, self.skipped + replaced
-        self.there.set()
+        self.arrived.set()
         return replaced
 
-    async def take(self) -> tuple[tuple[int, float, bytes], int]:
-        """The frame, as soon as there is one, and how many it has replaced."""
-        await self.there.wait()
-        self.there.clear()
+    async def get(self) -> tuple[tuple[int, float, bytes], int]:
+        """Wait for a frame. Return it and the number of frames that it replaced."""
+        await self.arrived.wait()
+        self.arrived.clear()
         assert self.frame is not None
-        taken = self.frame, self.skipped
+        frame, skipped = self.frame, self.skipped
         self.frame, self.skipped = None, 0
-        return taken
+        return frame, skipped
 
 
-async def handle(socket: WebSocket, engine: Engine, telemetry: Metrics) -> None:
-    """Serve one connection until its client leaves, breaks the protocol or falls silent."""
+async def handle(socket: WebSocket, engine: Engine, metrics: Metrics) -> None:
+    """Serve one connection until its client leaves, breaks the protocol or sends nothing for too long."""
     if engine.streams >= engine.limits.streams:
-        refusal = JSONResponse({"detail": "too many streams at once; try again later"}, 503, {"Retry-After": "10"})
+        refusal = JSONResponse({"detail": "too many open streams; try again later"}, 503, {"Retry-After": "10"})
         await socket.send_denial_response(refusal)
         return
     engine.streams += 1
     try:
-        await _handle(socket, engine, telemetry)
+        await _handle(socket, engine, metrics)
     finally:
         engine.streams -= 1
 
 
-async def _handle(socket: WebSocket, engine: Engine, telemetry: Metrics) -> None:
+async def _handle(socket: WebSocket, engine: Engine, metrics: Metrics) -> None:
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    newest = _Newest()
-    reading: asyncio.Task[int | None] = asyncio.create_task(_receive(socket, newest, engine.limits, telemetry))
-    answering: asyncio.Task[None] = asyncio.create_task(_answer(socket, newest, engine, telemetry))
+    latest = _LatestFrame()
+    receiving: asyncio.Task[int | None] = asyncio.create_task(_receive(socket, latest, engine.limits, metrics))
+    answering: asyncio.Task[None] = asyncio.create_task(_answer(socket, latest, engine, metrics))
+    tasks = {receiving, answering}
     try:
-        await asyncio.wait({reading, answering}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (reading, answering):
+        for task in tasks:
             task.cancel()
-        # Not gather: when this is cancelled in turn, gather raises the cancellation of a child in place of our own.
-        await asyncio.wait({reading, answering})
-    for task in (reading, answering):
+        await asyncio.wait(tasks)  # not gather, which would raise a child's cancellation in place of our own
+    for task in tasks:
         error = None if task.cancelled() else task.exception()
         if error and not isinstance(error, WebSocketDisconnect | TimeoutError):
             raise error
-    code = None if reading.cancelled() or reading.exception() else reading.result()
+    code = None if receiving.cancelled() or receiving.exception() else receiving.result()
     if code is not None:
-        with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):  # it may have left meanwhile
+        with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):  # the client may have left
             async with asyncio.timeout(1):
                 await socket.close(code)
 
 
-async def _receive(socket: WebSocket, newest: _Newest, limits: Limits, telemetry: Metrics) -> int | None:
-    """Take what comes; returns the code with which to close, or None when the client has left."""
+async def _receive(socket: WebSocket, latest: _LatestFrame, limits: Limits, metrics: Metrics) -> int | None:
+    """Receive frames. Return the code to close with, or None when the client has left."""
     start, index = monotonic(), 0
     while True:
         try:
@@ -110,26 +103,26 @@ async def _receive(socket: WebSocket, newest: _Newest, limits: Limits, telemetry
             return _NOT_BYTES
         if len(data) > limits.frame_bytes:
             return _TOO_LARGE
-        if newest.put((index, monotonic() - start, data)):
-            telemetry.frames.labels("skipped").inc()
+        if latest.put((index, monotonic() - start, data)):
+            metrics.frames.labels("skipped").inc()
         index += 1
 
 
-async def _answer(socket: WebSocket, newest: _Newest, engine: Engine, telemetry: Metrics) -> None:
+async def _answer(socket: WebSocket, latest: _LatestFrame, engine: Engine, metrics: Metrics) -> None:
     tracker = Tracker()
     while True:
-        (index, time, data), skipped = await newest.take()
-        told: dict[str, Any] = {"index": index, "skipped": skipped}
+        (index, time, data), skipped = await latest.get()
+        answer: dict[str, Any] = {"index": index, "skipped": skipped}
         try:
             with engine.admit():
                 async with asyncio.timeout(engine.limits.work_seconds):
-                    seen = await engine.process(EncodedImage(f"frame {index}", data), index, time)
-            result = replace(seen.result, faces=tracker.update(seen.result.faces, time))
-            told |= result.to_dict() | {"left_out": seen.left_out}
+                    image = await engine.process(EncodedImage(f"frame {index}", data), index, time)
+            result = replace(image.result, faces=tracker.update(image.result.faces, time))
+            answer |= result.to_dict() | {"left_out": image.left_out}
         except (SourceError, QueueFull) as error:
-            told["error"] = str(error)
+            answer["error"] = str(error)
         except TimeoutError:
-            told["error"] = "it took too long; try again in a moment"
-        telemetry.frames.labels("failed" if "error" in told else "answered").inc()
-        async with asyncio.timeout(engine.limits.read_seconds):  # for one that sends and never reads
-            await socket.send_json(told)
+            answer["error"] = "it took too long; try again in a moment"
+        metrics.frames.labels("failed" if "error" in answer else "answered").inc()
+        async with asyncio.timeout(engine.limits.read_seconds):  # the client may not read
+            await socket.send_json(answer)
