@@ -131,7 +131,7 @@ def test_threads_keep_order_failures_and_index(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_what_is_skipped_is_not_opened_and_the_rest_keeps_its_index(tmp_path: Path, threads: int) -> None:
+def test_skipped_images_are_not_opened_and_keep_the_index(tmp_path: Path, threads: int) -> None:
     paths = folder(tmp_path, 6)
     paths[1].unlink()  # would be a failure
     skip = {str(paths[1]), str(paths[3]), str(paths[4])}
@@ -160,7 +160,7 @@ def test_pictures_read_ahead_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert 2 <= max(alive) <= most
 
 
-def test_who_stops_early_leaves_no_thread(tmp_path: Path) -> None:
+def test_early_close_leaves_no_thread(tmp_path: Path) -> None:
     stream = read_images(folder(tmp_path, 30), 2)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
@@ -168,7 +168,7 @@ def test_who_stops_early_leaves_no_thread(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["", "*.png", "p%d.png", "p%02d.png"])
-def test_numbered_pictures_are_a_video(tmp_path: Path, source: str) -> None:
+def test_numbered_images_are_a_video(tmp_path: Path, source: str) -> None:
     for k in (9, 10, 11):
         cv2.imwrite(str(tmp_path / f"p{k}.png"), numbered(k))
     (tmp_path / "p10.png").write_bytes(b"broken")
@@ -189,7 +189,7 @@ def test_several_videos_at_once_are_refused(tmp_path: Path) -> None:
         Video(str(tmp_path / "*.mp4"))
 
 
-def test_reading_ahead_keeps_the_order_passes_errors_on_and_ends_with_its_reader() -> None:
+def test_prefetch_keeps_order_raises_errors_and_ends_its_thread() -> None:
     closed: list[bool] = []
 
     def counted() -> Iterator[Frame]:

@@ -53,7 +53,7 @@ def test_servers_with_and_without_ranges_are_read(videos: dict[str, bytes], name
 
 
 @pytest.mark.parametrize("name", ["front", ".mkv", ".ts"])
-def test_a_stream_of_unknown_length_is_read(videos: dict[str, bytes], name: str) -> None:
+def test_response_of_unknown_length_is_read(videos: dict[str, bytes], name: str) -> None:
     with serve(videos[name], length=False) as (url, _):
         assert read(url) == (list(range(60)), "")
 
@@ -61,7 +61,7 @@ def test_a_stream_of_unknown_length_is_read(videos: dict[str, bytes], name: str)
 @pytest.mark.parametrize("name", ["front", ".mkv", ".ts", ".avi"])
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("length", [True, False])
-def test_a_connection_that_breaks_off_is_told_after_the_frames_so_far(
+def test_broken_connection_is_an_error_after_the_frames(
     videos: dict[str, bytes], name: str, ranges: bool, length: bool
 ) -> None:
     with serve(videos[name], ranges, length, stop_at=len(videos[name]) * 3 // 4) as (url, _):
@@ -71,12 +71,12 @@ def test_a_connection_that_breaks_off_is_told_after_the_frames_so_far(
     assert "broke off" in error and "try again" in error
 
 
-def test_a_connection_that_breaks_off_before_the_index_is_told(videos: dict[str, bytes]) -> None:
+def test_broken_connection_before_the_index_is_an_error(videos: dict[str, bytes]) -> None:
     with serve(videos["back"], stop_at=len(videos["back"]) // 2) as (url, _):
         assert read(url)[1].endswith("(the connection broke off); check the address and the network")
 
 
-def test_a_server_that_stalls_is_left_in_time(videos: dict[str, bytes]) -> None:
+def test_stalled_server_times_out(videos: dict[str, bytes]) -> None:
     with serve(videos["front"], stop_at=len(videos["front"]) // 2, stall=threading.Event()) as (url, _):
         seen, error = read(url, timeout=0.3)
     assert 10 < len(seen) < 60
@@ -84,14 +84,14 @@ def test_a_server_that_stalls_is_left_in_time(videos: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp"])
-def test_a_server_that_never_answers_is_left_in_time(scheme: str) -> None:
+def test_silent_server_times_out(scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"{scheme}://me:secret@127.0.0.1:{server.getsockname()[1]}/a.mp4"
         with pytest.raises(VideoError, match=rf"^{scheme}://\*\*\*@127.0.0.1:\d+/a.mp4: no video can be opened"):
             VideoReader(url, timeout=0.3)
 
 
-def test_a_server_that_refuses_says_why() -> None:
+def test_refusal_of_the_server_is_named() -> None:
     with pytest.raises(VideoError, match=r"^http://\*\*\*@127.0.0.1:9/a.mp4: .*refused.*check the address") as caught:
         VideoReader("http://me:secret@127.0.0.1:9/a.mp4")
     assert "secret" not in str(caught.value)
@@ -99,7 +99,7 @@ def test_a_server_that_refuses_says_why() -> None:
         VideoReader("strange://127.0.0.1/a.mp4")
 
 
-def test_closing_ends_a_read_that_waits_for_the_server(videos: dict[str, bytes]) -> None:
+def test_close_ends_a_read_that_waits_for_the_server(videos: dict[str, bytes]) -> None:
     ended = threading.Event()
     with serve(videos["front"], stop_at=len(videos["front"]) // 2, stall=threading.Event()) as (url, _):
         video = VideoReader(url, timeout=30)
@@ -117,7 +117,7 @@ def test_closing_ends_a_read_that_waits_for_the_server(videos: dict[str, bytes])
         thread.join()
 
 
-def test_a_password_is_sent_to_the_server_alone(tmp_path: Path) -> None:
+def test_password_is_sent_to_the_server_only(tmp_path: Path) -> None:
     from http.server import BaseHTTPRequestHandler, HTTPServer
 
     seen: list[str] = []

@@ -48,7 +48,7 @@ def numbers(frames: list[VideoFrame]) -> list[int]:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".ts"])
 @pytest.mark.parametrize("start", [0.0, 1.5])
-def test_times_are_the_containers_own(tmp_path: Path, suffix: str, start: float) -> None:
+def test_times_are_those_of_the_container(tmp_path: Path, suffix: str, start: float) -> None:
     path = write_video(tmp_path / f"a{suffix}", [start + t for t in VARIABLE], options={"bf": "3"})
     frames, error = read(path)
     assert not error and not any(frame.gap for frame in frames)
@@ -57,7 +57,7 @@ def test_times_are_the_containers_own(tmp_path: Path, suffix: str, start: float)
     assert {frame.name for frame in frames} == {str(path)}
 
 
-def test_a_video_can_be_read_twice_and_tells_what_it_is(tmp_path: Path) -> None:
+def test_video_is_read_twice_and_described(tmp_path: Path) -> None:
     path = write_video(tmp_path / "100%d: me [1].mp4", STEADY, ticks=30)
     with VideoReader(path) as video:
         assert (video.width, video.height, video.rate, video.frame_count) == (WIDTH, HEIGHT, 30.0, 20)
@@ -66,7 +66,7 @@ def test_a_video_can_be_read_twice_and_tells_what_it_is(tmp_path: Path) -> None:
         assert [frame.index for frame in video] == [frame.index for frame in video] == list(range(20))
 
 
-def test_avi_frames_have_times_of_its_rate(tmp_path: Path) -> None:
+def test_avi_times_follow_its_rate(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", STEADY, "mpeg4", options={"bf": "2"}, ticks=30)
     frames, error = read(path)
     assert not error
@@ -75,7 +75,7 @@ def test_avi_frames_have_times_of_its_rate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"flags": "+ildct+ilme", "x264-params": "tff=1"}])
-def test_raw_h264_without_time_stamps_is_timed_by_its_rate(tmp_path: Path, options: dict[str, str]) -> None:
+def test_raw_h264_times_follow_its_rate(tmp_path: Path, options: dict[str, str]) -> None:
     path = write_video(tmp_path / "a.h264", STEADY, options={"bf": "2", **options}, ticks=30)
     frames, error = read(path)
     assert not error
@@ -83,7 +83,7 @@ def test_raw_h264_without_time_stamps_is_timed_by_its_rate(tmp_path: Path, optio
     assert times(frames) == pytest.approx(STEADY)
 
 
-def test_frames_left_out_by_an_edit_list_are_not_shown(tmp_path: Path) -> None:
+def test_frames_skipped_by_an_edit_list_are_not_read(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "a.mp4", STEADY, options={"g": "30", "bf": "2"}, ticks=30)
     path = tmp_path / "trimmed.mp4"
     with av.open(str(whole)) as source, av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as out:
@@ -102,7 +102,7 @@ def test_frames_left_out_by_an_edit_list_are_not_shown(tmp_path: Path) -> None:
     assert times(frames) == pytest.approx([k / 30 for k in range(12)], abs=1e-4)
 
 
-def test_repeated_theora_frames_are_given_again() -> None:
+def test_repeated_theora_frames_are_read_again() -> None:
     path = Path(__file__).parent / "repeats.ogv"  # the third of its five packets is empty
     with av.open(str(path)) as container:
         assert [packet.size == 0 for packet in container.demux(video=0)][:5] == [False, False, True, False, False]
@@ -113,7 +113,7 @@ def test_repeated_theora_frames_are_given_again() -> None:
     assert not np.array_equal(frames[2].bgr(), frames[3].bgr())
 
 
-def test_times_go_on_where_recordings_were_joined(tmp_path: Path) -> None:
+def test_times_continue_in_joined_recordings(tmp_path: Path) -> None:
     path = tmp_path / "joined.ts"
     with path.open("wb") as joined:
         for start in (2.0, 0.5, 0.0):
@@ -127,7 +127,7 @@ def test_times_go_on_where_recordings_were_joined(tmp_path: Path) -> None:
     assert times(frames) == pytest.approx(expected, abs=2e-5)
 
 
-def test_one_wrong_time_does_not_shift_those_after_it() -> None:
+def test_wrong_time_does_not_shift_later_ones() -> None:
     clock = _Clock(10.0)
     stamps = [7 + k / 10 for k in range(40)]
     stamps[25] = 0.0
@@ -195,7 +195,7 @@ def test_interlaced_video_is_deinterlaced(
         assert 50 < image[:, :15].mean() < 75
 
 
-def test_progressive_frames_are_left_as_they_are(tmp_path: Path) -> None:
+def test_progressive_frames_are_unchanged(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", STEADY[:3], draw=woven, ticks=30)
     frames, _ = read(path)
     with av.open(str(path)) as container:
@@ -251,7 +251,7 @@ def test_rotation_and_mirroring_are_applied(
     assert np.abs(frame.gray(box).astype(int) - gray_of(image, box)).max() <= 2
 
 
-def test_the_aspect_ratio_of_pixels_is_applied(tmp_path: Path) -> None:
+def test_pixel_aspect_ratio_is_applied(tmp_path: Path) -> None:
     def wide(stream: Any) -> None:
         stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
 
@@ -285,7 +285,7 @@ def test_each_frame_keeps_its_own_size(tmp_path: Path) -> None:
 # What is no video, or several things
 
 
-def test_cover_art_is_not_taken_for_the_video(tmp_path: Path) -> None:
+def test_cover_art_is_read_only_without_a_video(tmp_path: Path) -> None:
     def cover(out: Any, name: str) -> tuple[Any, Any]:
         stream = out.add_stream("mjpeg", rate=1)
         stream.width, stream.height, stream.pix_fmt = 640, 640, "yuvj420p"
@@ -321,7 +321,7 @@ def test_cover_art_is_not_taken_for_the_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "reason"), [(b"", "not a video"), (b"no video at all, only words", "not a video")])
-def test_what_is_no_video_says_what_to_do(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_non_video_is_refused_with_advice(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
     with pytest.raises(SourceError, match=reason):
@@ -335,13 +335,13 @@ def test_what_is_no_video_says_what_to_do(tmp_path: Path, content: bytes, reason
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+def test_named_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.mp4")
-    with pytest.raises(VideoError, match="no regular file"):
+    with pytest.raises(VideoError, match="not a regular file"):
         VideoReader(tmp_path / "a.mp4")
 
 
-def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permission_error_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "a.mp4", STEADY[:2])
 
     def refuse(*_: Any, **__: Any) -> None:
@@ -352,14 +352,14 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest
         VideoReader(path)
 
 
-def test_a_video_larger_than_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_video_above_the_pixel_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "a.mp4", STEADY[:2])
     monkeypatch.setattr("mien.media.video_source.MAX_PIXELS", WIDTH * HEIGHT - 1)
     with pytest.raises(VideoError, match=f"{WIDTH} x {HEIGHT} pixels|no frame|not a video"):
         VideoReader(path)
 
 
-def test_metadata_that_is_not_utf8_does_no_harm(tmp_path: Path) -> None:
+def test_metadata_that_is_not_utf8_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "a.webm"
     with av.open(str(path), "w", metadata_encoding="latin-1") as out:
         out.metadata["title"] = "caf\xe9"
@@ -388,7 +388,7 @@ def test_metadata_that_is_not_utf8_does_no_harm(tmp_path: Path) -> None:
         (".avi", "mpeg4", {}),
     ],
 )
-def test_a_file_cut_short_gives_what_it_holds_and_says_so(
+def test_truncated_file_gives_its_frames_and_an_error(
     tmp_path: Path, suffix: str, codec: str, container: dict[str, str]
 ) -> None:
     path = write_video(
@@ -404,20 +404,20 @@ def test_a_file_cut_short_gives_what_it_holds_and_says_so(
     assert "cut short" in error and "again" in error
 
 
-def test_sound_that_lasts_longer_than_the_pictures_is_no_damage(tmp_path: Path) -> None:
+def test_longer_sound_is_not_damage(tmp_path: Path) -> None:
     for suffix in (".mkv", ".mp4", ".flv"):
         path = write_video(tmp_path / f"a{suffix}", STEADY, sound=("aac", click(1.0)))
         assert [read(path)[1]] == [""]
 
 
-def test_a_file_without_its_index_cannot_be_opened(tmp_path: Path) -> None:
+def test_file_without_index_is_refused(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", STEADY)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(VideoError, match="cut short"):
         VideoReader(path)
 
 
-def test_reading_goes_on_after_damage(tmp_path: Path) -> None:
+def test_reading_continues_after_damage(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", [k / 30 for k in range(120)], options={"g": "20"})
     data = bytearray(path.read_bytes())
     damaged = slice(len(data) * 4 // 10, len(data) // 2)
@@ -431,7 +431,7 @@ def test_reading_goes_on_after_damage(tmp_path: Path) -> None:
     assert gaps and all("damaged after" in gap for gap in gaps)
 
 
-def test_zeros_to_the_end_are_no_silent_end(tmp_path: Path) -> None:
+def test_zeros_at_the_end_are_an_error(tmp_path: Path) -> None:
     for suffix, codec in ((".avi", "mpeg4"), (".mp4", "libx264")):
         container = {"movflags": "faststart"} if suffix == ".mp4" else {}
         path = write_video(tmp_path / f"a{suffix}", [k / 30 for k in range(60)], codec, container=container, ticks=30)
@@ -442,7 +442,7 @@ def test_zeros_to_the_end_are_no_silent_end(tmp_path: Path) -> None:
         assert "damaged" in error
 
 
-def test_closing_ends_an_iteration(tmp_path: Path) -> None:
+def test_close_ends_an_iteration(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", [k / 30 for k in range(60)])
     video = VideoReader(path)
     seen = 0
@@ -465,7 +465,7 @@ def gray_of(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
 
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv420p10le", "gray", "nv12"])
 @pytest.mark.parametrize("space", [2, 1, 6, 9])
-def test_gray_parts_equal_opencvs(pixels: str, space: int) -> None:
+def test_gray_parts_equal_those_of_opencv(pixels: str, space: int) -> None:
     picture: Any = av.VideoFrame.from_ndarray(natural(), "bgr24").reformat(
         format=pixels, dst_colorspace={2: 5, 1: 1, 6: 5, 9: 9}[space], dst_color_range=2 if pixels == "yuvj420p" else 1
     )
@@ -484,7 +484,7 @@ def test_gray_parts_equal_opencvs(pixels: str, space: int) -> None:
 
 
 @pytest.mark.parametrize("space", range(20))
-def test_any_stated_colour_space_can_be_shown(space: int) -> None:
+def test_every_declared_colour_space_is_converted(space: int) -> None:
     picture = av.VideoFrame.from_ndarray(natural(), "bgr24").reformat(format="yuv420p")
     picture.colorspace = space
     frame = VideoFrame(picture)
@@ -492,7 +492,7 @@ def test_any_stated_colour_space_can_be_shown(space: int) -> None:
     assert np.abs(frame.gray() - gray_of(frame.bgr(), (0, 0, WIDTH, HEIGHT))).max() <= 3
 
 
-def test_a_gray_part_converts_no_whole_frame() -> None:
+def test_gray_part_does_not_convert_the_whole_frame() -> None:
     frame = VideoFrame(av.VideoFrame.from_ndarray(natural(), "bgr24").reformat(format="yuv420p"))
     before = frame.nbytes
     frame.gray((10, 10, 60, 60))
@@ -502,7 +502,7 @@ def test_a_gray_part_converts_no_whole_frame() -> None:
     assert frame.nbytes == before + 3 * WIDTH * HEIGHT
 
 
-def test_a_small_image_is_the_whole_one_scaled_down() -> None:
+def test_small_image_equals_the_downscaled_frame() -> None:
     image = cv2.GaussianBlur(natural(), (0, 0), 2)
     frame = VideoFrame(av.VideoFrame.from_ndarray(image, "bgr24").reformat(format="yuv420p"))
     for size in ((80, 48), (50, 30), (40, 24), (7, 3), (1, 1)):
@@ -511,7 +511,7 @@ def test_a_small_image_is_the_whole_one_scaled_down() -> None:
     assert frame.small(WIDTH, HEIGHT) is frame.bgr()
 
 
-def test_colours_are_those_that_were_encoded(tmp_path: Path) -> None:
+def test_colours_survive_encoding_and_reading(tmp_path: Path) -> None:
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[:48, :80], image[:48, 80:], image[48:, :80], image[48:] = (200, 40, 40), (40, 200, 40), (40, 40, 200), 128
     frame = VideoFrame(av.VideoFrame.from_ndarray(image, "bgr24").reformat(format="yuv420p", dst_colorspace=1))
@@ -519,7 +519,7 @@ def test_colours_are_those_that_were_encoded(tmp_path: Path) -> None:
         assert frame.bgr()[y, x].astype(int) == pytest.approx(image[y, x].astype(int), abs=4)
 
 
-def test_frames_may_be_converted_by_another_thread(tmp_path: Path) -> None:
+def test_another_thread_converts_frames(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", [k / 30 for k in range(120)])
     waiting: list[VideoFrame] = []
     ready, found = threading.Semaphore(0), []
@@ -544,7 +544,7 @@ def test_frames_may_be_converted_by_another_thread(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
-def test_animations_give_all_frames_with_their_times(tmp_path: Path, suffix: str) -> None:
+def test_animation_has_all_frames_and_times(tmp_path: Path, suffix: str) -> None:
     frames = []
     for k in range(4):
         pixels = np.zeros((48, 64, 4), np.uint8)
@@ -564,7 +564,7 @@ def test_animations_give_all_frames_with_their_times(tmp_path: Path, suffix: str
         assert image[30, 50].tolist() == [255, 255, 255]  # transparency is laid over white
 
 
-def test_a_damaged_animation_says_so(tmp_path: Path) -> None:
+def test_damaged_animation_is_an_error(tmp_path: Path) -> None:
     frames = [Image.fromarray(np.full((48, 64, 3), 40 * k, np.uint8)) for k in range(4)]
     path = tmp_path / "a.webp"
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
@@ -577,7 +577,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "media"
 
 
 @pytest.mark.parametrize("name", ["single_face.mp4", "no_face.mp4", "face_noface.mov"])
-def test_real_videos_have_all_frames_with_rising_times(name: str) -> None:
+def test_real_video_has_all_frames_and_rising_times(name: str) -> None:
     path = SHARED / name
     if not path.exists():
         pytest.skip("the real videos are not there")
@@ -590,7 +590,7 @@ def test_real_videos_have_all_frames_with_rising_times(name: str) -> None:
     assert all(a < b for a, b in pairwise(times(frames)))
 
 
-def test_an_animation_of_huge_size_is_refused(tmp_path: Path) -> None:
+def test_huge_animation_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.webp"
     frames = [Image.fromarray(np.full((48, 64, 3), 40 * k, np.uint8)) for k in range(2)]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
@@ -606,7 +606,7 @@ def test_an_animation_of_huge_size_is_refused(tmp_path: Path) -> None:
             VideoReader(path)
 
 
-def test_streams_that_appear_on_the_way_are_no_error(tmp_path: Path) -> None:
+def test_late_streams_are_accepted(tmp_path: Path) -> None:
     path = tmp_path / "a.ts"
     parts = [
         write_video(tmp_path / "0.ts", STEADY, sound=("aac", click(0.1, 0.5))),

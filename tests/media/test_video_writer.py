@@ -66,7 +66,7 @@ def top_boxes(path: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_without_an_h264_encoder_mpeg4_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+def test_mpeg4_is_written_without_an_h264_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     monkeypatch.setattr(video_writer, "_H264", {"no_such_encoder": {}})
     write(tmp_path / f"a{suffix}", TIMES)
     with VideoReader(tmp_path / f"a{suffix}") as video:
@@ -76,7 +76,7 @@ def test_without_an_h264_encoder_mpeg4_is_written(tmp_path: Path, monkeypatch: p
     assert [k for _, k in found] == list(range(len(TIMES)))
 
 
-def test_a_pyav_without_an_encoder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_encoder_is_a_config_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video_writer, "_WEBM", {"no_such_encoder": {}})
     with pytest.raises(ConfigError, match=r"no encoder.*\.mp4"):
         VideoWriter(tmp_path / "a.webm", WIDTH, HEIGHT)
@@ -115,9 +115,7 @@ def test_odd_and_changing_sizes_are_fitted(tmp_path: Path) -> None:
         (("a.ts", "aac", 0.0), "b.mp4", "aac", ""),
     ],
 )
-def test_the_sound_stays_with_the_pictures(
-    tmp_path: Path, source: tuple[str, str, float], goal: str, codec: str, note: str
-) -> None:
+def test_sound_stays_in_sync(tmp_path: Path, source: tuple[str, str, float], goal: str, codec: str, note: str) -> None:
     name, kind, start = source
     original = write_video(tmp_path / name, [start + k / 30 for k in range(60)], sound=(kind, click(start + 1.0)))
     messages: list[str] = []
@@ -137,13 +135,13 @@ def test_the_sound_stays_with_the_pictures(
     assert [k for _, k in read(tmp_path / goal)] == list(range(45))
 
 
-def test_the_start_of_the_sound_is_looked_up(tmp_path: Path) -> None:
+def test_start_of_the_sound_is_looked_up(tmp_path: Path) -> None:
     original = write_video(tmp_path / "a.mp4", [0.5 + k / 30 for k in range(60)], sound=("aac", click(1.5)))
     write(tmp_path / "b.mp4", [k / 30 for k in range(45)], audio_from=original)
     assert heard(tmp_path / "b.mp4")[1] == pytest.approx(1.0, abs=0.05)
 
 
-def test_sound_goes_on_where_recordings_were_joined(tmp_path: Path) -> None:
+def test_sound_continues_in_joined_recordings(tmp_path: Path) -> None:
     path = tmp_path / "joined.ts"
     with path.open("wb") as joined:
         for k, start in enumerate((2.0, 0.0)):
@@ -162,7 +160,7 @@ def test_sound_goes_on_where_recordings_were_joined(tmp_path: Path) -> None:
     assert 1.5 < end < 2.2
 
 
-def test_sound_that_is_not_there_is_no_error(tmp_path: Path) -> None:
+def test_missing_sound_is_not_an_error(tmp_path: Path) -> None:
     silent = write_video(tmp_path / "silent.mp4", [0.0, 0.1])
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     messages: list[str] = []
@@ -172,7 +170,7 @@ def test_sound_that_is_not_there_is_no_error(tmp_path: Path) -> None:
     assert len(messages) == 2 and all("sound cannot be read" in message for message in messages)
 
 
-def test_sound_that_the_format_refuses_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sound_refused_by_the_format_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio, "_OF_MOV", {"opus"})  # libav says that MOV takes it, and then does not
     source = write_video(tmp_path / "a.mkv", [0.0, 0.1], sound=("libopus", click(1.0)))
     messages: list[str] = []
@@ -181,7 +179,7 @@ def test_sound_that_the_format_refuses_is_left_out(tmp_path: Path, monkeypatch: 
     assert len(messages) == 1 and "its sound is left out" in messages[0]
 
 
-def test_metadata_that_is_not_utf8_does_no_harm(tmp_path: Path) -> None:
+def test_metadata_that_is_not_utf8_is_accepted(tmp_path: Path) -> None:
     source = tmp_path / "a.webm"
     with av.open(str(source), "w", metadata_encoding="latin-1") as out:
         out.metadata["title"] = "caf\xe9"
@@ -197,12 +195,12 @@ def test_metadata_that_is_not_utf8_does_no_harm(tmp_path: Path) -> None:
     assert heard(tmp_path / "b.mp4")[0] == "opus"
 
 
-def test_a_path_without_its_suffix_takes_the_format_it_is_told(tmp_path: Path) -> None:
+def test_format_can_be_given_without_a_suffix(tmp_path: Path) -> None:
     write(tmp_path / ".draft", TIMES, file_format="mp4")
     assert len(read(tmp_path / ".draft")) == len(TIMES)
 
 
-def test_what_cannot_be_written_is_told_before_any_work(tmp_path: Path) -> None:
+def test_unwritable_path_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"end in \.mp4"):
         VideoWriter(tmp_path / "a.gif", WIDTH, HEIGHT)
     with pytest.raises(SourceError, match=r"a\.mp4: cannot be written \(No such file"):
@@ -214,7 +212,7 @@ def test_what_cannot_be_written_is_told_before_any_work(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
 @pytest.mark.parametrize("kind", ["mp4", "matroska"])
-def test_a_full_disk_is_told_once(kind: str) -> None:
+def test_full_disk_is_one_error(kind: str) -> None:
     def fill() -> None:
         with VideoWriter("/dev/full", WIDTH, HEIGHT, file_format=kind) as writer:
             for k in range(120):
@@ -225,7 +223,7 @@ def test_a_full_disk_is_told_once(kind: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file sizes")
-def test_a_disk_that_fills_up_is_told_once(tmp_path: Path) -> None:
+def test_filling_disk_is_one_error(tmp_path: Path) -> None:
     limited = """
 import resource, signal, sys
 from pathlib import Path
@@ -252,7 +250,7 @@ writer.close()
         read(tmp_path / "a.mp4")
 
 
-def test_a_finished_video_takes_no_more_frames(tmp_path: Path) -> None:
+def test_finished_video_refuses_frames(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / "a.mp4", WIDTH, HEIGHT)
     writer.write(numbered(1), 0.0)
     writer.close()
@@ -274,7 +272,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
-def test_what_a_kill_leaves_can_be_played(tmp_path: Path, suffix: str) -> None:
+def test_draft_of_a_killed_run_can_be_played(tmp_path: Path, suffix: str) -> None:
     source = write_video(tmp_path / "source.mp4", [k / 30 for k in range(100)], sound=("aac", click(1.0)))
     path = tmp_path / f"a{suffix}"
     code = KILLED.format(tests=str(Path(__file__).parent))
@@ -286,7 +284,7 @@ def test_what_a_kill_leaves_can_be_played(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["single_face.mp4", "face_noface.mov"])
-def test_a_real_video_keeps_its_times_and_sound(tmp_path: Path, name: str) -> None:
+def test_real_video_keeps_its_times_and_sound(tmp_path: Path, name: str) -> None:
     path = SHARED / name
     if not path.exists():
         pytest.skip("the real videos are not there")

@@ -1,4 +1,4 @@
-"""Animated images that libav cannot decode: WebP, by Pillow."""
+"""Animated images: detection, and WebP, which libav cannot decode."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SUFFIXES = (".gif", ".png", ".apng", ".webp")
-_SHORTEST = 0.011  # s; browsers show frames that ask for less for _INSTEAD
-_INSTEAD = 0.1  # s
+_SHORTEST = 0.011  # seconds; browsers show shorter frames for _INSTEAD
+_INSTEAD = 0.1  # seconds
 
 
 def is_animated(path: Path) -> bool:
@@ -29,17 +29,9 @@ def is_animated(path: Path) -> bool:
 
 
 def read_animation(file: IO[bytes], most_pixels: int) -> Iterator[tuple[av.VideoFrame, float, int]]:
-    """Read the frames of an animated image, transparency laid over white.
+    """Yield a BGR picture on white, its time in seconds and the number of all frames, for each frame.
 
-    Args:
-        file: the image, open for reading.
-        most_pixels: a larger one is refused before memory is taken.
-
-    Yields:
-        A picture in BGR, its time in seconds and the number of all frames.
-
-    Raises:
-        OSError, ValueError: damaged, cut short or too large.
+    An image of more than `most_pixels` raises a ValueError before memory is taken.
     """
     from PIL import Image
 
@@ -59,7 +51,7 @@ def read_animation(file: IO[bytes], most_pixels: int) -> Iterator[tuple[av.Video
 
 
 def over_white(pixels: NDArray[np.uint8]) -> av.VideoFrame:
-    """Lay uint8 BGRA pixels (H, W, 4) over white: a picture in BGR."""
+    """Return uint8 BGRA pixels (H, W, 4) on white, as a BGR picture."""
     alpha = pixels[:, :, 3:].astype(np.uint16)
     solid = (pixels[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(solid, np.uint8), "bgr24")

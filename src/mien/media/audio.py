@@ -1,4 +1,4 @@
-"""The sound of a video, as packets for an annotated copy of it."""
+"""Sound: the sound of a video for an annotated copy of it."""
 
 from __future__ import annotations
 
@@ -11,28 +11,24 @@ from typing import Any
 import av
 from av.bitstream import BitStreamFilterContext
 
-# what is copied: in the formats for browsers what these play, in the others what players do
+# codecs that are copied: in formats for browsers those that browsers play, in the others those that players play
 _PLAYABLE = frozenset({"aac", "mp3", "opus", "flac", "vorbis"})
 _OF_MOV = frozenset({"aac", "mp3", "alac", "ac3", "eac3", "mp2"})
 _ENCODERS = {"webm": ("libopus", "opus")}
-_RATE = 48_000  # Hz, of sound that is encoded anew
-_BREAK = 1.0  # s; a step back that is larger begins another recording
+_RATE = 48_000  # Hz of re-encoded sound
+_BREAK = 1.0  # seconds; a larger step back starts another recording
 
 
 class Sound:
-    """Copies the sound of a file beside the pictures of another: packets where the container takes them, else anew.
+    """Copies the sound of a file into another, packet by packet where the container takes them, else re-encoded.
 
-    Attributes:
-        note: what became of the sound when it is not simply copied, as a sentence, or "".
+    `note` is a sentence about sound that is not simply copied, or "".
     """
 
     def __init__(self, path: Path, out: Any, start: float | None = None) -> None:
-        """Open the file and add a stream for its sound, if it has any that can be read.
+        """Open the file and add a stream to PyAV's output container, if the file has readable sound.
 
-        Args:
-            path: the file.
-            out: PyAV's output container; nothing has been written to it.
-            start: the time that counts as 0, in seconds by the file's clock; None for that of its first picture.
+        `start` is the time by the file's clock, in seconds, that becomes 0; None for that of its first frame.
         """
         self.note = ""
         self._waiting: deque[tuple[float, Any]] = deque()
@@ -59,12 +55,12 @@ class Sound:
                 self._packets = self._copied(audio, out, start)
                 return
             self._packets = self._encoded(audio, out, start)
-            self.note = f"{path}: its sound is encoded anew; {kind} does not take {name}, or browsers do not play it"
+            self.note = f"{path}: its sound is re-encoded; {kind} refuses {name}, or browsers do not play it"
         except (ValueError, av.FFmpegError) as error:
             self.note = f"{path}: its sound is left out ({error})"
 
     def until(self, time: float) -> Iterator[Any]:
-        """Give the packets that begin before a time in seconds and were not given yet."""
+        """Yield the remaining packets that begin before a time in seconds."""
         while True:
             if not self._waiting:
                 following = next(self._packets, None)
@@ -76,7 +72,7 @@ class Sound:
             yield self._waiting.popleft()[1]
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._packets = iter(())
         if self._source is not None:
             self._source.close()
@@ -130,14 +126,14 @@ def _is_copied(codec: str, kind: str) -> bool:
 
 
 def _without_adts(packets: Iterator[Any], audio: Any) -> Iterator[Any]:
-    """Take from the AAC packets of a broadcast the headers that other formats store once."""
+    """Remove from the AAC packets of a broadcast the headers that other formats store once."""
     headers = BitStreamFilterContext("aac_adtstoasc", audio)
     for packet in packets:
         yield from headers.filter(packet) if packet.size else [packet]
 
 
 def _until_broken(items: Iterator[Any]) -> Iterator[Any]:
-    """Give all items before the first that is damaged."""
+    """Yield the items before the first damaged one."""
     try:
         yield from items
     except (OSError, av.FFmpegError):

@@ -1,4 +1,4 @@
-"""Whole pictures from the two half pictures of interlaced video."""
+"""Deinterlacer: whole frames from the two fields of interlaced video."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from av.filter import Graph, filters_available
 T = TypeVar("T")
 
 _FILTER = next((name for name in ("bwdif", "yadif") if name in filters_available), None)
-_SMALLEST = 4  # px, the shortest side that the filters take
-_TICK = Fraction(1, 25)  # any time base: frames are numbered, not timed
+_SMALLEST = 4  # pixels, the shortest side that the filters take
+_TICK = Fraction(1, 25)  # any time base will do: frames are numbered, not timed
 
 
 class Deinterlacer(Generic[T]):
-    """Passes progressive frames on as they are, and interpolates the missing lines of interlaced ones.
+    """Passes progressive frames on and interpolates the missing lines of interlaced ones.
 
-    One frame comes out for each that goes in, with what came with it. The filter looks one frame ahead, so that from
-    the first interlaced frame on each one comes out when the next one is given.
+    Each frame is returned once, with its note. The filter looks one frame ahead: from the first interlaced frame on, a
+    frame is returned when the next one is pushed.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Deinterlacer(Generic[T]):
         self._count = 0
 
     def push(self, frame: Any, note: T) -> list[tuple[Any, T]]:
-        """Take a frame and what to give back with it; return those that are ready, in order."""
+        """Take a frame and a note; return the frames that are ready, in order, with their notes."""
         kind = (frame.width, frame.height, frame.format.name)
         ready = self.flush() if self._graph and kind != self._kind else []
         if self._graph is None:
@@ -42,7 +42,7 @@ class Deinterlacer(Generic[T]):
         return ready + self._pull()
 
     def flush(self) -> list[tuple[Any, T]]:
-        """Return the frames that are still inside."""
+        """Return the remaining frames."""
         if self._graph is None:
             return []
         self._graph.push(None)
@@ -69,7 +69,7 @@ def _graph(frame: Any) -> Graph:
     graph = Graph()
     graph.threads = 1
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=_TICK)
-    # a frame for each frame, the order of the half pictures as the frame says, and only those that say so
+    # one frame a frame, field order as the frame declares it, and only frames declared interlaced
     lines = graph.add(_FILTER, "mode=send_frame:parity=auto:deint=interlaced")
     graph.link_nodes(source, lines, graph.add("buffersink"))
     graph.configure()

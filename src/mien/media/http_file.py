@@ -1,4 +1,4 @@
-"""A file on a web server, read as if it were a local one."""
+"""HttpFile: a file on a web server, read like a local one."""
 
 from __future__ import annotations
 
@@ -16,40 +16,34 @@ from contextlib import suppress
 from http.client import HTTPResponse
 from typing import IO
 
-_STEP = 65_536  # bytes taken from the network at once
-_SKIP = 262_144  # bytes that are read and dropped rather than asked for anew
-_MAX_FAILURES = 3  # then nothing more is asked for
+_STEP = 65_536  # bytes read from the network at once
+_SKIP = 262_144  # bytes to read and drop rather than to send a new request
+_MAX_FAILURES = 3  # then no more requests are sent
 _PLAYLISTS = re.compile(r"mpegurl|dash\+xml|^multipart/", re.IGNORECASE)
 
 
 class HttpFile(io.RawIOBase):
-    """Reads a file by HTTP, with seeking, and knows whether all of it came.
+    """Reads a file by HTTP, with seeking, and knows whether all of it arrived.
 
-    Where the server sends any part that is asked for, parts are asked for. Where it does not, what came is kept in a
-    temporary file, in which one can go back. `read` never raises: what goes wrong is in `error`, and looks like the end
-    of the file, because libav mistakes errors for the end.
+    If the server supports ranges, they are requested. If not, the data is kept in a temporary file for seeking back.
+    `read` never raises, because libav mistakes errors for the end: after an error it returns no data and sets `error`.
 
     Attributes:
-        size: bytes of the whole file, or None where the server does not say.
+        size: bytes of the whole file, or None if the server does not say.
         error: why the last `read` ended before the end of the file, or "".
-        is_playlist: whether the server says that this is a playlist or a stream of parts, which libav reads itself.
+        is_playlist: whether the response is a playlist or a multipart stream, which libav reads itself.
     """
 
     def __init__(self, url: str, timeout: float) -> None:
-        """Ask for the file.
+        """Request an http or https URL, which may hold user and password; raise an OSError if that fails.
 
-        Args:
-            url: http or https, with user and password where the server wants them.
-            timeout: seconds to wait for an answer, and then for each block.
-
-        Raises:
-            OSError: no connection, or no such file; the message says which.
+        `timeout` is in seconds, for the response and for each block.
         """
         super().__init__()
         self._url, self._opener = _opener(url)
         self._timeout = timeout
-        self._at = 0  # where the reader is
-        self._next = 0  # where the response goes on
+        self._at = 0  # position of the reader
+        self._next = 0  # position of the response
         self._kept: IO[bytes] | None = None
         self._stop = threading.Event()
         self._failures = 0
@@ -66,25 +60,23 @@ class HttpFile(io.RawIOBase):
             self._kept = tempfile.TemporaryFile(prefix="mien-")  # noqa: SIM115
 
     def readable(self) -> bool:
-        """Say that it can be read."""
         return True
 
     def seekable(self) -> bool:
-        """Say whether one can go back: not in a stream of unknown length."""
+        """Return False for a stream of unknown length."""
         return self.size is not None
 
     def tell(self) -> int:
-        """Return the position in bytes."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a position; nothing is asked for before the next `read`."""
+        """Set the position; nothing is requested before the next `read`."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size or 0}[whence]
         self._at = max(base + offset, 0)
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, at most `size`, or b"" at the end, after an error and after `abort`."""
+        """Return at most `size` bytes, or b"" at the end, after an error and after `abort`."""
         if size < 0:
             size = _STEP
         if self._stop.is_set() or self._has_failed_here() or (self.size is not None and self._at >= self.size):
@@ -107,15 +99,15 @@ class HttpFile(io.RawIOBase):
         return data
 
     def _has_failed_here(self) -> bool:
-        """Return whether asking again is in vain; libav looks at the end of a file before it reads the middle."""
+        """Return whether a new request would be in vain; libav reads the end of a file before its middle."""
         if not self.error:
             return False
         if self._has_ranges:
             return self._at == self._failed_at or self._failures >= _MAX_FAILURES
-        return self._at >= self._next  # what came before is kept, and can be read
+        return self._at >= self._next  # earlier data is kept and can be read
 
     def abort(self) -> None:
-        """End a `read` that waits for the network, from another thread; all later ones return nothing."""
+        """End a `read` that waits for the network in another thread; later ones return nothing."""
         self._stop.set()
         response = self._response
         with suppress(OSError, ValueError, AttributeError):
@@ -124,7 +116,7 @@ class HttpFile(io.RawIOBase):
                     line.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the connection and drop what was kept."""
+        """Close the connection and delete the temporary file."""
         self._stop.set()
         self._drop_response()
         if self._kept is not None:
@@ -137,7 +129,7 @@ class HttpFile(io.RawIOBase):
             self._response = None
 
     def _take(self, size: int) -> bytes:
-        """Return bytes from the network at the reader's position."""
+        """Read from the network at the position of the reader."""
         ahead = self._at - self._next
         if self._has_ranges and (self._response is None or not 0 <= ahead <= _SKIP):
             self._drop_response()
@@ -147,7 +139,7 @@ class HttpFile(io.RawIOBase):
         return self._receive(size) if ahead == 0 else b""
 
     def _take_kept(self, size: int) -> bytes:
-        """Return bytes at the reader's position from the temporary file, fetching all up to there first."""
+        """Read from the temporary file at the position of the reader, after filling it up to there."""
         assert self._kept is not None
         self._kept.seek(self._next)
         while self._next <= self._at and (data := self._receive(_STEP)):
@@ -172,7 +164,7 @@ class HttpFile(io.RawIOBase):
 
 
 def _opener(url: str) -> tuple[str, urllib.request.OpenerDirector]:
-    """Return the URL without user and password, and what opens it with them."""
+    """Return the URL without user and password, and an opener that sends them."""
     parts = urllib.parse.urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     plain = urllib.parse.urlunsplit(parts._replace(netloc=host, fragment=""))
@@ -187,7 +179,7 @@ def _opener(url: str) -> tuple[str, urllib.request.OpenerDirector]:
 
 
 def _reason(error: BaseException) -> str:
-    """Say in a few words why the network failed, without the address."""
+    """Return in a few words why the network failed, without the address."""
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answers {error.code} {error.reason}"
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from mien.errors import SourceError
 from mien.types import Image
 
-_CACHED = 8  # scalers that a thread keeps; each one is set up for one size
+_CACHED = 8  # scalers a thread, each for one size
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _WEIGHTS = (0.299, 0.114)  # of red and blue in OpenCV's gray: BT.601
-# Luma weights of red and blue by AVColorSpace. What is not said counts as BT.601, in swscale too.
+# Luma weights of red and blue by AVColorSpace. Unspecified counts as BT.601, as in swscale.
 _LUMA = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 _UNSPECIFIED = 2
 _DEFAULT_LUMA = frozenset({_UNSPECIFIED, 5, 6})  # and BT.470 BG and SMPTE 170M
 _RGB = 0
 
-# Formats with 8 bits and a plane of luma alone: log2 of how much smaller chroma is (x, y), or None without chroma.
+# 8-bit formats with a luma plane: log2 of the chroma subsampling (x, y), or None without chroma.
 _PLANAR = {
     "yuv420p": (1, 1), "yuvj420p": (1, 1), "yuv422p": (1, 0), "yuvj422p": (1, 0), "yuv444p": (0, 0),
     "yuvj444p": (0, 0), "yuv440p": (0, 1), "yuvj440p": (0, 1), "yuv411p": (2, 0), "yuv410p": (2, 2),
@@ -34,7 +34,7 @@ _PLANAR = {
 
 
 class Turn(NamedTuple):
-    """How to show a stored picture: first transposed, then flipped."""
+    """How to display a stored picture: transpose it first, then flip it."""
 
     transpose: bool = False
     flip_x: bool = False
@@ -44,7 +44,7 @@ class Turn(NamedTuple):
     def from_matrix(cls, matrix: NDArray[np.int32]) -> Turn:
         """Return the nearest quarter turn or mirroring of a display matrix (nine numbers, 16.16 fixed point).
 
-        A point (x, y) of the stored picture is shown at (ax + cy, bx + dy), where a, b, c and d are the numbers 0, 1, 3
+        A point (x, y) of the stored picture is displayed at (ax + cy, bx + dy); a, b, c and d are the elements 0, 1, 3
         and 4 of the matrix.
         """
         if matrix.size != 9:
@@ -56,7 +56,7 @@ class Turn(NamedTuple):
 
     @property
     def degrees(self) -> int:
-        """Degrees clockwise, 0, 90, 180 or 270; a mirrored picture is flipped left to right after that."""
+        """Degrees clockwise: 0, 90, 180 or 270; a mirrored picture is then flipped left to right."""
         return 90 * self.transpose + 180 * self.flip_y
 
     @property
@@ -65,7 +65,7 @@ class Turn(NamedTuple):
         return (self.transpose + self.flip_x + self.flip_y) % 2 == 1
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Turn pixels of shape (H, W) or (H, W, C); what needs no turn comes back as it is."""
+        """Return pixels (H, W) or (H, W, C) as displayed; without a turn, the same array."""
         if self == Turn():
             return pixels
         if self.transpose:
@@ -76,7 +76,7 @@ class Turn(NamedTuple):
         return pixels
 
     def stored_box(self, box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
-        """Return where a box of the shown picture, `width` x `height` pixels, lies in the stored one."""
+        """Return the box in the stored picture of a box in the displayed one, `width` x `height` pixels."""
         x1, y1, x2, y2 = box
         if self.flip_x:
             x1, x2 = width - x2, width - x1
@@ -88,15 +88,15 @@ class Turn(NamedTuple):
 class VideoFrame:
     """A decoded frame that is converted on demand: whole, small or gray.
 
-    It may be handed from the thread that reads to another one. Its arrays are shared: copy before drawing.
+    Another thread than the reader's may convert it. Its arrays are shared: copy before drawing.
 
     Attributes:
         index: number in the video, from 0.
         time: seconds since the first frame.
-        name: the video, to show to a person.
+        name: the video, for display.
         gap: what is missing or damaged just before this frame, as a sentence, or "".
-        width: pixels as shown: rotation and sample aspect ratio are applied.
-        height: the same.
+        width: pixels, after rotation and pixel aspect ratio.
+        height: pixels, after rotation and pixel aspect ratio.
     """
 
     __slots__ = ("_bgr", "_lock", "_picture", "_turn", "gap", "height", "index", "name", "time", "width")
@@ -111,20 +111,10 @@ class VideoFrame:
         aspect: float = 1.0,
         gap: str = "",
     ) -> None:
-        """Wrap a decoded picture.
-
-        Args:
-            picture: what the decoder gave; nobody else may change it.
-            index: number in the video, from 0.
-            time: seconds since the first frame.
-            name: the video, to show to a person.
-            turn: how to show the picture.
-            aspect: how many times as wide as high a stored pixel is.
-            gap: what is missing just before this frame.
-        """
+        """Wrap a decoded picture, not changed elsewhere; `aspect` is the width of a stored pixel by its height."""
         self.index, self.time, self.name, self.gap = index, time, name, gap
         self._picture, self._turn = picture, turn or Turn()
-        if picture.colorspace not in {_RGB, *_LUMA, *_DEFAULT_LUMA}:  # damaged, or so rare that swscale refuses it
+        if picture.colorspace not in {_RGB, *_LUMA, *_DEFAULT_LUMA}:  # damaged, or refused by swscale
             picture.colorspace = _UNSPECIFIED
         shown = max(round(picture.width * aspect), 1), picture.height
         self.width, self.height = shown[::-1] if self._turn.transpose else shown
@@ -138,41 +128,37 @@ class VideoFrame:
 
     @property
     def image(self) -> Image:
-        """The whole frame: the same as `bgr()`."""
+        """The whole frame, as `bgr()`."""
         return self.bgr()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of pixels that the frame holds in memory now."""
+        """Bytes of pixels that the frame holds in memory."""
         stored = sum(plane.buffer_size for plane in self._picture.planes)
         return stored + (0 if self._bgr is None else self._bgr.nbytes)
 
     def bgr(self) -> Image:
-        """Return the whole frame, uint8 BGR (H, W, 3); it is converted once and kept."""
+        """Return the whole frame, uint8 BGR (H, W, 3), converted once."""
         with self._lock:
             if self._bgr is None:
                 self._bgr = self._converted(self.width, self.height)
             return self._bgr
 
     def small(self, width: int, height: int) -> Image:
-        """Return the frame scaled to `width` x `height` pixels, uint8 BGR, from the decoder's planes."""
+        """Return the frame scaled to `width` x `height` pixels, uint8 BGR, without converting the whole frame."""
         if (width, height) == (self.width, self.height):
             return self.bgr()
         with self._lock:
             return self._converted(width, height)
 
     def gray(self, box: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8]:
-        """Return a part of the frame in gray, as OpenCV would convert `bgr()`, to within rounding.
+        """Return the part (x1, y1, x2, y2) of the frame, or all of it, in gray: uint8 (y2 - y1, x2 - x1).
 
-        Args:
-            box: (x1, y1, x2, y2) in pixels, inside the frame; None for all of it.
-
-        Returns:
-            uint8 (y2 - y1, x2 - x1). It comes from the plane of luma, without converting the frame, where there is one.
+        It equals OpenCV's gray within rounding and comes from the luma plane where there is one.
         """
         x1, y1, x2, y2 = box or (0, 0, self.width, self.height)
         if not (0 <= x1 <= x2 <= self.width and 0 <= y1 <= y2 <= self.height):
-            raise ValueError(f"the box {box} reaches over the frame of {self.width} x {self.height} pixels")
+            raise ValueError(f"the box {box} exceeds the frame of {self.width} x {self.height} pixels")
         if x1 == x2 or y1 == y2:
             return np.zeros((y2 - y1, x2 - x1), np.uint8)
         stored = self._turn.stored_box((x1, y1, x2, y2), self.width, self.height)
@@ -186,7 +172,7 @@ class VideoFrame:
         return shown == (self._picture.width, self._picture.height)
 
     def _converted(self, width: int, height: int) -> Image:
-        """Return the picture scaled to a size as shown, uint8 BGR (height, width, 3)."""
+        """Return the picture scaled to a size as displayed, uint8 BGR (height, width, 3)."""
         size = (height, width) if self._turn.transpose else (width, height)
         try:
             picture = _reduced(self._picture, size)
@@ -194,7 +180,7 @@ class VideoFrame:
         except (OSError, av.FFmpegError) as error:
             kind = self._picture.format.name
             raise SourceError(f"{self.name}: frames of {kind} cannot be shown ({error}); convert the video") from error
-        if made is self._picture:  # it was BGR of that size already
+        if made is self._picture:  # BGR of that size already
             return self._turn.apply(np.asarray(made.to_ndarray(), np.uint8))
         return self._turn.apply(_pixels(made))
 
@@ -203,7 +189,7 @@ _local = threading.local()
 
 
 def _scaler(size: tuple[int, int]) -> VideoReformatter:
-    """Return this thread's scaler for a size; setting one up anew takes as long as several frames."""
+    """Return this thread's scaler for a size; a new one takes the time of several frames."""
     scalers: OrderedDict[tuple[int, int], VideoReformatter] | None = getattr(_local, "scalers", None)
     if scalers is None:
         scalers = _local.scalers = OrderedDict()
@@ -215,7 +201,7 @@ def _scaler(size: tuple[int, int]) -> VideoReformatter:
 
 
 def _pixels(picture: Any) -> Image:
-    """Return the pixels of a picture in BGR, (H, W, 3), without copying them where rows are not padded."""
+    """Return the pixels of a BGR picture, (H, W, 3); they are copied only if rows are padded."""
     plane = picture.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)
     row = 3 * picture.width
@@ -223,9 +209,9 @@ def _pixels(picture: Any) -> Image:
 
 
 def _reduced(picture: Any, size: tuple[int, int]) -> Any:
-    """Return a picture of about a quarter of the pixels, or of an eighth, where that is quicker to scale to `size`.
+    """Return a picture with a quarter or an eighth of the pixels if that makes scaling to `size` faster.
 
-    OpenCV's mean of four pixels takes a third of the time of swscale's. To a quarter of the height and less, every
+    OpenCV's mean of four pixels takes a third of the time of swscale's. Down to a quarter of the height and less, every
     second line is enough: the result differs by half a gray level from the mean of all, in two thirds of the time.
     """
     width, height = picture.width, picture.height
@@ -246,7 +232,7 @@ def _reduced(picture: Any, size: tuple[int, int]) -> Any:
 
 
 def _reduced_picture(width: int, height: int, pixels: str) -> Any:
-    """Return this thread's picture of that kind, to be written over: fresh memory takes longer than the scaling."""
+    """Return this thread's picture of that kind to overwrite; fresh memory takes longer than the scaling."""
     kind, made = getattr(_local, "reduced", (None, None))
     if kind != (width, height, pixels):
         made = av.VideoFrame(width, height, pixels)
@@ -255,7 +241,7 @@ def _reduced_picture(width: int, height: int, pixels: str) -> Any:
 
 
 def _luma(picture: Any, box: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
-    """Return a part of a stored picture in the gray of OpenCV, or None where its planes do not give it."""
+    """Return a part of a stored picture in OpenCV's gray, or None if its planes do not give it."""
     name, space = picture.format.name, picture.colorspace
     if name not in _PLANAR or any(plane.line_size <= 0 for plane in picture.planes):
         return None
@@ -268,7 +254,7 @@ def _luma(picture: Any, box: tuple[int, int, int, int]) -> NDArray[np.uint8] | N
     step = _PLANAR[name]
     if space not in _LUMA or step is None:
         return gray
-    # The colours of BT.709 and others weigh differently in luma and in OpenCV's gray: chroma tells by how much.
+    # BT.709 and others weigh colours differently from OpenCV's gray: chroma gives the difference.
     of_blue, of_red = _chroma_weights(space, full)
     sx, sy = step
     part = np.s_[y1 >> sy : ((y2 - 1) >> sy) + 1, x1 >> sx : ((x2 - 1) >> sx) + 1]
@@ -287,7 +273,7 @@ def _plane(picture: Any, k: int) -> NDArray[np.uint8]:
 
 @lru_cache
 def _chroma_weights(space: int, full: bool) -> tuple[float, float]:
-    """Return what a step of Cb and of Cr adds to OpenCV's gray, beyond luma."""
+    """Return what a step of Cb and of Cr adds to luma in OpenCV's gray."""
     red, blue = _LUMA[space]
     green = 1 - red - blue
     gray_red, gray_blue = _WEIGHTS

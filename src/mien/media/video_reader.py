@@ -1,4 +1,4 @@
-"""Videos in: the frames of a file or URL, in order, with their true times, as a player shows them."""
+"""VideoReader: the frames of a file or URL in order, as a player shows them, with their true times."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from mien.media.deinterlace import Deinterlacer
 from mien.media.video_frame import Turn, VideoFrame
 from mien.media.video_source import MAX_PIXELS, VideoSource, without_password
 
-_BREAK = 1.0  # s, or four frames: a step back that is larger is no mere disorder of the frames
-_LARGEST_ASPECT = 10.0  # of a pixel; beyond that the header is wrong
-_FLUSHES = 50  # times that the decoder is asked for what it still holds, damaged or not
-_LARGEST_IMAGE = 200_000_000  # bytes of an animated image, which is held in memory
+_BREAK = 1.0  # seconds, or four frames; a larger step back starts another recording
+_LARGEST_ASPECT = 10.0  # of a pixel; a larger one is an error in the header
+_FLUSHES = 50  # attempts to drain a decoder that reports damage
+_LARGEST_IMAGE = 200_000_000  # bytes of an animated image, which is read into memory
 _WITH_ALPHA = ("gif", "apng", "png_pipe")
 
 
@@ -35,36 +35,30 @@ class VideoReader:
             for frame in video:
                 print(frame.time, frame.bgr().shape)
 
-    Frames come in the order in which they are shown, turned and stretched as players do, deinterlaced where they are
-    interlaced; each has its own size, which may change within a video. Times are the container's, with the first frame
-    at 0; a format without times gets them from its rate. A frame that the file only repeats is given again. Where
-    frames are damaged, `gap` of the next one says so and reading goes on. A file that is cut short and a connection
-    that breaks off raise a VideoError after the last frame.
+    Frames are in display order, rotated, mirrored and stretched as in a player, and deinterlaced if interlaced.
+    The size may change within a video. Times come from the container, the first frame at 0; formats without times use
+    the rate. Frames that the file only repeats are read again. After damage, `gap` of the next frame describes it and
+    reading continues. A truncated file or a broken connection raises a VideoError after the last frame.
 
-    It can be iterated again, which opens the source again, by one thread at a time; `close` may come from another.
+    It can be iterated again, which reopens the source, in one thread at a time; `close` may be called from another.
 
     Attributes:
-        name: the source, without the password of a URL.
+        name: the source without the password of a URL.
         width: pixels of the first frame as shown.
-        height: the same.
-        rate: frames a second; of a variable rate the mean, as far as the container knows.
-        frame_count: about how many frames there are, or None if unknown.
+        height: pixels of the first frame as shown.
+        rate: frames a second; the mean of a variable rate, as far as the container knows.
+        frame_count: approximate number of frames, or None if unknown.
         duration: seconds, or None if unknown.
         codec: name of the codec, such as "h264".
-        rotation: clockwise degrees by which frames are turned to be shown: 0, 90, 180 or 270.
-        mirrored: whether they are then flipped left to right.
-        start: the first frame's time by the container's own clock, in seconds: the sound goes by that.
+        rotation: clockwise rotation of the frames for display: 0, 90, 180 or 270 degrees.
+        mirrored: whether frames are then flipped left to right.
+        start: time of the first frame by the container's clock, in seconds, to which the sound refers.
     """
 
     def __init__(self, source: str | os.PathLike[str], timeout: float = 10.0) -> None:
-        """Open the source and decode its first frame.
+        """Open a path or URL (http, https, rtsp, ...) and decode its first frame; raise a VideoError if there is none.
 
-        Args:
-            source: path of a file, or a URL (http, https, rtsp, ...).
-            timeout: seconds to wait for a server to answer, and then for each block.
-
-        Raises:
-            VideoError: not there, not allowed, not a video, or none that can be decoded.
+        `timeout` is in seconds, for a server to answer and for each block.
         """
         self.name = without_password(source)
         self._source, self._timeout = os.fspath(source), timeout
@@ -82,11 +76,7 @@ class VideoReader:
         self.rotation, self.mirrored = self._pass.turn.degrees, self._pass.turn.mirrored
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        """Read the frames, from the first on.
-
-        Raises:
-            VideoError: after the last frame that can be read, when more should follow.
-        """
+        """Yield the frames; raise a VideoError after the last readable one when more should follow."""
         begun, self._begun = self._begun, None
         if begun is not None:
             return begun
@@ -96,7 +86,7 @@ class VideoReader:
         return self._pass.frames()
 
     def close(self) -> None:
-        """Stop reading: an iteration ends at the next frame, and waits for no server. Calling it twice does no harm."""
+        """End an iteration at the next frame, without waiting for a server; calling it twice does no harm."""
         self._stop.set()
         self._begun = None
         self._pass.video.abort()
@@ -111,40 +101,34 @@ class VideoReader:
 
 
 def _resume(first: VideoFrame, rest: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    """Give a frame that was read before, then the others."""
+    """Yield a frame that was read before, then the others."""
     yield first
     del first
     yield from rest
 
 
 class _Note(NamedTuple):
-    """What is known of a decoded picture."""
+    """What is known about a decoded picture."""
 
-    stamp: float | None  # s, by the container's clock
+    stamp: float | None  # seconds, by the container's clock
     turn: Turn
     aspect: float
     is_after_gap: bool
 
 
 class _Pass:
-    """One reading of a video, from the first packet to the last.
-
-    Attributes:
-        video: the open container.
-        turn: how the first frame is shown.
-        start: its time by the container's clock, in seconds.
-    """
+    """One pass over a video; `turn` and `start` describe its first frame."""
 
     def __init__(self, video: VideoSource, stop: threading.Event) -> None:
         self.video, self._stop = video, stop
         self.turn, self.start = Turn(), 0.0
-        self._repeats: deque[float] = deque()  # times of packets that only repeat the frame before
+        self._repeats: deque[float] = deque()  # times of packets that repeat the frame before
         if video.stream is not None:
             self._container_aspect: Fraction | None = video.stream.sample_aspect_ratio
             self._codec_aspect: Fraction | None = video.stream.codec_context.sample_aspect_ratio
 
     def frames(self) -> Iterator[VideoFrame]:
-        """Read the frames, and close the container after the last."""
+        """Yield the frames, then close the container."""
         try:
             yield from self._animation() if self.video.stream is None else self._timed()
         finally:
@@ -166,7 +150,7 @@ class _Pass:
             raise VideoError(f"{video.name}: {reason}")
 
     def _shown(self) -> Iterator[tuple[Any, _Note]]:
-        """Give the pictures, and again those that the file only repeats."""
+        """Yield the pictures, and again those that the file repeats."""
         last: tuple[Any, _Note] | None = None
         for picture, note in self._pictures():
             while self._repeats and note.stamp is not None and self._repeats[0] < note.stamp:
@@ -179,7 +163,7 @@ class _Pass:
             yield last[0], last[1]._replace(stamp=self._repeats.popleft(), is_after_gap=False)
 
     def _pictures(self) -> Iterator[tuple[Any, _Note]]:
-        """Give whole pictures, and what is known of each."""
+        """Yield deinterlaced pictures, and what is known about each."""
         lines: Deinterlacer[_Note] = Deinterlacer()
         was_corrupt = False
         for picture in self._decoded():
@@ -192,18 +176,18 @@ class _Pass:
         yield from lines.flush()
 
     def _stamp(self, picture: Any) -> float | None:
-        """Return the picture's time by the container's clock, in seconds."""
+        """Return the time of a picture by the container's clock, in seconds."""
         ticks = picture.dts if picture.pts is None else picture.pts
         return float(ticks * self.video.stream.time_base) if self.video.has_times and ticks is not None else None
 
     def _aspect(self) -> float:
-        """Return how many times as wide as high a pixel is: by the container, or by the codec where that changed."""
+        """Return the width of a pixel by its height: the container's, or the codec's after a change."""
         now: Fraction | None = self.video.stream.codec_context.sample_aspect_ratio
         aspect = now if now and now != self._codec_aspect else self._container_aspect
         return float(aspect) if aspect and 1 / _LARGEST_ASPECT <= aspect <= _LARGEST_ASPECT else 1.0
 
     def _decoded(self) -> Iterator[Any]:
-        """Decode the packets; what cannot be decoded counts as damage."""
+        """Decode the packets; an error counts as damage."""
         video, has_begun = self.video, False
         for packet in video.packets():
             if packet.size == 0:
@@ -214,7 +198,7 @@ class _Pass:
             try:
                 pictures = packet.decode()
             except (av.FFmpegError, EOFError):
-                # whoever joins a broadcast waits for its first whole picture
+                # after joining a broadcast, the first whole picture comes late
                 video.is_damaged = has_begun or not video.is_joined
                 continue
             has_begun = has_begun or bool(pictures)
@@ -230,7 +214,7 @@ class _Pass:
             yield from pictures
 
     def _animation(self) -> Iterator[VideoFrame]:
-        """Read an animated WebP."""
+        """Yield the frames of an animated WebP."""
         video, index, now = self.video, 0, 0.0
         try:
             file = io.BytesIO(video.read_bytes(_LARGEST_IMAGE))
@@ -244,11 +228,7 @@ class _Pass:
 
 
 class _Clock:
-    """Turns a container's time stamps into times that start at 0 and rise.
-
-    Attributes:
-        now: the last time given.
-    """
+    """Turns the time stamps of a container into rising times from 0; `now` is the last one."""
 
     def __init__(self, rate: float) -> None:
         self._step = 1 / rate
@@ -263,10 +243,10 @@ class _Clock:
             return 0.0
         now = stamp - self._start
         is_behind = now < self.now - max(_BREAK, 4 * self._step)
-        if is_behind and self._is_behind:  # two in a row: another recording begins, as where files were joined
+        if is_behind and self._is_behind:  # two in a row: another recording begins, as in joined files
             now = self.now + 1.5 * self._step
             self._start = stamp - now
-        elif now <= self.now:  # wrong; half a step on leaves room for the next one, which may be right
+        elif now <= self.now:  # a wrong stamp; half a step leaves room for the next one
             now = self.now + 0.5 * self._step
         self.now, self._is_behind = now, is_behind
         return now

@@ -1,4 +1,4 @@
-"""The container of a video: opened from a file or URL, its video stream, its packets, and whether all of them came."""
+"""VideoSource: the container of a video, its packets, and what is missing of them."""
 
 from __future__ import annotations
 
@@ -17,56 +17,58 @@ from mien.errors import VideoError
 from mien.media.http_file import HttpFile
 
 MAX_PIXELS = 40_000_000
-"""Pixels of the largest frame that is decoded: 8K has 35 million."""
+"""Pixels of the largest frame to decode; 8K has 35 million."""
 
-# Three threads a core fill the gaps in which frames wait for each other: beside a thread that converts, two cores
-# decoded 1.15 times as many frames a second with six threads as with two. Each one holds a frame.
+# Three threads a core fill the gaps in which frames wait for each other: with six threads instead of two, two cores
+# decoded 1.15 times as many frames a second beside a thread that converts. Each thread holds a frame.
 _THREADS_PER_CORE, _MAX_THREADS = 3, 8
 _PIXELS_AT_ONCE = 50_000_000  # in all threads together
-_RETRIES = 50  # damaged places in a row, without a packet between, after which a file counts as ended
+_RETRIES = 50  # damaged places in a row after which a file counts as ended
 _NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS: the format stores no times
-_LATE_END = 0.5  # s by which the end may be missing of formats that declare their length
-_JOINED = ("mpegts", "rtsp", "rtp", "sdp", "hls", "dash", "mpeg", "live_flv")  # watched from any moment on
-_DECLARED = ("matroska,webm", "flv")  # state how long they are
+_LATE_END = 0.5  # seconds that may be missing at the end of formats that declare their duration
+_JOINED = (
+    "mpegts",
+    "rtsp",
+    "rtp",
+    "sdp",
+    "hls",
+    "dash",
+    "mpeg",
+    "live_flv",
+)  # broadcasts, joined at any moment
+_DECLARED = ("matroska,webm", "flv")  # formats that declare their duration
 
 
 def without_password(source: object) -> str:
-    """Return a path or URL as a person and a log may see it."""
+    """Return a path or URL for display and logs."""
     return re.sub(r"//[^/]*@", "//***@", str(source)) if "://" in str(source) else str(source)
 
 
 def short_reason(error: BaseException) -> str:
-    """Return what libav or the system says, without the address, which may hold a password."""
+    """Return the reason from libav or the system, without the address, which may hold a password."""
     return str(getattr(error, "strerror", None) or error).rstrip(".")
 
 
 class VideoSource:
-    """An open video.
+    """An open video container.
 
     Attributes:
-        name: the source, without the password of a URL.
+        name: the source without the password of a URL.
         format: libav's name of the container format.
-        stream: libav's video stream, with its decoder set up; None for an animated image that libav cannot decode.
+        stream: libav's video stream with its decoder, or None for an animated image that libav cannot decode.
         codec: name of the codec.
-        rate: frames a second; of a variable rate the mean, as far as the container knows.
+        rate: frames a second; the mean of a variable rate, as far as the container knows.
         duration: seconds, or None if unknown.
-        frame_count: about how many frames there are, or None if unknown.
-        has_times: whether packets have times of their own.
-        is_joined: whether the format is a broadcast, which is watched from any moment on.
-        is_damaged: set when packets could not be read or came in pieces; for the caller to clear.
+        frame_count: approximate number of frames, or None if unknown.
+        has_times: whether packets have their own times.
+        is_joined: whether the format is a broadcast, which may be joined at any moment.
+        is_damaged: set when packets could not be read whole; the caller resets it.
     """
 
     def __init__(self, source: str, name: str, timeout: float, stop: threading.Event) -> None:
-        """Open it.
+        """Open a file or URL, called `name` in errors; reading ends when `stop` is set.
 
-        Args:
-            source: path of a file, or a URL.
-            name: what to call it in an error.
-            timeout: seconds to wait for a server.
-            stop: reading ends when this is set.
-
-        Raises:
-            VideoError: it cannot be opened, or holds no video that can be decoded.
+        `timeout` is in seconds, for a server to answer and for each block.
         """
         self.name, self._stop = name, stop
         self._is_url = "://" in source
@@ -90,18 +92,18 @@ class VideoSource:
             self._describe()
 
     def abort(self) -> None:
-        """Let a read from the network end at once; from any thread."""
+        """End a read from the network at once; any thread may call it."""
         if self._http is not None:
             self._http.abort()
 
     def close(self) -> None:
-        """Let go of the file or the connection."""
+        """Close the file or the connection."""
         self._container.close()
         if self._http is not None:
             self._http.close()
 
     def read_bytes(self, most: int) -> bytes:
-        """Return the file's first `most` bytes, as they are."""
+        """Return the first `most` bytes of the file."""
         if self._http is None:
             with Path(self._path).open("rb") as file:
                 return file.read(most)
@@ -112,9 +114,9 @@ class VideoSource:
         return bytes(data[:most])
 
     def packets(self) -> Iterator[Any]:
-        """Read the packets of the video stream, past damaged places; those of which only a piece came are left out."""
-        chosen = self._container.streams if self.format in _DECLARED else [self.stream]
-        wanted = [each for each in chosen if each.type in ("video", "audio", "subtitle")]
+        """Yield the whole packets of the video stream, past damaged places."""
+        streams = self._container.streams if self.format in _DECLARED else [self.stream]
+        wanted = [stream for stream in streams if stream.type in ("video", "audio", "subtitle")]
         tries = 0
         while tries < _RETRIES and not self._stop.is_set():
             try:
@@ -122,12 +124,12 @@ class VideoSource:
                     if self._stop.is_set():
                         return
                     if packet.pts is None and packet.dts is None and packet.size == 0:
-                        continue  # stands for the end
+                        continue  # marks the end
                     tries = 0
                     if self._counts(packet):
                         yield packet
                 return
-            except IndexError:  # PyAV 18 at the end, when streams appeared on the way
+            except IndexError:  # PyAV 18, at the end of a file in which streams appeared late
                 return
             except (av.error.InvalidDataError, BlockingIOError):
                 tries += 1
@@ -135,18 +137,13 @@ class VideoSource:
             except (OSError, av.FFmpegError) as error:
                 if isinstance(error, av.error.ExitError):
                     self._failure = "the server does not answer in time"
-                # libav takes the end of a response of unknown length for an error
+                # libav reports the end of a response of unknown length as an error
                 elif not (self._is_url and self._container.size <= 0):
                     self._failure = short_reason(error)
                 return
 
     def missing(self, count: int, time: float) -> str:
-        """Say what is missing at the end and what to do, or return "" where nothing is.
-
-        Args:
-            count: frames read.
-            time: that of the last one, in seconds.
-        """
+        """Return what is missing after `count` frames, the last one at `time` seconds, and what to do, or ""."""
         again = "copy or download it again"
         failure = (self._http.error if self._http is not None else "") or self._failure
         if failure:
@@ -164,7 +161,7 @@ class VideoSource:
         return ""
 
     def _counts(self, packet: Any) -> bool:
-        """Take note of a packet; return whether it is a whole one of the video."""
+        """Record a packet; return whether it is a whole packet of the video stream."""
         ticks = packet.dts if packet.pts is None else packet.pts
         if ticks is not None:
             self._end = max(self._end, float((ticks + (packet.duration or 0)) * packet.time_base))
@@ -176,7 +173,7 @@ class VideoSource:
         return not self._ends_in_pieces
 
     def _is_cut_short(self) -> bool:
-        """Return whether packets that the container lists, or seconds that it declares, did not come."""
+        """Return whether packets listed by the container, or seconds declared by it, are missing."""
         if self._ends_in_pieces:
             return True
         if self.format.startswith("mov"):
@@ -188,7 +185,7 @@ class VideoSource:
 
     def _open(self, source: str, timeout: float) -> Any:
         settings: dict[str, Any] = {
-            "metadata_errors": "replace",  # names and comments are not always UTF-8
+            "metadata_errors": "replace",  # titles are not always UTF-8
             "options": {"max_pixels": str(MAX_PIXELS)},
         }
         try:
@@ -211,13 +208,13 @@ class VideoSource:
             raise VideoError(f"{self.name}: {reason}") from error
 
     def _regular_file(self, source: str) -> str:
-        """Return the absolute path, lest a colon in it look like a protocol."""
+        """Return the absolute path of a regular file; a colon in a relative path would look like a protocol."""
         path = Path(source).absolute()
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
             raise VideoError(f"{self.name}: is a folder; give a video file")
         if not stat.S_ISREG(kind):
-            raise VideoError(f"{self.name}: is no regular file; give a video file")
+            raise VideoError(f"{self.name}: not a regular file; give a video file")
         return str(path)
 
     def _opening_reason(self, error: Exception) -> str:
@@ -252,7 +249,7 @@ class VideoSource:
                 other.discard = Discard.all
         context.options = {"max_pixels": str(MAX_PIXELS)}
         is_live = self._is_url and self._http is None
-        context.thread_type = "SLICE" if is_live else "AUTO"  # decoding frames side by side delays them
+        context.thread_type = "SLICE" if is_live else "AUTO"  # decoding frames in parallel delays them
         most = _PIXELS_AT_ONCE // max(context.width * context.height, 1)
         context.thread_count = max(min(_THREADS_PER_CORE * _cores(), _MAX_THREADS, most), 1)
         return stream
@@ -262,7 +259,7 @@ class VideoSource:
         self.codec = stream.codec_context.codec.canonical_name
         self.has_times = not int(self._container.format.flags) & _NO_TIMES
         rates = [stream.average_rate, stream.guessed_rate, stream.base_rate]
-        if not self.has_times:  # then the mean is a guess of libav, but the codec may know
+        if not self.has_times:  # the average is a guess of libav; the codec may know the rate
             rates = rates[1:]
         self.rate = next((float(rate) for rate in rates if rate and 0 < rate <= 1000), 25.0)
         if stream.duration is not None:
@@ -276,11 +273,11 @@ class VideoSource:
             self.duration = None
         expected = round(self.duration * self.rate) if self.duration else 0
         counted = stream.frames
-        if expected and counted > 1.1 * expected:  # an edit list leaves some out
+        if expected and counted > 1.1 * expected:  # an edit list skips some
             counted = expected
         self.frame_count = counted or expected or None
 
 
 def _cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

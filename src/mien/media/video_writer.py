@@ -1,4 +1,4 @@
-"""Videos out: H.264, each frame at its own time, with the sound of the video that is being watched."""
+"""VideoWriter: H.264 with the time of each frame and the sound of another file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from mien.media.audio import Sound
 from mien.types import Image
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-"""Suffixes of the files that are written, and libav's names of their formats."""
+"""Suffix -> libav's name of the format."""
 
 _TICKS = 60_000  # a second; MPEG-4 part 2 allows no more than 65,535
 _BT709 = 1
 _LIMITED_RANGE = 1
-# no look-ahead and no reordering: frames are in the file as soon as they are given
+# no look-ahead and no reordering: each frame is in the file at once
 _H264 = {
     "libx264": {"preset": "veryfast", "crf": "21", "tune": "zerolatency", "forced-idr": "1"},
     "libopenh264": {"rc_mode": "off", "allow_skip_frames": "0"},
@@ -39,14 +39,14 @@ _WEBM = {"libvpx-vp9": {**_VPX, "row-mt": "1"}, "libvpx": {**_VPX, "crf": "12", 
 
 
 class VideoWriter:
-    """Writes a video to the path it is given; what a crash leaves there can be played, up to about the last second.
+    """Writes a video that can be played after a crash, up to about the last second.
 
-    An MP4 or MOV is made of fragments of a second while it is written, and becomes a plain one when it is closed.
+    An MP4 or MOV consists of fragments of a second until `close` makes it a plain one.
 
     Attributes:
         path: the file.
         width: pixels, even.
-        height: the same.
+        height: pixels, even.
         count: frames written.
     """
 
@@ -64,25 +64,21 @@ class VideoWriter:
         """Open the file and write its header.
 
         Args:
-            path: where to write; its folder exists.
-            width: pixels of the video; made even.
-            height: the same.
-            rate: the nominal rate; one outside of 1..120 is taken for 30.
-            audio_from: a file whose sound to add, as long as the pictures last; what holds none is no error.
-            audio_start: the time of the first frame by that file's clock, `VideoReader.start`; None to look it up.
-            file_format: one of the values of `FORMATS`, for a path without its suffix.
-            on_message: is told what becomes of sound that is not simply copied.
-
-        Raises:
-            ConfigError: a suffix that is none of `FORMATS`, or an encoder that this PyAV does not have.
-            SourceError: the file cannot be written.
+            path: the file; its folder exists.
+            width: pixels of the video, rounded up to an even number.
+            height: pixels of the video, rounded up to an even number.
+            rate: nominal frames a second; 30 if it is outside of 1..120.
+            audio_from: file whose sound to add, as long as the frames last; it may have none.
+            audio_start: time of the first frame by that file's clock (`VideoReader.start`); None to look it up.
+            file_format: one of the values of `FORMATS`, for a path with another suffix.
+            on_message: called with a sentence about sound that cannot simply be copied.
         """
         self.path = Path(path)
         self.width, self.height = max(width + width % 2, 2), max(height + height % 2, 2)  # 4:2:0 needs even sides
         self.count = 0
         kind = file_format or FORMATS.get(self.path.suffix.lower())
         if kind not in FORMATS.values():
-            raise ConfigError(f"{path}: no kind of video that mien writes; let the name end in {', '.join(FORMATS)}")
+            raise ConfigError(f"{path}: not a video format mien writes; let the name end in {', '.join(FORMATS)}")
         self._rate = rate if 1.0 <= rate <= 120.0 else 30.0
         self._start, self._last, self._key = 0.0, -1, 0
         self._scaler = VideoReformatter()
@@ -98,14 +94,9 @@ class VideoWriter:
                 self._open(str(kind))
 
     def write(self, image: Image, time: float) -> None:
-        """Add a frame.
+        """Add a frame, uint8 BGR (H, W, 3), at a time in seconds; the time of the first frame becomes 0.
 
-        Args:
-            image: uint8 BGR (H, W, 3); one of another size is fitted into the video's, on black.
-            time: seconds; the first frame's counts as 0. Frames come in the order of their times.
-
-        Raises:
-            SourceError: it cannot be written.
+        An image of another size is fitted into the video, on black.
         """
         if self._stream is None:
             raise SourceError(f"{self.path}: the video is finished; nothing can be added")
@@ -125,11 +116,7 @@ class VideoWriter:
         self.count += 1
 
     def close(self) -> None:
-        """Write what is still to come, and end the file; calling it twice does no harm.
-
-        Raises:
-            SourceError: it cannot be written.
-        """
+        """Finish the file; calling it twice does no harm."""
         if self._stream is None:
             return
         stream, self._stream = self._stream, None
@@ -142,7 +129,7 @@ class VideoWriter:
             if self._sound is not None:
                 self._sound.close()
             if self._is_broken:
-                with suppress(OSError, av.FFmpegError):  # the first error has been told
+                with suppress(OSError, av.FFmpegError):  # the first error was raised
                     self._container.close()
             else:
                 with self._errors():
@@ -163,7 +150,7 @@ class VideoWriter:
         audio_start: float | None = None,
         on_message: Callable[[str], None] | None = None,
     ) -> bool:
-        """Open the file and write its header; return False when the format does not take that sound after all."""
+        """Open the file and write its header; return False if the format refuses the sound."""
         self._container = av.open(
             str(self.path.absolute()), "w", format=kind, container_options=_container_options(kind)
         )
@@ -176,7 +163,7 @@ class VideoWriter:
         except (OSError, av.FFmpegError) as error:
             if audio_from is None or self._sound is None:
                 raise
-            note = f"{audio_from}: its sound is left out; {kind} does not take it ({error})"
+            note = f"{audio_from}: its sound is left out; {kind} refuses it ({error})"
             self._sound.close()
             self._sound = None
         if note and on_message:
@@ -191,7 +178,7 @@ class VideoWriter:
         context.time_base = Fraction(1, _TICKS)
         if name == "mpeg4":
             context.bit_rate = round(0.2 * self.width * self.height * self._rate)
-        # said in the file, so that players need not guess
+        # declared in the file, so that players need not guess
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED_RANGE
         return stream
@@ -209,7 +196,7 @@ class VideoWriter:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what libav and the system raise into a SourceError."""
+        """Turn errors of libav and the system into a SourceError."""
         try:
             yield
         except (OSError, av.FFmpegError) as error:
@@ -220,7 +207,7 @@ class VideoWriter:
 
 
 def _encoder(wanted: dict[str, dict[str, str]], path: Path) -> tuple[str, dict[str, str]]:
-    """Return the first encoder that this PyAV has, and its options."""
+    """Return the first available encoder and its options."""
     for name, options in wanted.items():
         with suppress(ValueError):
             av.codec.Codec(name, "w")
@@ -236,7 +223,7 @@ def _container_options(kind: str) -> dict[str, str]:
 
 
 def _fit(image: Image, size: tuple[int, int]) -> Image:
-    """Return the image in the middle of a black one of (width, height), made smaller or larger to touch its sides."""
+    """Return the image scaled to fit (width, height), centred on black."""
     height, width = image.shape[:2]
     if abs(size[0] - width) > 1 or abs(size[1] - height) > 1:
         scale = min(size[0] / width, size[1] / height)

@@ -3,7 +3,7 @@
 A file is written under a draft's name and renamed when it is complete. Drafts can be read after a crash or kill -9:
     Jsonl, Csv, Failures: `<name>.part` holds every result; each line is flushed before the next.
     Parquet: `<name>.part/` is a folder of Parquet files, which readers take as one table; the last seconds are missing.
-    Video: `<stem>.part.mp4` or `.mkv` plays, see mien.media.video_writer.
+    Video: `<name>.part` plays up to about the last second.
 The next run replaces an old draft; Jsonl can also resume it.
 """
 
