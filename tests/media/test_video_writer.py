@@ -109,9 +109,9 @@ def test_odd_and_changing_sizes_are_fitted(tmp_path: Path) -> None:
     [
         (("a.mp4", "aac", 0.0), "b.mp4", "aac", ""),  # copied
         (("a.mp4", "aac", 0.6), "b.mkv", "aac", ""),  # the sound of the source begins before its pictures
-        (("a.mkv", "pcm_s16le", 0.6), "b.mp4", "aac", "anew"),
+        (("a.mkv", "pcm_s16le", 0.6), "b.mp4", "aac", "re-encoded"),
         (("a.mkv", "pcm_s16le", 0.6), "b.mkv", "pcm_s16le", ""),
-        (("a.mp4", "aac", 0.0), "b.webm", "opus", "anew"),
+        (("a.mp4", "aac", 0.0), "b.webm", "opus", "re-encoded"),
         (("a.ts", "aac", 0.0), "b.mp4", "aac", ""),
     ],
 )
