@@ -1,8 +1,8 @@
-"""What all benchmarks share: arguments, turns, medians, result files, tables and facts about the machine.
+"""Shared by all benchmarks: arguments, turns, medians, result files, tables and the environment.
 
 A benchmark runs as a module from the root of the repository, for example `python -m benchmarks.speed.video --help`. It
-writes one JSON file into `benchmarks/results/`, named after the script unless `--out` says otherwise, and prints the
-tables that `benchmarks.pages` puts into the documents.
+writes one JSON file into `benchmarks/results/`, named after the script unless `--out` is given, and prints the tables
+that `benchmarks.pages` puts into the documents.
 """
 
 from __future__ import annotations
@@ -28,26 +28,24 @@ from mien.media import atomic
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 REST = 0.1
-"""Seconds between two turns, so that the threads of the last contestant go to sleep."""
+"""Seconds between two turns, in which the threads of the last contestant go to sleep."""
 
 
 def parser(doc: str | None, result: str = "", *, data: bool = False, votes: bool = False) -> argparse.ArgumentParser:
     """Return a parser with the script's docstring as help and the arguments that many scripts share.
 
-    Args:
-        doc: docstring of the script.
-        result: name of the result file without suffix, the default of `--out`; "" for no `--out`.
-        data: whether to ask for `--data`, FER2013.
-        votes: whether to ask for `--votes`, the csv of FER+ votes.
+    `result` is the name of the result file without suffix, the default of `--out`; "" leaves `--out` out.
     """
-    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     if data:
-        made.add_argument("--data", type=Path, required=True, help="fer2013.zip, its unpacked folder or fer2013.csv")
+        arguments.add_argument(
+            "--data", type=Path, required=True, help="fer2013.zip, its unpacked folder or fer2013.csv"
+        )
     if votes:
-        made.add_argument("--votes", type=Path, required=True, help="csv of FER+ votes")
+        arguments.add_argument("--votes", type=Path, required=True, help="csv of FER+ votes")
     if result:
-        made.add_argument("--out", type=Path, default=RESULTS / f"{result}.json", help="result file")
-    return made
+        arguments.add_argument("--out", type=Path, default=RESULTS / f"{result}.json", help="result file")
+    return arguments
 
 
 def save(out: Path, values: Mapping[str, Any]) -> None:
@@ -107,14 +105,9 @@ def take_turns(
 ) -> dict[str, list[float]]:
     """Run contestants in turn, so that other work on the machine slows all of them.
 
-    Args:
-        contestants: name -> function that does its work once and returns the seconds to count.
-        rounds: turns of each.
-        warm_up: whether each does its work once beforehand, uncounted.
-        rest: seconds of sleep before each turn.
-
-    Returns:
-        name -> seconds of each turn.
+    `contestants` maps names to functions that do their work once and return the seconds to count; the result maps the
+    names to the seconds of each turn. With `warm_up`, each runs once beforehand, uncounted. `rest` seconds of sleep
+    separate the turns.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(-1 if warm_up else 0, rounds):

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--soft-labels", type=Path, default=HERE / "soft_labels.npz")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "training.json", help="result file")
     options = parser.parse_args()
-    from mien.train.targets import read_soft_labels
+    from mien.train.soft_labels import read_soft_labels
 
     train = load_fer2013(options.data).split("Training")
     agrees = read_soft_labels(options.soft_labels, train).argmax(1) == train.targets

@@ -105,7 +105,7 @@ def plain(source: Path, part: int) -> int:
     """Return the number of images that a plain loop classified."""
     classifier = OnnxClassifier(ASSETS / f"{DEFAULT}.onnx", threads=1)
     seen, block = 0, []
-    for each in (image for cut in partition.parts(str(source), part) for image in partition.images(cut)):
+    for each in (image for cut in partition.split(str(source), part) for image in partition.read_images(cut)):
         assert not isinstance(each.data, SourceError)
         block.append(to_network_input(decode(each.data, each.name)))
         if len(block) == 64:

@@ -116,10 +116,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     memory = np.array(watch.memory)
     tenth = max(len(memory) // 10, 1)
     start, end = float(np.median(memory[tenth : 2 * tenth])), float(np.median(memory[-tenth:]))
-    camera, inference = np.median(rates, axis=0).tolist()
+    camera_rate, inference_rate = np.median(rates, axis=0).tolist()
     return {
         "minutes": options.minutes, "detector": options.detector, "frames": watch.frames, "faces": watch.faces,
-        "passed_over": camera.skipped, "reopened": watch.failures, "camera_fps": camera, "inference_fps": inference,
+        "passed_over": camera.skipped, "reopened": watch.failures,
+        "camera_fps": camera_rate, "inference_fps": inference_rate,
         "memory_start_mb": start, "memory_end_mb": end, "growth_mb": end - start, "peak_mb": float(memory.max()),
         "memory_mb": memory[:: max(1, len(memory) // 200)].round(1).tolist(),
     }  # fmt: skip

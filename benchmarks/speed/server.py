@@ -37,7 +37,7 @@ from mien.faces.yunet import YuNet
 from mien.media.image import decode
 
 MODES = {"batching": [], "one by one": ["--max-batch", "1"]}
-HEAD = b'--x\r\nContent-Disposition: form-data; name="pictures"; filename="a"\r\n\r\n'
+HEAD = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'
 
 
 @dataclass(frozen=True)

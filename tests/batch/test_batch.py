@@ -121,14 +121,14 @@ def test_every_source_gives_each_image_one_row(
 ) -> None:
     (tmp_path / "in").mkdir()
     summary = runner.run(make(tmp_path / "in", 7), tmp_path / "out", crops=True, size=3)
-    found = sorted(rows(tmp_path / "out"), key=lambda row: row["name"])
-    assert [Path(row["name"]).name for row in found] == [f"{k:03d}.png" for k in range(7)]
-    wanted = load_classifier()(np.stack([picture(k) for k in range(7)]))
-    got = [[row[name] for name in load_classifier().labels] for row in found]
-    np.testing.assert_allclose(got, wanted, atol=1e-5)
-    assert all(row["face"] == 0 and row["x1"] is None and row["error"] is None for row in found)
+    results = sorted(rows(tmp_path / "out"), key=lambda row: row["name"])
+    assert [Path(row["name"]).name for row in results] == [f"{k:03d}.png" for k in range(7)]
+    expected = load_classifier()(np.stack([picture(k) for k in range(7)]))
+    got = [[row[name] for name in load_classifier().labels] for row in results]
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert all(row["face"] == 0 and row["x1"] is None and row["error"] is None for row in results)
     assert (summary.images, summary.faces, summary.errors, summary.rows) == (7, 7, 0, 7)
-    assert len({row["key"] for row in found}) == len({(row["origin"], row["index"]) for row in found}) == 7
+    assert len({row["key"] for row in results}) == len({(row["origin"], row["index"]) for row in results}) == 7
 
 
 def test_urls_are_read_by_pyarrow_or_fsspec(tmp_path: Path, plain: list[str]) -> None:
@@ -153,14 +153,14 @@ def test_rows_agree_with_the_parquet_sink(tmp_path: Path, plain: list[str]) -> N
         for name in ("a.jpg", "b.png", "c.jpg"):
             data = (tmp_path / "in" / name).read_bytes()
             sink.write(Pipeline().process(Frame(worker.decode(data, name), "abc".index(name[0]), 0.0, name)))
-    found, wanted = pq.read_table(tmp_path / "out"), pq.read_table(tmp_path / "sink.parquet")
-    common = [name for name in wanted.schema.names if name not in ("time", "id")]
-    assert [found.schema.field(name).type for name in common] == [wanted.schema.field(name).type for name in common]
-    for row, like in zip(found.to_pylist(), wanted.to_pylist(), strict=True):
+    results, expected = pq.read_table(tmp_path / "out"), pq.read_table(tmp_path / "sink.parquet")
+    common = [name for name in expected.schema.names if name not in ("time", "id")]
+    assert [results.schema.field(name).type for name in common] == [expected.schema.field(name).type for name in common]
+    for row, like in zip(results.to_pylist(), expected.to_pylist(), strict=True):
         assert row["name"] == like["name"] and row["face"] == like["face"] and row["emotion"] == like["emotion"]
         numbers = [name for name in common if isinstance(like[name], float)]
         assert [row[name] for name in numbers] == pytest.approx([like[name] for name in numbers], abs=1e-3)
-    assert [row["face"] for row in found.to_pylist()] == [0, None, 0]
+    assert [row["face"] for row in results.to_pylist()] == [0, None, 0]
 
 
 def test_crop_of_another_size_is_stretched() -> None:
@@ -231,14 +231,14 @@ def test_identical_files_share_content_but_not_key(tmp_path: Path, plain: list[s
 def test_second_run_computes_only_missing_parts(tmp_path: Path, plain: list[str]) -> None:
     folder, out = fill(tmp_path / "in", 7), tmp_path / "out"
     runner.run(folder, out, crops=True, size=2)
-    before, wanted = parts_of(out), rows(out)
+    before, expected = parts_of(out), rows(out)
     gone = sorted(before)[1]
     (out / gone).unlink()
     (out / f".{gone}.{'0' * 32}.tmp").write_bytes(b"half of it")  # left by a kill
     plain.clear()
     summary = runner.run(folder, out, crops=True, size=2)
     assert plain == [gone] and (summary.parts, summary.reused, summary.rows) == (4, 3, 7)
-    assert rows(out) == wanted
+    assert rows(out) == expected
     assert {name: time for name, time in parts_of(out).items() if name != gone} == {
         name: time for name, time in before.items() if name != gone
     }
@@ -350,12 +350,12 @@ def test_only_leftovers_of_batch_are_removed(tmp_path: Path, plain: list[str]) -
 
 def test_damaged_shard_leaves_an_error_row(tmp_path: Path, plain: list[str]) -> None:
     tars = as_tars(tmp_path, 6)
-    whole = (tars / "shard-000.tar").read_bytes()
-    (tars / "shard-000.tar").write_bytes(whole[: whole.index(encoded(1)) + 100])
+    content = (tars / "shard-000.tar").read_bytes()
+    (tars / "shard-000.tar").write_bytes(content[: content.index(encoded(1)) + 100])
     summary = runner.run(tars, tmp_path.with_name("tars-out"), crops=True)
-    found = rows(tmp_path.with_name("tars-out"))
+    results = rows(tmp_path.with_name("tars-out"))
     names = ["000.png", "shard-000.tar", "003.png", "004.png", "005.png"]
-    assert [Path(row["name"]).name for row in found] == names
+    assert [Path(row["name"]).name for row in results] == names
     assert summary.errors == 1
     tables = tmp_path / "tables"
     tables.mkdir()
@@ -419,11 +419,11 @@ def test_tar_skips_hidden_files_and_reports_links(tmp_path: Path, plain: list[st
             tar.addfile(link)
         add(tar, "001.png", encoded(1))
     summary = runner.run(tmp_path / "a.tar", tmp_path / "out", crops=True)
-    found = rows(tmp_path / "out")
-    assert [(Path(row["name"]).name, row["index"]) for row in found] == [
+    results = rows(tmp_path / "out")
+    assert [(Path(row["name"]).name, row["index"]) for row in results] == [
         ("000.png", 0), ("hard.png", 1), ("soft.png", 2), ("001.png", 3),
     ]  # fmt: skip
-    assert ["a link to ./000.png" in (row["error"] or "") for row in found] == [False, True, True, False]
+    assert ["a link to ./000.png" in (row["error"] or "") for row in results] == [False, True, True, False]
     assert summary.errors == 2
 
 

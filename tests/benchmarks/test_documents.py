@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ pytest.importorskip("onnx")
 from benchmarks import harness
 from benchmarks.pages import accuracy, card, speed
 from benchmarks.pages.documents import DOCUMENTS, fill
+from mien.cli.main import app
 
 
 @pytest.fixture
@@ -108,3 +110,43 @@ def test_step_below_its_floor_is_marked() -> None:
     values["steps"]["crop"]["below_floor"] = True
     marked = [line for line in speed.frame_tables(values).splitlines() if "floor is wrong" in line]
     assert [line.startswith("| crop |") for line in marked] == [True]
+
+
+PROSE = [path for path in (harness.ROOT / "docs").glob("*.md") if path.name != "renames.md"]
+PROSE += [harness.ROOT / name for name in ("README.md", "MODEL_CARD.md", "CONTRIBUTING.md", "experiments/README.md")]
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_files_named_in_a_document_exist(path: Path) -> None:
+    text = path.read_text("utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
+    assert [link for link in links if not (path.parent / link).exists()] == []
+    folders = (
+        "src|tests|docs|benchmarks|experiments|recipes|examples|web|cli|live|serve|batch|train|personal|evaluation"
+    )
+    names = re.findall(rf"`((?:{folders}|data|sinks|faces|draw|media)/[\w./-]*\w(?:/|\.\w+))`", text)
+    roots = (harness.ROOT, harness.ROOT / "src" / "mien")
+    assert [name for name in names if not any((root / name).exists() for root in roots)] == []
+
+
+def test_modules_named_in_a_document_exist() -> None:
+    for path in PROSE:
+        for name in re.findall(r"python -m ((?:benchmarks|experiments)[\w.]+)", path.read_text("utf-8")):
+            assert (harness.ROOT / f"{name.replace('.', '/')}.py").exists(), f"{path.name}: {name}"
+
+
+def test_flags_in_shell_examples_exist(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    helps: dict[str, str] = {}
+    for path in PROSE:
+        fences = re.findall(r"^```(\w*)\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        blocks = "\n".join(text for language, text in fences if not language)
+        for words in re.findall(r"^mien ([^\n#]+)", blocks, re.MULTILINE):
+            first, second, *_ = [*words.split(), ""]
+            command = [first, second] if first == "data" else [first]
+            if " ".join(command) not in helps:
+                app([*command, "--help"], result_action="return_value")
+                helps[" ".join(command)] = capsys.readouterr().out
+            for flag in re.findall(r"(?<!\S)--[\w-]+", words):
+                assert re.search(rf"{flag}\b", helps[" ".join(command)]), f"{path.name}: mien {words}"
+    assert {"predict", "video", "live", "serve", "batch", "train", "data audit"} <= set(helps)

@@ -125,8 +125,8 @@ def test_a_near_copy_of_a_test_image_is_a_near_leak_unless_it_is_a_leak() -> Non
 def test_too_many_pairs_and_an_impossible_threshold_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     faces = made([cv2.add(smooth(1), k) for k in range(6)])
     assert len(audit(faces).near) == 15
-    monkeypatch.setattr(near_duplicates, "_MOST_PAIRS", 14)
-    with pytest.raises(DataError, match="ask for a higher value"):
+    monkeypatch.setattr(near_duplicates, "_MAX_PAIRS", 14)
+    with pytest.raises(DataError, match="choose a higher value"):
         audit(faces)
     for value in (0, 1.5):
         with pytest.raises(DataError, match=r"at most 1"):
@@ -201,7 +201,7 @@ def test_labels_are_held_against_the_strict_majority_of_ferplus() -> None:
 BAD = {
     "test/sad/PublicTest_998.png": "96x96 pixels, not 48x48",
     "train/happy/Training_997.jpg": "32x64 pixels, not 48x48",
-    "train/happy/Training_999.jpg": "not a readable picture (truncated?)",
+    "train/happy/Training_999.jpg": "not a readable image (truncated?)",
 }
 
 
@@ -219,7 +219,7 @@ def test_broken_and_wrong_size_files_are_findings_and_the_audit_goes_on(kaggle: 
     assert main.app(words, result_action="return_value") == 0
     found = json.loads((tmp_path / "a.json").read_text("utf-8"))
     assert found["unusable"] == BAD
-    assert found["counts"]["pictures that are broken or of another size"] == 3
+    assert found["counts"]["images that are broken or of another size"] == 3
     assert found["images"] == len(before.faces) and found["balance"] == before.to_dict()["balance"]
     page = (tmp_path / "a.html").read_text("utf-8")
     assert all(name in page and reason.partition(" (")[0] in page for name, reason in BAD.items())

@@ -91,7 +91,7 @@ def test_a_cache_inside_of_its_source_is_no_part_of_it(
 ) -> None:
     monkeypatch.setenv("MIEN_CACHE", str(kaggle / place))
     first = load_fer2013(kaggle)
-    monkeypatch.setattr(fer2013, "_read", None)
+    monkeypatch.setattr(fer2013, "_read_source", None)
     np.testing.assert_array_equal(load_fer2013(kaggle).images, first.images)
 
 
@@ -150,7 +150,7 @@ def test_image_of_another_size_is_named(kaggle: Path) -> None:
 
 def test_truncated_picture_is_named(kaggle: Path) -> None:
     (kaggle / "train/happy/Training_999.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(DataError, match=r"Training_999\.jpg: not a readable picture"):
+    with pytest.raises(DataError, match=r"Training_999\.jpg: not a readable image"):
         load_fer2013(kaggle)
 
 
@@ -166,7 +166,7 @@ def test_foreign_folder_and_missing_split_are_told(kaggle: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("3,1 2 3,Training", "3 pixels in place of 2304"),
+        ("3,1 2 3,Training", "3 pixels instead of 2304"),
         ("9," + "0 " * 2304 + ",Training", "emotion '9'"),
         ("3," + "999 " * 2304 + ",Training", "whole numbers from 0 to 255"),
     ],

@@ -171,7 +171,7 @@ def test_affectnet_class_folders_count_by_its_own_numbers_but_are_never_guessed(
     for number in AFFECTNET:
         for split in ("train", "val", "test"):
             draw(tmp_path / split / str(number) / f"{split}_{number}.jpg", 20 * number)
-    with pytest.raises(DataError, match=r"numbers 0, 1, .*name the kind: rafdb .*affectnet"):
+    with pytest.raises(DataError, match=r"numbers 0, 1, .*give --kind: rafdb .*affectnet"):
         load_any(tmp_path)
     found = by_name(load_any(tmp_path, kind="affectnet", drop_leaks=False))
     assert all(found[f"val_{n}.jpg"] == (name, "PublicTest", 20 * n) for n, name in AFFECTNET.items())
@@ -323,7 +323,7 @@ Damage = Callable[[Path], object]
         (lambda r: shutil.rmtree(r / "basic/EmoLabel"), r"list_patition_label\.txt cannot be read"),
         (lambda r: replace_in(r / RAF_LIST, "jpg 7", "jpg 8"), r"list_patition_label\.txt, line 19: .*from 1 to 7"),
         (lambda r: replace_in(r / RAF_LIST, "test_00012", "probe_00012"), r"line 3: .*probe_00012"),
-        (lambda r: (r / RAF_LIST).write_text("\n"), r"RAF holds no pictures of rafdb"),
+        (lambda r: (r / RAF_LIST).write_text("\n"), r"RAF holds no images of rafdb"),
         (
             lambda r: (r / ALIGNED / "train_00020_aligned.jpg").unlink(),
             r"train_00020_aligned\.jpg cannot be .*line 4 names",
@@ -348,7 +348,7 @@ def cut(path: Path) -> None:
         (lambda r: cut(r / "train_set/annotations/3_exp.npy"), r"3_exp\.npy is missing or holds no label"),
         (lambda r: np.save(r / "val_set/annotations/3_exp.npy", np.array("11")), r"3_exp\.npy: the expression '11'"),
         (lambda r: cut(r / "val_set/images/5.jpg"), r"5\.jpg: the file is cut short"),
-        (lambda r: shutil.rmtree(r / "val_set"), r"val_set.images holds no pictures"),
+        (lambda r: shutil.rmtree(r / "val_set"), r"val_set.images holds no images"),
     ],
 )
 def test_a_damaged_affectnet_is_named(affectnet: Path, damage: Damage, message: str) -> None:
@@ -370,7 +370,7 @@ TRAINING = "Manually_Annotated_file_lists/training.csv"
         ),
         (lambda r: replace_in(r / TRAINING, ",3,0.1", ",12,0.1"), r"training\.csv, line 5: the expression '12'"),
         (lambda r: replace_in(r / TRAINING, "3.png,20,10,96", "3.png,20,10,-1"), r"line 5: .* no face box"),
-        (lambda r: replace_in(r / TRAINING, "3.png,20", "3.png,900"), r"line 5: the face box .* outside of .*3\.png"),
+        (lambda r: replace_in(r / TRAINING, "3.png,20", "3.png,900"), r"line 5: the face box .* outside .*3\.png"),
         (
             lambda r: (r / "Manually_Annotated_Images/training/3.png").unlink(),
             r"3\.png cannot be read .*line 5 names it",
@@ -386,7 +386,7 @@ def test_a_damaged_affectnet_csv_is_named(affectnet_csv: Path, damage: Damage, m
 def test_a_bad_picture_and_an_empty_class_in_a_users_folder_are_named(tmp_path: Path) -> None:
     noise(tmp_path / "set/happy/a.png", 1)
     (tmp_path / "set/sad").mkdir()
-    with pytest.raises(DataError, match=r"set.sad holds no pictures"):
+    with pytest.raises(DataError, match=r"set.sad holds no images"):
         load_any(tmp_path / "set")
     (tmp_path / "set/sad/b.jpg").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"set.sad.b\.jpg: not a picture"):
@@ -406,7 +406,7 @@ def test_an_unknown_layout_says_what_is_known_and_what_was_found(tmp_path: Path)
 
 def test_a_file_that_is_no_known_set_is_no_fer2013(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DataError, match=r"no data set that mien knows.*fer2013 \(zip"):
+    with pytest.raises(DataError, match=r"not a known data set.*fer2013 \(zip"):
         load_any(tmp_path / "notes.txt")
     with zipfile.ZipFile(tmp_path / "RAF.zip", "w") as archive:
         archive.writestr("Image/aligned/train_1_aligned.jpg", b"x")

@@ -15,19 +15,19 @@ LABELS = ("angry", "happy")
 WHITE = np.full((48, 48), 255, np.uint8)
 
 
-class Whites:
-    """Finds the white square, if it is large enough, and always something in the corner as well."""
+class WhiteSquareDetector:
+    """Detects the white square, if it is large enough, and always a false face in the corner."""
 
     name = "whites"
 
-    def __init__(self, least: int) -> None:
-        self.least = least
+    def __init__(self, min_side: int) -> None:
+        self.min_side = min_side
 
     def __call__(self, image: np.ndarray) -> list[Face]:
         y, x = np.nonzero(image[:, :, 0] == 255)
         box = (float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1))
         corner = Face((0.0, 0.0, 5.0, 5.0))
-        return [Face(box), corner] if box[2] - box[0] >= self.least else [corner]
+        return [Face(box), corner] if box[2] - box[0] >= self.min_side else [corner]
 
 
 class Happy:
@@ -44,13 +44,13 @@ def faces(n: int = 4) -> Faces:
     return Faces(np.repeat(WHITE[None], n, 0), targets, np.ones(n, np.int8), names, LABELS)
 
 
-def test_recall_accuracy_and_false_boxes_of_a_detector_with_known_answers() -> None:
-    rows = end_to_end(Pipeline(Whites(least=100), Happy()), faces(), sides=(48, 160), angles=(0, 45))
+def test_recall_accuracy_and_false_boxes_of_a_known_detector() -> None:
+    rows = end_to_end(Pipeline(WhiteSquareDetector(min_side=100), Happy()), faces(), sides=(48, 160), angles=(0, 45))
     assert [(row.side, row.angle) for row in rows] == [(48, 0), (48, 45), (160, 0), (160, 45)]
     assert rows[0] == Placed(48, 0, 4, 0.0, 0.0, 4)
     assert rows[0].accuracy_found == 0
     for row in rows[2:]:
-        # Three of four are happy; the corner is one false box a picture. At 45 degrees the white square's own box has
+        # Three of four are happy; the corner is one false box an image. At 45 degrees the white square's own box has
         # twice the area of the upright square: an overlap of a half.
         assert (row.recall, row.accuracy, row.accuracy_found, row.false_boxes) == (1.0, 0.75, 0.75, 4)
     assert json.loads(json.dumps(rows[2].to_dict()))["accuracy_found"] == 0.75
@@ -58,7 +58,7 @@ def test_recall_accuracy_and_false_boxes_of_a_detector_with_known_answers() -> N
 
 @pytest.mark.parametrize("side", [48, 96, 240])
 @pytest.mark.parametrize("angle", [0, 30])
-def test_the_face_lies_where_the_box_says_and_has_the_size_asked_for(side: int, angle: int) -> None:
+def test_placed_face_matches_its_box_and_size(side: int, angle: int) -> None:
     for seed in range(5):
         image, box = place(WHITE, side, angle, np.random.default_rng(seed))
         assert image.shape == (480, 640, 3) and image.dtype == np.uint8
@@ -73,18 +73,18 @@ def test_the_face_lies_where_the_box_says_and_has_the_size_asked_for(side: int, 
             assert edges == pytest.approx(box, abs=1)
 
 
-def test_a_generator_in_the_same_state_gives_the_same_picture_and_another_one_another() -> None:
+def test_placement_depends_on_the_generator_alone() -> None:
     crop = np.random.default_rng(0).integers(0, 256, (48, 48), np.uint8)
     (first, box), (again, same), (other, _) = (place(crop, 96, 15, np.random.default_rng(s)) for s in (1, 1, 2))
     assert np.array_equal(first, again) and box == same
     assert not np.array_equal(first, other)
 
 
-def test_an_unturned_face_of_48_pixels_is_copied() -> None:
+def test_upright_face_of_48_pixels_is_copied() -> None:
     crop = np.random.default_rng(0).integers(0, 256, (48, 48), np.uint8)
 
     class Middle:
-        """Draws no background noise and the place of whole pixels."""
+        """A generator without noise that draws the centre."""
 
         def uniform(self, low: float, high: float, size: tuple[int, ...]) -> np.ndarray:
             return np.full(size, 128.0)
@@ -108,7 +108,7 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(ConfigError, match="0 pixels"):
         place(WHITE, 0, 0, np.random.default_rng(0))
     with pytest.raises(DataError, match="at least one"):
-        end_to_end(Pipeline(Whites(1), Happy()), faces(0))
+        end_to_end(Pipeline(WhiteSquareDetector(1), Happy()), faces(0))
 
 
 def test_a_model_without_the_class_is_refused() -> None:
@@ -116,4 +116,4 @@ def test_a_model_without_the_class_is_refused() -> None:
         labels = ("sad", "angry")
 
     with pytest.raises(ConfigError, match="no class happy"):
-        end_to_end(Pipeline(Whites(1), Sad()), faces())
+        end_to_end(Pipeline(WhiteSquareDetector(1), Sad()), faces())

@@ -25,7 +25,7 @@ def softmax(z: Any) -> Any:
     return e / e.sum(axis=1, keepdims=True)
 
 
-def made(n: int = 400, c: int = 5, seed: int = 3) -> tuple[Any, Any, Any]:
+def sample(n: int = 400, c: int = 5, seed: int = 3) -> tuple[Any, Any, Any]:
     """Logits, their probabilities, and truth drawn from exactly these probabilities."""
     rng = np.random.default_rng(seed)
     z = rng.normal(0, 1.5, (n, c))
@@ -33,7 +33,7 @@ def made(n: int = 400, c: int = 5, seed: int = 3) -> tuple[Any, Any, Any]:
     return z, p, (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1).clip(max=c - 1)
 
 
-def test_by_hand() -> None:
+def test_report_of_four_items_by_hand() -> None:
     r = evaluate(P, T, ("a", "b"), name="x")
     assert (r.name, r.n, r.labels, r.accuracy) == ("x", 4, ("a", "b"), 0.75)
     assert r.confusion == [[2, 0], [1, 1]]
@@ -44,8 +44,8 @@ def test_by_hand() -> None:
     assert r.interval[0] <= 0.75 <= r.interval[1]
 
 
-def test_scikit_learn_agrees() -> None:
-    _, p, t = made()
+def test_metrics_agree_with_scikit_learn() -> None:
+    _, p, t = sample()
     r, guess = evaluate(p, t, list("abcde")), p.argmax(axis=1)
     assert r.accuracy == pytest.approx(oracle.accuracy_score(t, guess))
     assert r.balanced_accuracy == pytest.approx(oracle.balanced_accuracy_score(t, guess))
@@ -58,19 +58,19 @@ def test_scikit_learn_agrees() -> None:
         assert r.per_class[name] == pytest.approx(expected)
 
 
-def test_absent_class_does_not_drag_the_means() -> None:
+def test_absent_class_does_not_lower_the_means() -> None:
     r = evaluate(np.c_[P, np.zeros(4)], T, "abc")
     assert r.balanced_accuracy == pytest.approx(0.75)
     assert r.macro_f1 == pytest.approx((0.8 + 2 / 3) / 2)
     assert r.per_class["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
 
 
-def test_json_round_trip_even_with_a_probability_of_zero() -> None:
+def test_report_survives_json_with_a_probability_of_zero() -> None:
     d = evaluate(np.array([[1, 0], [1, 0]], np.float32), np.array([0, 1], np.uint8), "ab").to_dict()
     assert json.loads(json.dumps(d, allow_nan=False)) == d
 
 
-def test_ece() -> None:
+def test_ece_by_hand() -> None:
     p = np.tile([0.7, 0.3], (10, 1))
     assert evaluate(p, [0] * 7 + [1] * 3, "ab").ece == pytest.approx(0, abs=1e-12)
     p = np.tile([0.95, 0.05], (10, 1))
@@ -78,7 +78,7 @@ def test_ece() -> None:
 
 
 def test_groups_widen_the_interval_of_duplicates() -> None:
-    _, p, t = made()
+    _, p, t = sample()
     twice, truth, group = np.repeat(p, 2, axis=0), np.repeat(t, 2), np.repeat(np.arange(len(t)), 2) * 7 - 5
     plain, grouped = evaluate(twice, truth, "abcde"), evaluate(twice, truth, "abcde", groups=group)
     width = grouped.interval[1] - grouped.interval[0]
@@ -92,12 +92,12 @@ def test_groups_widen_the_interval_of_duplicates() -> None:
 
 
 def test_intervals_agree_with_scipy_and_by_hand() -> None:
-    _, p, t = made()
+    _, p, t = sample()
     r = evaluate(p, t, "abcde")
     items = {"nll": -np.log(p[np.arange(len(t)), t]), "brier": ((p - np.eye(5)[t]) ** 2).sum(axis=1)}
     for name, values in items.items():
-        found = stats.bootstrap((values,), np.mean, n_resamples=999, method="percentile", rng=1).confidence_interval
-        assert r.intervals[name] == pytest.approx((found.low, found.high), abs=0.15 * (found.high - found.low))
+        low, high = stats.bootstrap((values,), np.mean, n_resamples=999, method="percentile", rng=1).confidence_interval
+        assert r.intervals[name] == pytest.approx((low, high), abs=0.15 * (high - low))
     guess, rng = p.argmax(axis=1), np.random.default_rng(1)
     recalls, scores = [], []
     for pick in rng.integers(len(t), size=(999, len(t))):
@@ -118,7 +118,7 @@ def test_one_group_has_no_spread() -> None:
 
 
 def test_ece_before_undoes_the_temperature() -> None:
-    z, p, t = made()
+    z, p, t = sample()
     r = evaluate(softmax(z / 2), t, "abcde", bootstraps=1, temperature=2.0)
     assert r.ece_before == pytest.approx(evaluate(p, t, "abcde", bootstraps=1).ece)
     assert abs(r.ece_before - r.ece) > 0.05
@@ -136,7 +136,7 @@ def test_reliability_by_hand() -> None:
     assert r.ece == pytest.approx(sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in r.reliability) / 3)
 
 
-def test_what_the_uncertain_threshold_costs_and_gains() -> None:
+def test_threshold_trades_coverage_for_accuracy() -> None:
     r = evaluate(P, T, "ab", confidence_threshold=0.7)  # top probabilities 0.8, 0.6 (wrong), 0.7, 0.9
     assert (r.coverage, r.covered_accuracy, r.confidence_threshold) == (0.75, 1.0, 0.7)
     none = evaluate(P, T, "ab", confidence_threshold=0.95)
@@ -148,7 +148,7 @@ def test_risk_coverage_in_the_report() -> None:
     r = evaluate(P, T, "ab")
     assert r.risk_coverage == {"coverage": [0.25, 0.5, 0.75, 1.0], "risk": [0.0, 0.0, 0.0, 0.25]}
     assert r.aurc == pytest.approx(0.25 / 4)
-    _, p, t = made(4000)
+    _, p, t = sample(4000)
     long, (coverage, risk) = evaluate(p, t, "abcde", bootstraps=1), risk_coverage(p, t)
     assert len(long.risk_coverage["coverage"]) == 100
     assert long.risk_coverage["coverage"] == pytest.approx(np.arange(1, 101) / 100)
@@ -170,7 +170,7 @@ def test_comparison_by_hand() -> None:
     assert json.loads(json.dumps(c.to_dict())) == c.to_dict()
 
 
-def test_comparison_with_itself_is_nothing() -> None:
+def test_comparison_with_itself_finds_no_difference() -> None:
     c = compare([1, 0, 1], [1, 0, 1])
     assert (c.difference, c.interval, c.p) == (0, (0, 0), 1)
 
@@ -180,12 +180,12 @@ def test_comparison_agrees_with_scipy() -> None:
     a = rng.random(2000) < 0.8
     b = np.where(rng.random(2000) < 0.2, rng.random(2000) < 0.7, a)  # mostly the same answers
     c = compare(a, b)
-    found = stats.bootstrap(
+    expected = stats.bootstrap(
         (a.astype(float), b.astype(float)), lambda x, y, axis: (x - y).mean(axis=axis), paired=True,
         vectorized=True, n_resamples=2000, method="percentile", rng=0,
     ).confidence_interval  # fmt: skip
     width = c.interval[1] - c.interval[0]
-    assert c.interval == pytest.approx((found.low, found.high), abs=0.15 * width)
+    assert c.interval == pytest.approx((expected.low, expected.high), abs=0.15 * width)
     assert width == pytest.approx(2 * 1.96 * (a.astype(float) - b).std() / 2000**0.5, rel=0.1)
     assert c.p == pytest.approx(stats.binomtest(c.only_first, c.only_first + c.only_second).pvalue)
     apart = sum(share * (1 - share) / 2000 for share in (c.accuracy, c.other)) ** 0.5
@@ -206,7 +206,7 @@ def test_comparison_resamples_duplicates_together() -> None:
         compare(a, b, bootstraps=0)
 
 
-def test_risk_coverage() -> None:
+def test_risk_coverage_by_hand() -> None:
     coverage, risk = risk_coverage(P, T)
     assert coverage == pytest.approx([0.25, 0.5, 0.75, 1])
     assert risk == pytest.approx([0, 0, 0, 0.25])
@@ -214,8 +214,8 @@ def test_risk_coverage() -> None:
     assert coverage == pytest.approx([0.25, 1]) and risk == pytest.approx([0, 0.25])
 
 
-def test_temperature_is_recovered() -> None:
-    z, p, t = made(4000)
+def test_fit_temperature_recovers_a_known_temperature() -> None:
+    z, p, t = sample(4000)
     base = fit_temperature(z, t)
     assert base == pytest.approx(1, abs=0.08)
     assert fit_temperature(3 * z, t) == pytest.approx(3 * base, rel=1e-4)
@@ -226,7 +226,7 @@ def test_temperature_is_recovered() -> None:
     assert after.nll < before.nll and after.ece < before.ece
 
 
-def test_apply_temperature_edges() -> None:
+def test_apply_temperature_accepts_zeros_and_empty_input() -> None:
     assert apply_temperature([[1.0, 0.0]], 2.0).tolist() == [[1.0, 0.0]]
     assert apply_temperature(np.zeros((0, 5)), 2.0).shape == (0, 5)
     for bad in (0.0, -1.0, float("nan"), float("inf")):
@@ -236,7 +236,7 @@ def test_apply_temperature_edges() -> None:
         apply_temperature([0.5, 0.5], 1.0)
 
 
-def test_mcnemar() -> None:
+def test_mcnemar_by_hand() -> None:
     a = np.array([1] * 1 + [0] * 9 + [1] * 5, bool)
     b = np.array([0] * 1 + [1] * 9 + [1] * 5, bool)
     assert mcnemar(a, b) == mcnemar(b, a) == pytest.approx(2 * (1 + 10) / 2**10)
@@ -264,12 +264,12 @@ def test_mcnemar() -> None:
         (np.array([[1.5, -0.5]]), [0], "ab", "row 0"),
     ],
 )
-def test_errors(p: Any, t: Any, labels: str, match: str) -> None:
+def test_bad_probabilities_and_truth_are_refused(p: Any, t: Any, labels: str, match: str) -> None:
     with pytest.raises(DataError, match=match):
         evaluate(p, t, labels)
 
 
-def test_other_errors() -> None:
+def test_bad_settings_are_refused() -> None:
     with pytest.raises(DataError, match="groups"):
         evaluate(P, T, "ab", groups=[1, 2])
     with pytest.raises(ConfigError, match="bootstraps"):
@@ -281,7 +281,7 @@ def test_other_errors() -> None:
         fit_temperature([[0.0, -np.inf]], [0])
 
 
-def test_the_uncertain_threshold_is_the_lowest_that_is_reliable() -> None:
+def test_threshold_is_the_lowest_that_reaches_the_accuracy() -> None:
     top = np.array([0.9, 0.8, 0.7, 0.6])
     p = np.stack([top, 1 - top], axis=1)
     truth = np.array([0, 0, 0, 1])  # only the least confident answer is wrong
@@ -290,14 +290,14 @@ def test_the_uncertain_threshold_is_the_lowest_that_is_reliable() -> None:
     assert threshold_for_accuracy(p, np.array([1, 1, 1, 1]), 0.5) == 1
 
 
-def test_the_interval_of_a_mean_is_that_of_the_paired_comparison_and_keeps_duplicates_together() -> None:
+def test_mean_interval_equals_the_paired_one_and_keeps_duplicates_together() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.random(400) < 0.8, rng.random(400) < 0.7
     groups = np.arange(400) // 2
     off = first.astype(float) - second
     assert mean_interval(off, groups) == compare(first, second, groups).interval
     twice = np.repeat(rng.normal(size=200), 2)
-    wide, narrow = (np.ptp(mean_interval(twice, each)) for each in (groups, None))
+    wide, narrow = (np.ptp(mean_interval(twice, numbers)) for numbers in (groups, None))
     assert wide == pytest.approx(np.sqrt(2) * narrow, rel=0.15)
     with pytest.raises(DataError, match="at least one"):
         mean_interval([])

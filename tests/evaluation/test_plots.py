@@ -1,4 +1,4 @@
-"""The pictures are whole PNG files of a sensible size, or are not there."""
+"""Each plot is a complete PNG file of a sensible size, or does not exist."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def size(path: Path) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def test_confusion(tmp_path: Path) -> None:
+def test_confusion_is_written_as_png(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "confusion.png"
     confusion_png(REPORT, path)
     assert all(400 <= side <= 1500 for side in size(path))
 
 
-def test_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[str, list[float]]] = []
+def test_curves_show_both_parts_in_percent_and_the_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[tuple[str, list[float]]] = []
     stages: list[float] = []
     plot, line = Axes.plot, Axes.axvline
 
     def spy_plot(self: Axes, x: Any, y: Any, **kw: Any) -> Any:
-        seen.append((kw["label"], list(y)))
+        lines.append((kw["label"], list(y)))
         return plot(self, x, y, **kw)
 
     def spy_line(self: Axes, x: float, **kw: Any) -> Any:
@@ -63,19 +63,19 @@ def test_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     curves_png(rows(), str(tmp_path / "c.png"))
     width, height = size(tmp_path / "c.png")
     assert 800 <= width <= 2000 and 300 <= height < width
-    assert [name for name, _ in seen] == ["training", "validation"] * 2
-    assert seen[3][1] == pytest.approx([40.0] * 4)  # per cent
+    assert [name for name, _ in lines] == ["training", "validation"] * 2
+    assert lines[3][1] == pytest.approx([40.0] * 4)  # per cent
     assert stages == [2.5, 2.5]  # once a panel
 
 
-def test_curves_of_one_epoch_and_of_restarting_epochs(tmp_path: Path) -> None:
+def test_curves_accept_one_epoch_and_restarting_epochs(tmp_path: Path) -> None:
     curves_png(rows(1), tmp_path / "c.png")
     plain = [{k: v for k, v in row.items() if k != "stage"} for row in rows(2) + rows(2)]
     curves_png(plain, tmp_path / "c.png")  # replaces
     assert size(tmp_path / "c.png")[0] >= 800
 
 
-def test_montage(tmp_path: Path) -> None:
+def test_montage_accepts_classes_of_any_count(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     groups = {name: rng.integers(0, 256, (k, 48, 48), np.uint8) for name, k in (("happy", 8), ("sad", 3), ("none", 0))}
     montage(groups, tmp_path / "m.png")
@@ -83,8 +83,8 @@ def test_montage(tmp_path: Path) -> None:
     assert 8 * 48 <= width <= 2000 and 3 * 48 <= height <= 1000
 
 
-def watched(people: int = 2, seconds: float = 3.0) -> Timeline:
-    seen = Timeline(("happy", "sad"))
+def sample_timeline(people: int = 2, seconds: float = 3.0) -> Timeline:
+    sink = Timeline(("happy", "sad"))
     for index in range(round(seconds * 25)):
         time = index / 25
         faces = tuple(
@@ -92,24 +92,24 @@ def watched(people: int = 2, seconds: float = 3.0) -> Timeline:
             for k in range(people)
             if k == 0 or not 1 <= time < 1.5  # all but the first leave for half a second
         )
-        seen.write(Result(Frame(np.zeros((4, 4, 3), np.uint8), index, time), faces))
-    return seen
+        sink.write(Result(Frame(np.zeros((4, 4, 3), np.uint8), index, time), faces))
+    return sink
 
 
-def test_timeline_png_and_svg(tmp_path: Path) -> None:
-    timeline(watched(), tmp_path / "a" / "t.png")
+def test_timeline_is_written_as_png_and_svg(tmp_path: Path) -> None:
+    timeline(sample_timeline(), tmp_path / "a" / "t.png")
     width, height = size(tmp_path / "a" / "t.png")
     assert width == 1200 and 300 <= height <= 600
-    timeline(watched(8), tmp_path / "t.svg")
+    timeline(sample_timeline(8), tmp_path / "t.svg")
     text = (tmp_path / "t.svg").read_text()
     assert "<svg" in text and text.rstrip().endswith("</svg>")
     b, g, r = COLOURS["happy"]
     assert f"#{r:02x}{g:02x}{b:02x}" in text
-    timeline(watched(1, 300.0), tmp_path / "long.svg")  # bounded, however long the video
+    timeline(sample_timeline(1, 300.0), tmp_path / "long.svg")  # bounded, however long the video
     assert (tmp_path / "long.svg").stat().st_size < 500_000
 
 
-def test_timeline_leaves_a_gap_where_a_person_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timeline_has_a_gap_where_a_person_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[str, Any, Any]] = []
     stairs = Axes.stairs
 
@@ -118,7 +118,7 @@ def test_timeline_leaves_a_gap_where_a_person_was_away(tmp_path: Path, monkeypat
         return stairs(self, values, edges, **kw)
 
     monkeypatch.setattr(Axes, "stairs", spy)
-    timeline(watched(), tmp_path / "t.png")
+    timeline(sample_timeline(), tmp_path / "t.png")
     (happy, values, edges), (sad, top, _) = drawn[5:7]  # the second person's, behind two areas and three strips
     assert (happy, sad) == ("happy", "sad")
     away = (edges[:-1] > 0.99) & (edges[1:] < 1.53)
@@ -128,25 +128,25 @@ def test_timeline_leaves_a_gap_where_a_person_was_away(tmp_path: Path, monkeypat
     assert np.isnan(unsure[edges[:-1] < 1.99]).all() and np.isfinite(unsure[edges[:-1] > 2.05]).all()
 
 
-def test_timeline_of_nobody(tmp_path: Path) -> None:
+def test_timeline_without_faces_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no face"):
         timeline(Timeline(), tmp_path / "t.png")
     assert list(tmp_path.iterdir()) == []
 
 
-def shaken(names: list[str], clean: float = 0.8) -> dict[str, Any]:
+def robustness(names: list[str], clean: float = 0.8) -> dict[str, Any]:
     return {"clean": clean, "accuracy": {name: [0.7, 0.6, 0.5, 0.4, 0.3] for name in names}}
 
 
-def test_robustness_has_a_panel_a_corruption_and_a_line_a_model(
+def test_robustness_has_a_panel_per_corruption_and_a_line_per_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[str, list[float]]] = []
+    lines: list[tuple[str, list[float]]] = []
     titles: list[str] = []
     plot, title = Axes.plot, Axes.set_title
 
     def spy_plot(self: Axes, y: Any, **kw: Any) -> Any:
-        seen.append((kw["label"], list(y)))
+        lines.append((kw["label"], list(y)))
         return plot(self, y, **kw)
 
     def spy_title(self: Axes, text: str, **kw: Any) -> Any:
@@ -156,18 +156,16 @@ def test_robustness_has_a_panel_a_corruption_and_a_line_a_model(
     monkeypatch.setattr(Axes, "plot", spy_plot)
     monkeypatch.setattr(Axes, "set_title", spy_title)
     names = [f"corruption {i}" for i in range(7)]
-    robustness_png({"small": shaken(names), "large": shaken(names, 0.9)}, tmp_path / "r.png")
+    robustness_png({"small": robustness(names), "large": robustness(names, 0.9)}, tmp_path / "r.png")
     width, height = size(tmp_path / "r.png")
     assert 1000 <= width <= 2000 and 400 <= height < width
     assert titles == names
-    assert [name for name, _ in seen] == ["small", "large"] * 7
-    assert seen[1][1] == pytest.approx([90, 70, 60, 50, 40, 30])  # per cent, the clean ones first
+    assert [name for name, _ in lines] == ["small", "large"] * 7
+    assert lines[1][1] == pytest.approx([90, 70, 60, 50, 40, 30])  # per cent, the clean ones first
 
 
 @pytest.mark.parametrize("step", ["savefig", "replace"])
-def test_a_failure_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
+def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     path = tmp_path / "c.png"
     path.write_bytes(b"old")
 
@@ -187,7 +185,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_errors_write_nothing(tmp_path: Path) -> None:
+def test_bad_input_writes_nothing(tmp_path: Path) -> None:
     path, face = tmp_path / "x.png", np.zeros((1, 48, 48), np.uint8)
     with pytest.raises(DataError, match="empty"):
         curves_png([], path)
@@ -197,7 +195,7 @@ def test_errors_write_nothing(tmp_path: Path) -> None:
     for groups in [*bad, {"a": face, "b": face[:, :40]}]:
         with pytest.raises(DataError):
             montage(groups, path)
-    for models in ({}, {"a": shaken([])}, {"a": shaken(["noise"]), "b": shaken(["jpeg"])}):
+    for models in ({}, {"a": robustness([])}, {"a": robustness(["noise"]), "b": robustness(["jpeg"])}):
         with pytest.raises(DataError, match="same corruptions"):
             robustness_png(models, path)
     assert list(tmp_path.iterdir()) == []

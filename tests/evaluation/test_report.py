@@ -1,4 +1,4 @@
-"""The page holds what it must, loads nothing from elsewhere and shows names as they are."""
+"""The page of an evaluation shows its figures, loads nothing and escapes names."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ LABELS = ("angry", "happy", BAD)
 VOID = {"meta", "img", "br"}
 
 
-class Seen(HTMLParser):
-    """Elements, attributes that load something, text, and whether every element is closed."""
+class Parsed(HTMLParser):
+    """The elements of a page, what they load, their text, and the elements left open."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def answers(images: Any, names: Any, truth: Any, probabilities: Any, labels: tup
     return Answers("test", faces, probabilities)
 
 
-def made(**other: Any) -> Page:
+def sample_page(**other: Any) -> Page:
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(3), 200)
     t = np.where(rng.random(200) < 0.8, p.argmax(axis=1), rng.integers(0, 3, 200))
@@ -82,23 +82,23 @@ def made(**other: Any) -> Page:
     return Page(BAD, BAD, "PrivateTest", **{**facts, **other})
 
 
-def written(page: Page, path: Path) -> tuple[str, Seen]:
+def write(page: Page, path: Path) -> tuple[str, Parsed]:
     write_html(page, path)
     html = path.read_text("utf-8")
-    return html, Seen(html)
+    return html, Parsed(html)
 
 
 @pytest.fixture(scope="module")
 def html(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return written(made(), tmp_path_factory.mktemp("page") / "new" / "r.html")[0]
+    return write(sample_page(), tmp_path_factory.mktemp("page") / "new" / "r.html")[0]
 
 
-def test_it_says_what_was_measured(html: str) -> None:
-    seen, first = Seen(html), made().reports["fer2013"]
+def test_page_shows_the_figures_and_the_environment(html: str) -> None:
+    parsed, first = Parsed(html), sample_page().reports["fer2013"]
     for value in (first.accuracy, *first.interval, first.balanced_accuracy, first.macro_f1, first.coverage):
-        assert f"{100 * value:.1f}" in seen.text
+        assert f"{100 * value:.1f}" in parsed.text
     for value in (first.nll, first.brier, first.ece, first.ece_before):
-        assert f"{value:.3f}" in seen.text
+        assert f"{value:.3f}" in parsed.text
     for words in (
         "fer2013-dedup",
         "PrivateTest",
@@ -108,72 +108,72 @@ def test_it_says_what_was_measured(html: str) -> None:
         "network rep",
         "ema 0.998",
     ):
-        assert words in seen.text
-    assert all(version in seen.text for version in environment().values())
+        assert words in parsed.text
+    assert all(version in parsed.text for version in environment().values())
     assert {"python", "onnxruntime", "numpy", "processor"} <= set(environment())
 
 
-def test_every_view_has_four_plots_and_robustness_one_more(html: str, tmp_path: Path) -> None:
-    seen = Seen(html)
-    assert seen.elements.count("svg") == 8
-    assert "Robustness" not in seen.text
-    shaken = {"n": 200, "clean": 0.8, "mean": 0.55, "interval": [0.53, 0.57], "worst": ["noise", BAD]}
-    shaken["accuracy"] = {name: [0.7, 0.6, 0.5, 0.4, 0.3] for name in ("noise", BAD)}
-    _, seen = written(made(robustness=shaken), tmp_path / "r.html")
-    assert seen.elements.count("svg") == 9
+def test_each_view_has_four_plots_and_robustness_one(html: str, tmp_path: Path) -> None:
+    parsed = Parsed(html)
+    assert parsed.elements.count("svg") == 8
+    assert "Robustness" not in parsed.text
+    robust = {"n": 200, "clean": 0.8, "mean": 0.55, "interval": [0.53, 0.57], "worst": ["noise", BAD]}
+    robust["accuracy"] = {name: [0.7, 0.6, 0.5, 0.4, 0.3] for name in ("noise", BAD)}
+    _, parsed = write(sample_page(robustness=robust), tmp_path / "r.html")
+    assert parsed.elements.count("svg") == 9
     for words in ("55.0 %", "53.0 to 57.0 %", "severity"):
-        assert words in seen.text
-    assert "70.060.050.040.030.050.0" in re.sub(r"\s", "", seen.text)  # the row of a corruption, and its mean
+        assert words in parsed.text
+    assert "70.060.050.040.030.050.0" in re.sub(r"\s", "", parsed.text)  # the row of a corruption, and its mean
 
 
-def test_it_loads_nothing_from_elsewhere(html: str) -> None:
-    seen = Seen(html)
-    assert not {"script", "link", "iframe", "object", "embed"} & set(seen.elements)
-    assert seen.loads and all(value.startswith(("#", "data:image/png;base64,")) for value in seen.loads)
+def test_page_loads_nothing(html: str) -> None:
+    parsed = Parsed(html)
+    assert not {"script", "link", "iframe", "object", "embed"} & set(parsed.elements)
+    assert parsed.loads and all(value.startswith(("#", "data:image/png;base64,")) for value in parsed.loads)
     assert "http" not in html and "@import" not in html
     assert html.count("url(") == html.count("url(#")
 
 
-def test_names_are_shown_as_they_are(html: str) -> None:
-    seen = Seen(html)
+def test_names_are_escaped(html: str) -> None:
+    parsed = Parsed(html)
     assert "<script" not in html
-    assert seen.text.count(BAD) >= 8  # title, heading, data, view, classes in plots and tables, recipe, licence
-    assert seen.open == []
+    assert parsed.text.count(BAD) >= 8  # title, heading, data, view, classes in plots and tables, recipe, licence
+    assert parsed.open == []
 
 
-def test_its_plots_are_drawn_in_the_colour_of_the_text(html: str, tmp_path: Path) -> None:
+def test_plots_have_the_colour_of_the_text_and_unique_ids(html: str, tmp_path: Path) -> None:
     assert "#000000" not in html and html.count("currentColor") > 50
     assert "color-scheme: light dark" in html
     ids = [part.split('"')[0] for part in html.split(' id="')[1:]]
     assert len(ids) > 100 and len(set(ids)) == len(ids)
     small = Page("m", "d", "s", {"test": evaluate([[0.5, 0.5]], [1], "ab")})
-    assert written(small, tmp_path / "a.html")[0] == written(small, tmp_path / "b.html")[0]
+    assert write(small, tmp_path / "a.html")[0] == write(small, tmp_path / "b.html")[0]
 
 
-def test_the_most_confident_mistakes_come_first_and_show_their_picture(tmp_path: Path) -> None:
+def test_most_confident_mistakes_come_first(tmp_path: Path) -> None:
     images = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((4, 48, 48), np.uint8)
     p = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
     view = answers(images, "abcd", [1, 1, 0, 1], p, ("angry", "happy"))
-    found = mistakes(view)
-    assert [mistake.name for mistake in found] == ["b", "c", "a"]
-    assert (found[0].truth, found[0].answer, found[0].confidence) == ("happy", "angry", 0.9)
+    wrong = mistakes(view)
+    assert [mistake.name for mistake in wrong] == ["b", "c", "a"]
+    assert (wrong[0].truth, wrong[0].answer, wrong[0].confidence) == ("happy", "angry", 0.9)
     assert [mistake.name for mistake in mistakes(view, 1)] == ["b"]
-    _, seen = written(made(mistakes=found), tmp_path / "r.html")
-    data = [value.split(",")[1] for value in seen.loads if value.startswith("data:")][-3:]
+    _, parsed = write(sample_page(mistakes=wrong), tmp_path / "r.html")
+    data = [value.split(",")[1] for value in parsed.loads if value.startswith("data:")][-3:]
     shown = [cv2.imdecode(np.frombuffer(base64.b64decode(d), np.uint8), cv2.IMREAD_GRAYSCALE) for d in data]
-    assert [int(picture[0, 0]) for picture in shown] == [1, 2, 0]
+    assert [int(image[0, 0]) for image in shown] == [1, 2, 0]
 
 
-def test_the_least_page_stands(tmp_path: Path) -> None:
+def test_page_of_a_bare_report(tmp_path: Path) -> None:
     report = evaluate([[0.5, 0.5]], [1], "ab", confidence_threshold=0.9)  # no name, no right answer, no sure one
-    html, seen = written(Page("m", "d", "s", {"test": report}), tmp_path / "r.html")
-    assert "<h2>Data</h2>" not in html and "mistakes" not in html and "not known" in seen.text
+    html, parsed = write(Page("m", "d", "s", {"test": report}), tmp_path / "r.html")
+    assert "<h2>Data</h2>" not in html and "mistakes" not in html and "not known" in parsed.text
     for text in ("{", "[1]"):
         write_html(Page("m", "d", "s", {"test": report}, metadata={"recipe": text}), tmp_path / "r.html")
         assert "Recipe" not in (tmp_path / "r.html").read_text()
 
 
-def test_a_failure_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_the_old_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, report = tmp_path / "r.html", evaluate([[0.5, 0.5]], [1], "ab")
     path.write_text("old")
 
@@ -186,23 +186,30 @@ def test_a_failure_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.Monke
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_the_command_writes_the_page_of_a_data_set(
-    kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_report_writes_the_page_of_a_data_set(kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = dict(list(corruptions.CORRUPTIONS.items())[:2])
     monkeypatch.setattr(robustness, "CORRUPTIONS", some)
     path = tmp_path / "r.html"
     command = ["report", "--data", str(kaggle), "--out", str(path)]
     assert main.app([*command, "--no-robustness"], result_action="return_value") == 0
-    assert "Robustness" not in Seen(path.read_text("utf-8")).text
+    assert "Robustness" not in Parsed(path.read_text("utf-8")).text
     assert main.app(command, result_action="return_value") == 0
-    text = Seen(path.read_text("utf-8")).text
+    text = Parsed(path.read_text("utf-8")).text
     for words in ("fer2013", "fer2013-dedup", "Training without leaks", "Robustness", "Recipe", "surprise", *some):
         assert words in text
     assert "ferplus-majority" not in text
 
 
-def test_evaluate_compares_two_models_and_names_the_pictures(
+def test_outputs_never_replace_the_votes_or_the_model(kaggle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "input"
+    file.write_text("kept")
+    for words in (["report", "--votes", file, "--out", file], ["evaluate", "--compare", file, "--json", file]):
+        with pytest.raises(ConfigError, match="written over"):
+            main.app([*map(str, words), "--data", str(kaggle)], result_action="return_value")
+    assert file.read_text() == "kept"
+
+
+def test_evaluate_compares_with_a_second_model(
     kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "e.json"
@@ -216,7 +223,7 @@ def test_evaluate_compares_two_models_and_names_the_pictures(
     assert "AURC" in text and "precision, recall, F1" in text
 
 
-def test_evaluate_compares_the_two_models_that_are_named(kaggle: Path, tmp_path: Path) -> None:
+def test_evaluate_compares_two_named_models(kaggle: Path, tmp_path: Path) -> None:
     path = tmp_path / "e.json"
     command = ["evaluate", "--data", str(kaggle), "--json", str(path), "--compare", "mien-xs", DEFAULT]
     assert main.app(command, result_action="return_value") == 0

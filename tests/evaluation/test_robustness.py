@@ -19,8 +19,8 @@ from mien.types import EMOTIONS
 LABELS = ("angry", "happy", "sad")
 
 
-def pictures(n: int = 12) -> np.ndarray:
-    """Smooth shades of middle brightness with some detail, as photographs have."""
+def crops(n: int = 12) -> np.ndarray:
+    """Return smooth shades of middle brightness with some detail, like photographs."""
     rng = np.random.default_rng(1)
     images = []
     for _ in range(n):
@@ -34,7 +34,7 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class Bright:
-    """Says happy for a picture whose middle is bright and angry for the rest; knows a class that no picture has."""
+    """Predicts happy if the middle of a crop is bright, else angry; knows a class that the data lack."""
 
     labels = ("fear", "happy", "angry", "sad")
     confidence_threshold = 0.0
@@ -51,8 +51,8 @@ def faces(images: np.ndarray, targets: list[int]) -> Faces:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_shape_type_determinism_and_the_original_is_kept(name: str) -> None:
-    images = pictures()
+def test_corruption_is_deterministic_and_keeps_its_input(name: str) -> None:
+    images = crops()
     before = images.copy()
     for severity in SEVERITIES:
         out = corrupt(images, name, severity)
@@ -65,24 +65,24 @@ def test_shape_type_determinism_and_the_original_is_kept(name: str) -> None:
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_severity_0_changes_nothing(name: str) -> None:
-    images = pictures()
+    images = crops()
     furthest = np.abs(corrupt(images, name, 0).astype(int) - images).max()
     assert furthest <= (2 if name == "jpeg" else 0)  # JPEG rounds even at quality 100
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_the_distance_from_the_original_grows_with_the_severity(name: str) -> None:
-    images = pictures(64)
+def test_distance_grows_with_severity(name: str) -> None:
+    images = crops(64)
     grown = [distance(corrupt(images, name, severity), images) for severity in (0, *SEVERITIES)]
     assert all(b > a for a, b in pairwise(grown)), grown
 
 
 @pytest.mark.parametrize("name", ["brightness", "side-light", "rotation", "shift", "motion", "noise"])
 def test_another_seed_draws_other_sides_angles_and_noise(name: str) -> None:
-    assert not np.array_equal(corrupt(pictures(), name, 3, seed=0), corrupt(pictures(), name, 3, seed=1))
+    assert not np.array_equal(corrupt(crops(), name, 3, seed=0), corrupt(crops(), name, 3, seed=1))
 
 
-def test_both_sides_are_drawn() -> None:
+def test_side_light_comes_from_both_sides() -> None:
     flat = np.full((40, 48, 48), 128, np.uint8)
     lit = corrupt(flat, "side-light", 3)
     left = lit[:, :, 0].astype(int).mean(1) > lit[:, :, -1].astype(int).mean(1)
@@ -109,7 +109,7 @@ def test_shift_moves_by_the_amount_and_repeats_the_border() -> None:
     assert all((image == 200).sum() > 188 for image in corrupt(edge, "shift", 5))
 
 
-def test_zoom_and_rotation_keep_the_middle_and_move_the_rest_by_the_amount() -> None:
+def test_zoom_and_rotation_by_the_amount() -> None:
     y, x = np.mgrid[:48, :48] - 23.5
     square = np.where(np.maximum(abs(x), abs(y)) < 8, 255, 0).astype(np.uint8)[None]  # 16 pixels wide
     width = (corrupt(square, "zoom-in", 4)[0, 24] > 127).sum()
@@ -122,7 +122,7 @@ def test_zoom_and_rotation_keep_the_middle_and_move_the_rest_by_the_amount() -> 
 
 
 @pytest.mark.parametrize("name", ["defocus", "motion"])
-def test_blur_keeps_the_brightness_of_a_point_and_spreads_it_by_the_amount(name: str) -> None:
+def test_blur_keeps_brightness_and_spreads_by_the_amount(name: str) -> None:
     point = np.zeros((20, 48, 48), np.uint8)
     point[:, 24, 24] = 255
     spread = corrupt(point, name, 5).astype(int)
@@ -132,7 +132,7 @@ def test_blur_keeps_the_brightness_of_a_point_and_spreads_it_by_the_amount(name:
     assert all(reach - 1 <= value <= reach + 1.5 for value in furthest)
 
 
-def test_low_resolution_leaves_no_detail_finer_than_its_pixels() -> None:
+def test_low_resolution_removes_fine_detail() -> None:
     stripes = np.zeros((1, 48, 48), np.uint8)
     stripes[:, :, ::2] = 200
     assert corrupt(stripes, "low-resolution", 2).std() == 0  # 24 pixels: each the mean of two stripes
@@ -140,10 +140,8 @@ def test_low_resolution_leaves_no_detail_finer_than_its_pixels() -> None:
 
 
 @pytest.mark.parametrize(("name", "row", "sides"), [("eyes-hidden", EYES, (15, 32)), ("mouth-hidden", MOUTH, (17, 31))])
-def test_occlusion_covers_its_region_with_the_mean_and_nothing_else(
-    name: str, row: int, sides: tuple[int, int]
-) -> None:
-    images = pictures()
+def test_occlusion_covers_only_its_region_with_the_mean(name: str, row: int, sides: tuple[int, int]) -> None:
+    images = crops()
     for severity in SEVERITIES:
         out = corrupt(images, name, severity)
         height = int(CORRUPTIONS[name].levels[severity])
@@ -159,48 +157,48 @@ def test_occlusion_covers_its_region_with_the_mean_and_nothing_else(
 
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(ConfigError, match="gamma-dark"):
-        corrupt(pictures(), "fog", 1)
+        corrupt(crops(), "fog", 1)
     for severity in (-1, 6):
         with pytest.raises(ConfigError, match=f"severity is {severity}"):
-            corrupt(pictures(), "noise", severity)
-    for images in (pictures().astype(float), pictures()[0], pictures()[:, :40]):
+            corrupt(crops(), "noise", severity)
+    for images in (crops().astype(float), crops()[0], crops()[:, :40]):
         with pytest.raises(DataError, match="uint8"):
             corrupt(images, "noise", 1)
 
 
-def test_evaluation_of_a_classifier_with_known_answers() -> None:
+def test_robustness_of_a_known_classifier() -> None:
     light, dark = np.full((6, 48, 48), 140, np.uint8), np.full((4, 48, 48), 60, np.uint8)
-    set_ = faces(np.concatenate([light, dark]), [1] * 6 + [0] * 3 + [2])
-    found = evaluate_robustness(Bright(), set_)
-    assert found.n == 10
-    assert found.clean == 0.9  # the sad one is called angry; `fear` is not to be chosen
-    assert list(found.accuracy) == list(CORRUPTIONS)
+    data = faces(np.concatenate([light, dark]), [1] * 6 + [0] * 3 + [2])
+    result = evaluate_robustness(Bright(), data)
+    assert result.n == 10
+    assert result.clean == 0.9  # sad is predicted as angry; `fear` is ignored
+    assert list(result.accuracy) == list(CORRUPTIONS)
     # 255 * (140/255)^1.3 = 117: all are dark from severity 1 on. (60/255)^e > 0.5 for e < 0.479: from severity 3 on.
-    assert found.accuracy["gamma-dark"] == (0.3,) * 5
-    assert found.accuracy["gamma-bright"] == (0.9, 0.9, 0.6, 0.6, 0.6)
+    assert result.accuracy["gamma-dark"] == (0.3,) * 5
+    assert result.accuracy["gamma-bright"] == (0.9, 0.9, 0.6, 0.6, 0.6)
     same = set(CORRUPTIONS) - {"gamma-dark", "gamma-bright", "brightness"}
-    assert all(found.accuracy[name] == (0.9,) * 5 for name in same)
-    lit = np.array([corrupt(set_.images, "brightness", severity)[:, 0, 0] > 127 for severity in SEVERITIES])
-    wanted = np.array([True] * 6 + [False] * 4)  # the sad one is never right
-    hits = (lit == wanted)[:, :9].sum(1) / 10
-    assert found.accuracy["brightness"] == pytest.approx(tuple(hits.tolist()))
-    assert found.worst == ("gamma-dark", "brightness" if hits.mean() < 0.72 else "gamma-bright")
-    assert found.mean == pytest.approx((13 * 0.9 + 0.3 + 0.72 + hits.mean()) / 16)
-    assert found.shares.shape == (10,) and found.shares.mean() == pytest.approx(found.mean)
-    assert found.shares[9] == 0 and found.interval[0] < found.mean < found.interval[1]
-    told = json.loads(json.dumps(found.to_dict()))
-    assert told["worst"] == list(found.worst) and "shares" not in told
+    assert all(result.accuracy[name] == (0.9,) * 5 for name in same)
+    lit = np.array([corrupt(data.images, "brightness", severity)[:, 0, 0] > 127 for severity in SEVERITIES])
+    right = np.array([True] * 6 + [False] * 4)  # the sad one is never right
+    hits = (lit == right)[:, :9].sum(1) / 10
+    assert result.accuracy["brightness"] == pytest.approx(tuple(hits.tolist()))
+    assert result.worst == ("gamma-dark", "brightness" if hits.mean() < 0.72 else "gamma-bright")
+    assert result.mean == pytest.approx((13 * 0.9 + 0.3 + 0.72 + hits.mean()) / 16)
+    assert result.shares.shape == (10,) and result.shares.mean() == pytest.approx(result.mean)
+    assert result.shares[9] == 0 and result.interval[0] < result.mean < result.interval[1]
+    values = json.loads(json.dumps(result.to_dict()))
+    assert values["worst"] == list(result.worst) and "shares" not in values
 
 
-def test_evaluation_needs_images_and_their_classes() -> None:
+def test_robustness_needs_images_and_their_classes() -> None:
     with pytest.raises(DataError, match="at least one"):
-        evaluate_robustness(Bright(), faces(pictures(0).reshape(0, 48, 48), []))
-    unknown = replace(faces(pictures(), [0] * 12), labels=("angry", "disgust"))
+        evaluate_robustness(Bright(), faces(crops(0).reshape(0, 48, 48), []))
+    unknown = replace(faces(crops(), [0] * 12), labels=("angry", "disgust"))
     with pytest.raises(ConfigError, match="no class disgust"):
         evaluate_robustness(Bright(), unknown)
 
 
-def test_flag_of_the_command(
+def test_evaluate_measures_robustness_on_request(
     kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Even:
@@ -212,8 +210,8 @@ def test_flag_of_the_command(
     monkeypatch.setattr("mien.faces.models.load_classifier", lambda name: Even())
     words = ["evaluate", "--data", kaggle, "--robustness", "--json", tmp_path / "e.json", "--plots", tmp_path / "p"]
     assert main.app([str(word) for word in words], result_action="return_value") == 0
-    found = json.loads((tmp_path / "e.json").read_text())["robustness"]
-    assert (found["n"], found["clean"], found["mean"]) == (10, 0.2, pytest.approx(0.2))  # always says angry
+    result = json.loads((tmp_path / "e.json").read_text())["robustness"]
+    assert (result["n"], result["clean"], result["mean"]) == (10, 0.2, pytest.approx(0.2))  # always angry
     shown = " ".join(capsys.readouterr().out.split())
     assert "under corruption: 20.00" in shown and "mouth-hidden" in shown
     assert (tmp_path / "p" / "robustness.png").exists()

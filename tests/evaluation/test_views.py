@@ -1,4 +1,4 @@
-"""Views answered by made classifiers: figures by hand, comparison, the fingerprint of a view, facts of a data set."""
+"""Views answered by fake classifiers: metrics, comparison, the index of a view, the summary of a data set."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from mien.faces.onnx import ASSETS
 from mien.types import EMOTIONS, EMOTIONS7, Floats
 
 
-class Knows:
-    """Gives the label that the picture has in `table`, and `wrong` for pictures of this class, with 0.6."""
+class Oracle:
+    """Predicts the true label of an image with 0.6, or a neighbouring one for the class `wrong`."""
 
     confidence_threshold = 0.5
 
@@ -36,19 +36,19 @@ class Knows:
         self.wrong = wrong
 
     def __call__(self, crops: np.ndarray) -> Floats:
-        found = np.full((len(crops), len(self.labels)), 0.4 / (len(self.labels) - 1), np.float32)
-        for row, crop in zip(found, crops, strict=True):
+        result = np.full((len(crops), len(self.labels)), 0.4 / (len(self.labels) - 1), np.float32)
+        for row, crop in zip(result, crops, strict=True):
             label = self.table[crop.tobytes()]
-            row[self.labels.index(label) - (label == self.wrong)] = 0.6  # its neighbour in place of the wrong one
-        return found
+            row[self.labels.index(label) - (label == self.wrong)] = 0.6
+        return result
 
 
 @pytest.fixture
-def perfect(kaggle: Path) -> Knows:
-    return Knows(load_fer2013(kaggle, drop_leaks=False))
+def perfect(kaggle: Path) -> Oracle:
+    return Oracle(load_fer2013(kaggle, drop_leaks=False))
 
 
-def test_a_view_says_which_pictures_it_holds(kaggle: Path, perfect: Knows) -> None:
+def test_index_identifies_the_images_of_a_view(kaggle: Path, perfect: Oracle) -> None:
     report = evaluate_views(perfect, kaggle)["fer2013"]
     files = sorted(p.relative_to(kaggle).as_posix() for p in kaggle.glob("test/*/PrivateTest_*"))
     five = [name for name in files if name.split("/")[1] in EMOTIONS]
@@ -58,7 +58,7 @@ def test_a_view_says_which_pictures_it_holds(kaggle: Path, perfect: Knows) -> No
     assert index_sha256(["b", "a"]) == index_sha256(["a", "b"]) == hashlib.sha256(b"a\nb").hexdigest()
 
 
-def test_answers_carry_what_the_report_needs(kaggle: Path, perfect: Knows) -> None:
+def test_answers_make_a_report(kaggle: Path, perfect: Oracle) -> None:
     answers = answer_views(perfect, kaggle)["fer2013"]
     assert answers.right.all() and answers.faces.labels == EMOTIONS
     report = answers.report()
@@ -66,24 +66,24 @@ def test_answers_carry_what_the_report_needs(kaggle: Path, perfect: Knows) -> No
     assert report.temperature == 1 and report.ece_before == report.ece == pytest.approx(0.4)
 
 
-def test_comparison_of_two_models(kaggle: Path, perfect: Knows) -> None:
-    worse = Knows(load_fer2013(kaggle, drop_leaks=False), wrong="sad")
+def test_compare_answers_by_hand(kaggle: Path, perfect: Oracle) -> None:
+    worse = Oracle(load_fer2013(kaggle, drop_leaks=False), wrong="sad")
     first, second = (answer_views(model, kaggle)["fer2013"] for model in (perfect, worse))
-    found = compare_answers(first, second)
-    assert (found.n, found.only_first, found.only_second) == (10, 2, 0)
-    assert found.difference == pytest.approx(0.2)
-    assert found.p == mcnemar([True] * 2, [False] * 2) == 0.5
+    result = compare_answers(first, second)
+    assert (result.n, result.only_first, result.only_second) == (10, 2, 0)
+    assert result.difference == pytest.approx(0.2)
+    assert result.p == mcnemar([True] * 2, [False] * 2) == 0.5
     assert compare_answers(second, first).difference == pytest.approx(-0.2)
 
 
-def test_models_that_answer_different_questions_are_not_compared(kaggle: Path, perfect: Knows) -> None:
-    here, there = (answer_views(perfect, kaggle, split=split)["fer2013"] for split in ("PrivateTest", "PublicTest"))
+def test_answers_on_different_images_or_classes_are_not_compared(kaggle: Path, perfect: Oracle) -> None:
+    here, other = (answer_views(perfect, kaggle, split=split)["fer2013"] for split in ("PrivateTest", "PublicTest"))
     with pytest.raises(ConfigError, match="different images"):
-        compare_answers(here, there)
-    seven = answer_views(Knows(load_fer2013(kaggle, 7, drop_leaks=False), labels=EMOTIONS7), kaggle, kind="folder")[
+        compare_answers(here, other)
+    seven = answer_views(Oracle(load_fer2013(kaggle, 7, drop_leaks=False), labels=EMOTIONS7), kaggle, kind="folder")[
         "test"
     ]
-    five = answer_views(Knows(load_fer2013(kaggle, 7, drop_leaks=False)), kaggle, kind="folder")["test"]
+    five = answer_views(Oracle(load_fer2013(kaggle, 7, drop_leaks=False)), kaggle, kind="folder")["test"]
     with pytest.raises(ConfigError, match="different classes"):
         compare_answers(seven, five)
 
@@ -105,29 +105,29 @@ def test_the_temperature_comes_from_the_model_file(kaggle: Path, tmp_path: Path)
             evaluate_views(shipped(tmp_path / "m.onnx", bad), kaggle)
 
 
-def test_facts_count_classes_splits_and_leaks(kaggle: Path) -> None:
-    picture: Any = cv2.imread(str(next(kaggle.glob("test/fear/PublicTest_*"))), cv2.IMREAD_UNCHANGED)
+def test_summary_counts_classes_splits_and_leaks(kaggle: Path) -> None:
+    image: Any = cv2.imread(str(next(kaggle.glob("test/fear/PublicTest_*"))), cv2.IMREAD_UNCHANGED)
     for k in range(2):
-        cv2.imwrite(str(kaggle / f"train/happy/Training_9{k}.png"), picture)
+        cv2.imwrite(str(kaggle / f"train/happy/Training_9{k}.png"), image)
     everything = load_fer2013(kaggle, 7, drop_leaks=False)
-    found = summarize(everything, EMOTIONS)
-    assert found.leaks == 2  # though their twin is not of the five classes
-    assert found.counts["Training"] == {label: 8 if label == "happy" else 6 for label in EMOTIONS}
-    assert found.counts[KEPT] == dict.fromkeys(EMOTIONS, 6)
-    assert found.counts["PrivateTest"] == dict.fromkeys(EMOTIONS, 2)
+    result = summarize(everything, EMOTIONS)
+    assert result.leaks == 2  # although the duplicate is of none of the five classes
+    assert result.counts["Training"] == {label: 8 if label == "happy" else 6 for label in EMOTIONS}
+    assert result.counts[KEPT] == dict.fromkeys(EMOTIONS, 6)
+    assert result.counts["PrivateTest"] == dict.fromkeys(EMOTIONS, 2)
     kept = load_fer2013(kaggle).split("Training").images / 255
-    assert (found.mean, found.std) == pytest.approx((kept.mean(), kept.std()))
+    assert (result.mean, result.std) == pytest.approx((kept.mean(), kept.std()))
     assert list(summarize(everything).counts["Training"]) == list(EMOTIONS7)
-    assert found.remarks()["leaks"].startswith("2 Training pictures")
+    assert result.remarks()["leaks"].startswith("2 Training images")
 
 
-def test_the_real_views_are_the_ones_that_were_measured(fer2013: Path) -> None:
+def test_views_of_fer2013_have_the_published_images(fer2013: Path) -> None:
     views = protocol_views(fer2013, fer2013.with_name("ferplus_votes.csv"))
     with zipfile.ZipFile(fer2013) as archive:
         names = [name for name in archive.namelist() if "/PrivateTest_" in name and name.split("/")[1] in EMOTIONS]
-    found = {view: (len(faces), index_sha256(faces.names.tolist())) for view, faces in views.items()}
-    assert found["fer2013"] == (3006, hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest())
-    assert {view: (n, digest[:16]) for view, (n, digest) in found.items()} == {
+    result = {view: (len(faces), index_sha256(faces.names.tolist())) for view, faces in views.items()}
+    assert result["fer2013"] == (3006, hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest())
+    assert {view: (n, digest[:16]) for view, (n, digest) in result.items()} == {
         "fer2013": (3006, "2c7921d83a5ea7ac"),
         "fer2013-dedup": (2757, "089dede2bebfa3fc"),
         "ferplus-majority": (2663, "673d5ff58d6087ce"),

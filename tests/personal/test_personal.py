@@ -1,4 +1,4 @@
-"""A profile for one person: what is fitted, what is refused, and the guided recording without a window."""
+"""The profile of one person: fit, file, and the guided recording without a window."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ LABELS = EMOTIONS
 BIAS = np.array([0.5, -0.4, 0.3, -0.6, 0.2])  # sums to 0
 
 
-def honest(top: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that are right exactly as often as they say, each class asked for as often: float64 (N, 5), truth (N,)."""
+def calibrated_rows(top: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
+    """Return calibrated rows, float64 (N, 5), and truth, (N,), with each class equally often."""
     low = round(10 * (1 - top) / 4, 9)
     rows, truth = [], []
     for favourite in range(5):
@@ -45,13 +45,13 @@ def honest(top: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
     return np.array(rows), np.array(truth)
 
 
-def biased(rows: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def with_bias(rows: np.ndarray, bias: np.ndarray) -> np.ndarray:
     shifted = rows * np.exp(bias)
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
 def takes(rows: np.ndarray, truth: np.ndarray, seconds: float = 4.0, rounds: int = 2) -> list[Take]:
-    """The same rows in each round, all with a face."""
+    """Return the same rows in each round, all with a face."""
     return [
         Take(label, k, seconds, int((truth == column).sum()), rows[truth == column].astype(np.float32))
         for k in range(rounds)
@@ -60,7 +60,7 @@ def takes(rows: np.ndarray, truth: np.ndarray, seconds: float = 4.0, rounds: int
 
 
 class Fixed:
-    """A classifier that always says the same."""
+    """A classifier with a fixed answer."""
 
     labels: Sequence[str] = LABELS
     confidence_threshold = 0.4
@@ -77,76 +77,78 @@ def crops(count: int) -> np.ndarray:
     return np.zeros((count, 48, 48), np.uint8)
 
 
-def test_a_known_bias_is_taken_back() -> None:
-    rows, truth = honest()
-    np.testing.assert_allclose(solve(biased(rows, BIAS), truth, 1e4), -BIAS, atol=2e-3)
+def test_fit_removes_a_known_bias() -> None:
+    rows, truth = calibrated_rows()
+    np.testing.assert_allclose(solve(with_bias(rows, BIAS), truth, 1e4), -BIAS, atol=2e-3)
 
 
-def test_the_optimum_has_no_slope() -> None:
-    """By numerical differences of the function that the documentation names."""
-    rows, truth = honest()
-    seen = biased(rows, BIAS)
+def test_gradient_is_zero_at_the_optimum() -> None:
+    """By numerical differences of the documented cost."""
+    rows, truth = calibrated_rows()
+    seen = with_bias(rows, BIAS)
 
     def cost(shift: np.ndarray) -> float:
-        right = biased(seen, shift)[np.arange(len(truth)), truth]
+        right = with_bias(seen, shift)[np.arange(len(truth)), truth]
         mean = sum(-np.log(right[truth == k]).mean() for k in range(5))
         return 8.0 * mean + float(shift @ shift) / (2 * SPREAD**2)
 
-    found = solve(seen, truth, 8.0)
+    shifts = solve(seen, truth, 8.0)
     for step in np.eye(5) * 1e-4:
-        assert (cost(found + step) - cost(found - step)) / 2e-4 == pytest.approx(0, abs=1e-5)
-    assert 0.3 < np.abs(found).max() < 0.6  # shrunk, and on its way
+        assert (cost(shifts + step) - cost(shifts - step)) / 2e-4 == pytest.approx(0, abs=1e-5)
+    assert 0.3 < np.abs(shifts).max() < 0.6  # shrunk by the prior
 
 
 @pytest.mark.parametrize("top", [0.4, 0.6, 0.8])
-def test_a_model_that_is_right_as_often_as_asked_stays_as_it_is(top: float) -> None:
-    rows, truth = honest(top)
+def test_calibrated_model_gets_no_shift(top: float) -> None:
+    rows, truth = calibrated_rows(top)
     np.testing.assert_allclose(solve(rows, truth, 8.0), 0, atol=1e-6)
 
 
-def test_numbers_of_frames_are_no_prior() -> None:
-    """Ten times as many frames of happy do not make happy more probable."""
-    rows, truth = honest()
+def test_number_of_frames_is_no_prior() -> None:
+    """Ten times as many happy frames do not make happy more probable."""
+    rows, truth = calibrated_rows()
     again = np.concatenate([rows, *[rows[truth == 1]] * 9])
     more = np.concatenate([truth, *[truth[truth == 1]] * 9])
-    np.testing.assert_allclose(solve(biased(again, BIAS), more, 8.0), solve(biased(rows, BIAS), truth, 8.0), atol=1e-5)
+    np.testing.assert_allclose(
+        solve(with_bias(again, BIAS), more, 8.0), solve(with_bias(rows, BIAS), truth, 8.0), atol=1e-5
+    )
 
 
-def test_the_shift_grows_with_the_evidence_and_is_nothing_without() -> None:
-    rows, truth = honest()
-    sizes = [np.abs(solve(biased(rows, BIAS), truth, looks)).sum() for looks in (0.0, 1.0, 8.0, 100.0)]
+def test_shift_grows_with_the_evidence() -> None:
+    rows, truth = calibrated_rows()
+    sizes = [np.abs(solve(with_bias(rows, BIAS), truth, weight)).sum() for weight in (0.0, 1.0, 8.0, 100.0)]
     assert sizes[0] == 0 and sizes == sorted(sizes) and len(set(sizes)) == 4
 
 
-def test_no_shift_is_beyond_the_cap_and_no_class_vanishes() -> None:
+def test_shift_is_capped() -> None:
     rows, truth = np.tile([0.97, 0.01, 0.01, 0.005, 0.005], (50, 1)), np.repeat(np.arange(5), 10)
-    found = solve(rows, truth, 1e4)
-    assert np.abs(found).max() == pytest.approx(CAP) and np.abs(found).max() <= CAP
+    shifts = solve(rows, truth, 1e4)
+    assert np.abs(shifts).max() == pytest.approx(CAP) and np.abs(shifts).max() <= CAP
     even = PersonalClassifier(Fixed([0.2] * 5), PriorShift(dict(zip(LABELS, [-CAP, CAP, CAP, CAP, CAP], strict=True))))
     assert even(crops(1))[0, 0] == pytest.approx(1 / 65, rel=1e-5)  # 1/4 against four times 4
 
 
-def test_zeros_do_not_break_the_fit() -> None:
+def test_fit_accepts_probabilities_of_zero() -> None:
     rows = np.eye(5)[[0, 0, 1, 2, 3, 4]]
     assert np.isfinite(solve(rows, np.array([0, 1, 1, 2, 3, 4]), 8.0)).all()
 
 
-def test_fit_names_the_shifts_in_the_models_order() -> None:
-    rows, truth = honest()
-    found = fit(takes(biased(rows, BIAS), truth), LABELS)
-    assert tuple(found) == LABELS
-    assert list(found.values()) == pytest.approx(solve(biased(rows, BIAS).astype(np.float32), truth, 8.0), abs=1e-4)
+def test_fit_keeps_the_order_of_labels() -> None:
+    rows, truth = calibrated_rows()
+    shifts = fit(takes(with_bias(rows, BIAS), truth), LABELS)
+    assert tuple(shifts) == LABELS
+    assert list(shifts.values()) == pytest.approx(solve(with_bias(rows, BIAS).astype(np.float32), truth, 8.0), abs=1e-4)
 
 
-def test_a_second_is_one_look_and_a_frame_is_at_most_one() -> None:
+def test_weight_counts_seconds_with_a_face() -> None:
     assert Take("happy", 0, 4.0, 120, np.zeros((120, 5), np.float32)).weight == 4
     assert Take("happy", 0, 4.0, 120, np.zeros((30, 5), np.float32)).weight == 1
     assert Take("happy", 0, 4.0, 2, np.zeros((2, 5), np.float32)).weight == 2
     assert Take("happy", 0, 4.0, 0, np.zeros((0, 5), np.float32)).weight == 0
 
 
-def test_too_little_is_told() -> None:
-    rows, truth = honest()
+def test_fit_names_emotions_with_too_few_frames() -> None:
+    rows, truth = calibrated_rows()
     with pytest.raises(DataError, match=rf"angry 2\.0 s, happy 2\.0 s.*{LEAST:g} s are needed"):
         fit(takes(rows, truth, seconds=1.0), LABELS)
     blind = [
@@ -159,63 +161,63 @@ def test_too_little_is_told() -> None:
         fit([], LABELS)
 
 
-def test_a_trial_measures_rounds_that_the_fit_has_not_seen() -> None:
-    """The second round contradicts the first: what is learnt from one does harm in the other."""
-    rows, truth = honest(0.4)
-    first = takes(biased(rows, 2 * BIAS), truth, rounds=1)
-    second = [replace(take, round=1) for take in takes(biased(rows, -2 * BIAS), truth, rounds=1)]
-    found = trial([*first, *second], LABELS)
-    assert found.loss_after > found.loss_before and not found.helps
+def test_trial_measures_held_out_rounds() -> None:
+    """The second round contradicts the first: a fit on one does harm in the other."""
+    rows, truth = calibrated_rows(0.4)
+    first = takes(with_bias(rows, 2 * BIAS), truth, rounds=1)
+    second = [replace(take, round=1) for take in takes(with_bias(rows, -2 * BIAS), truth, rounds=1)]
+    outcome = trial([*first, *second], LABELS)
+    assert outcome.loss_after > outcome.loss_before and not outcome.helps
     for short in (first, [*first, *second[:4]], []):
         with pytest.raises(DataError, match="two rounds"):
             trial(short, LABELS)
 
 
-def test_a_trial_tells_where_it_helps_and_where_not() -> None:
-    rows, truth = honest()
-    bad = trial(takes(biased(rows, 3 * BIAS), truth), LABELS)
+def test_trial_helps_only_a_biased_model() -> None:
+    rows, truth = calibrated_rows()
+    bad = trial(takes(with_bias(rows, 3 * BIAS), truth), LABELS)
     assert bad.helps and bad.loss_after < bad.loss_before
     assert bad.accuracy_after - bad.accuracy_before > 0.05
-    assert bad.before == pytest.approx({k: float((biased(rows, 3 * BIAS)[truth == n].argmax(1) == n).mean())
+    assert bad.before == pytest.approx({k: float((with_bias(rows, 3 * BIAS)[truth == n].argmax(1) == n).mean())
                                         for n, k in enumerate(LABELS)})  # fmt: skip
     good = trial(takes(rows, truth), LABELS)
     assert not good.helps and good.accuracy_after == good.accuracy_before == pytest.approx(0.6)
 
 
-def test_the_wrapper_multiplies_the_odds() -> None:
-    shifts = dict(zip(reversed(LABELS), [0.5, 0.0, -0.5, 0.2, 1.0], strict=True))  # by name, not by place
+def test_personal_classifier_multiplies_the_odds() -> None:
+    shifts = dict(zip(reversed(LABELS), [0.5, 0.0, -0.5, 0.2, 1.0], strict=True))  # by name, not by position
     inside = Fixed()
-    made = PersonalClassifier(inside, PriorShift(shifts, sha256="a" * 64))
-    got = made(crops(3))
-    assert got.dtype == np.float32 and got.shape == (3, 5)
-    np.testing.assert_allclose(got.sum(axis=1), 1, atol=1e-6)
-    assert got[0, 0] / got[0, 4] == pytest.approx(0.1 / 0.4 * np.exp(1.0 - 0.5), rel=1e-5)
-    assert got[0, 3] == 0
-    assert made(crops(0)).shape == (0, 5)
-    assert (made.labels, made.confidence_threshold, made.warning) == (LABELS, 0.4, "")
-    assert made.classifier is inside and inside(crops(1))[0] == pytest.approx(inside.row)
+    personal = PersonalClassifier(inside, PriorShift(shifts, sha256="a" * 64))
+    rows = personal(crops(3))
+    assert rows.dtype == np.float32 and rows.shape == (3, 5)
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
+    assert rows[0, 0] / rows[0, 4] == pytest.approx(0.1 / 0.4 * np.exp(1.0 - 0.5), rel=1e-5)
+    assert rows[0, 3] == 0
+    assert personal(crops(0)).shape == (0, 5)
+    assert (personal.labels, personal.confidence_threshold, personal.warning) == (LABELS, 0.4, "")
+    assert personal.classifier is inside and inside(crops(1))[0] == pytest.approx(inside.row)
 
 
-def test_other_classes_are_refused_and_another_model_is_told() -> None:
+def test_profile_of_other_classes_is_refused_and_of_another_model_warned() -> None:
     with pytest.raises(ConfigError, match="is for happy, sad, the model knows angry, happy"):
         PersonalClassifier(Fixed(), PriorShift({"happy": 0.0, "sad": 0.0}))
     other = PersonalClassifier(Fixed(), PriorShift(dict.fromkeys(LABELS, 0.0), sha256="b" * 64, model="rep"))
     assert "rep, sha256 bbbbbbbbbbbb" in other.warning and "fixed, aaaaaaaaaaaa" in other.warning
 
 
-def test_a_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    made = PriorShift(dict(zip(LABELS, BIAS, strict=True)), "a" * 64, "rep", "2025-01-31", "camera 0", 900)
+def test_profile_is_read_as_written(tmp_path: Path) -> None:
+    profile = PriorShift(dict(zip(LABELS, BIAS, strict=True)), "a" * 64, "rep", "2025-01-31", "camera 0", 900)
     path = tmp_path / "new" / "me.json"
-    made.write(path)
-    assert read_profile(path) == made
-    held = json.loads(path.read_text())
-    assert held["sha256"] == "a" * 64 and "on request" in held["note"]
-    assert set(held) == {"shifts", "sha256", "model", "date", "camera", "frames", "note"}
+    profile.write(path)
+    assert read_profile(path) == profile
+    content = json.loads(path.read_text())
+    assert content["sha256"] == "a" * 64 and "on request" in content["note"]
+    assert set(content) == {"shifts", "sha256", "model", "date", "camera", "frames", "note"}
     (tmp_path / "bare.json").write_text('{"shifts": {"happy": 1}}')
     assert read_profile(tmp_path / "bare.json") == PriorShift({"happy": 1.0})
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_the_old_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "me.json"
     PriorShift({"happy": 0.5}).write(path)
 
@@ -225,7 +227,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(ConfigError, match=r"cannot be written \(No space"):
         PriorShift({"happy": 1.0}).write(path)
-    assert [each.name for each in tmp_path.iterdir()] == ["me.json"] and read_profile(path).shifts == {"happy": 0.5}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["me.json"] and read_profile(path).shifts == {"happy": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -236,14 +238,14 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         '{"shifts": {"happy": 0}, "sha256": 5}', '{"shifts": {"happy": 0}, "frames": "many"}', "\x00\xff",
     ],
 )  # fmt: skip
-def test_a_damaged_file_is_refused(text: str, tmp_path: Path) -> None:
+def test_damaged_profile_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "me.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match=r"me\.json: .*make it again with `mien personalize`"):
         read_profile(path)
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+def test_missing_profile_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.json: cannot be read"):
         read_profile(tmp_path / "nowhere.json")
     with pytest.raises(ConfigError, match="cannot be read"):
@@ -251,7 +253,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 class Middle:
-    """A detector that finds one face as wide as the frame, so that its crop shows the number, or misses it."""
+    """Detects one face as wide as the frame, so that its crop shows the number, or misses it."""
 
     name = "yunet"
 
@@ -267,28 +269,28 @@ class Middle:
         return [] if self._missing(number(image)) else self._faces
 
 
-STEP = 0.3  # s between the frames of a made recording, so that no more than 255 numbers are needed
+STEP = 0.3  # s between frames, so that 255 numbers suffice
 
 
 class Person(Fixed):
-    """Says of each crop what a person who does as the prompts say would look like, seen by a model with a bias.
+    """A biased model's answers for a person who follows the prompts.
 
-    It reads the frame's number off the crop: a video is searched some frames ahead of those that are classified.
+    It reads the frame's number off the crop, because detection runs some frames ahead of classification.
     """
 
     def __init__(self, bias: np.ndarray) -> None:
         self._bias = bias
 
-    def __call__(self, pictures: np.ndarray) -> np.ndarray:
-        rows = np.full((len(pictures), 5), 0.15)
-        for row, picture in zip(rows, pictures, strict=True):
-            now = number(picture[..., None]) * STEP
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        rows = np.full((len(crops), 5), 0.15)
+        for row, crop in zip(rows, crops, strict=True):
+            now = number(crop[..., None]) * STEP
             asked = next((p.emotion for p in prompts(LABELS, 2.0) if p.start <= now < p.end), "neutral")
             row[LABELS.index(asked)] = 0.4
-        return biased(rows, self._bias).astype(np.float32)
+        return with_bias(rows, self._bias).astype(np.float32)
 
 
-class Given:
+class FrameList:
     """A source of numbered frames."""
 
     name, rate = "camera 0", 1 / STEP
@@ -304,7 +306,7 @@ class Given:
 
 
 class Screen:
-    """A view that presses q after some pictures, and keeps what it was shown."""
+    """A view that keeps its images and presses q after some of them."""
 
     def __init__(self, after: int = 1000) -> None:
         self.shown: list[tuple[Image, list[str]]] = []
@@ -324,32 +326,35 @@ def pipeline(bias: np.ndarray = 1.2 * BIAS, detector: Middle | None = None) -> P
 WHOLE = int(prompts(LABELS, 2.0)[-1].end / STEP) + 2
 
 
-def test_every_emotion_is_asked_for_in_every_round_with_time_between() -> None:
-    made = prompts((*LABELS, "bored"), 4.0)
-    assert [p.text for p in made[:6]] == [
+def test_prompts_cover_every_emotion_in_each_round() -> None:
+    plan = prompts((*LABELS, "bored"), 4.0)
+    assert [p.text for p in plan[:6]] == [
         "look neutral", "look surprised", "look sad", "look happy", "look angry", "look bored"
     ]  # fmt: skip
-    assert [p.emotion for p in made[:6]] == [p.emotion for p in made[6:]]
-    assert [p.round for p in made] == [0] * 6 + [1] * 6
-    assert made[0].start == 5 and all(p.end - p.start == 4 for p in made)
-    assert all(after.start - before.end == 2 for before, after in pairwise(made))
+    assert [p.emotion for p in plan[:6]] == [p.emotion for p in plan[6:]]
+    assert [p.round for p in plan] == [0] * 6 + [1] * 6
+    assert plan[0].start == 5 and all(p.end - p.start == 4 for p in plan)
+    assert all(after.start - before.end == 2 for before, after in pairwise(plan))
 
 
-def test_only_frames_of_a_prompt_count() -> None:
-    told: list[str] = []
-    made = Recorder(Given(WHOLE), pipeline(np.zeros(5)), 2.0, on_message=told.append).run()
-    assert made is not None and [(take.emotion, take.round) for take in made] == [
+def test_recorder_keeps_only_frames_of_a_prompt() -> None:
+    messages: list[str] = []
+    result = Recorder(FrameList(WHOLE), pipeline(np.zeros(5)), 2.0, on_message=messages.append).run()
+    assert result is not None and [(take.emotion, take.round) for take in result] == [
         (p.emotion, p.round) for p in prompts(LABELS, 2.0)
     ]
-    for take in made:
+    for take in result:
         assert take.frames == len(take.probabilities) in (6, 7)
         assert (take.probabilities.argmax(axis=1) == LABELS.index(take.emotion)).all()
-    assert told[:2] == ["1 of 10: look neutral, get ready", "1 of 10: look neutral, now, for 2 s"] and len(told) == 20
+    assert (
+        messages[:2] == ["1 of 10: look neutral, get ready", "1 of 10: look neutral, now, for 2 s"]
+        and len(messages) == 20
+    )
 
 
-def test_the_window_shows_the_prompt_and_not_the_answer() -> None:
+def test_window_shows_the_prompt_and_no_prediction() -> None:
     screen = Screen()
-    Recorder(Given(WHOLE), pipeline(detector=Middle(box=(20, 20, 60, 60))), 2.0, screen).run()
+    Recorder(FrameList(WHOLE), pipeline(detector=Middle(box=(20, 20, 60, 60))), 2.0, screen).run()
     lines = [" | ".join(lines) for _, lines in screen.shown]
     assert lines[0] == "1 of 10 | look neutral | starts in 5 s | q  quit"
     assert "3 of 10 | look sad | hold it for 2 s | q  quit" in lines
@@ -358,22 +363,22 @@ def test_the_window_shows_the_prompt_and_not_the_answer() -> None:
     assert (screen.shown[0][0] == bare).all()
 
 
-def test_frames_without_a_face_and_with_several_are_counted() -> None:
-    made = Recorder(Given(WHOLE), pipeline(detector=Middle(lambda k: k % 2 == 0)), 2.0).run()
-    assert made is not None and all(0 < len(take.probabilities) < take.frames for take in made)
-    crowd = Recorder(Given(WHOLE), pipeline(detector=Middle(count=2)), 2.0)
-    made = crowd.run()
-    assert made is not None and crowd.crowded == sum(take.frames for take in made)
-    assert all(len(take.probabilities) == take.frames for take in made)
+def test_recorder_counts_empty_and_crowded_frames() -> None:
+    result = Recorder(FrameList(WHOLE), pipeline(detector=Middle(lambda k: k % 2 == 0)), 2.0).run()
+    assert result is not None and all(0 < len(take.probabilities) < take.frames for take in result)
+    crowd = Recorder(FrameList(WHOLE), pipeline(detector=Middle(count=2)), 2.0)
+    result = crowd.run()
+    assert result is not None and crowd.crowded == sum(take.frames for take in result)
+    assert all(len(take.probabilities) == take.frames for take in result)
 
 
-def test_q_ends_it_and_a_source_that_ends_is_told() -> None:
-    assert Recorder(Given(WHOLE), pipeline(), 2.0, Screen(3)).run() is None
+def test_recorder_stops_on_q_and_refuses_a_short_source() -> None:
+    assert Recorder(FrameList(WHOLE), pipeline(), 2.0, Screen(3)).run() is None
     with pytest.raises(DataError, match=r"camera 0: ended before the last prompt; 43 s are needed"):
-        Recorder(Given(WHOLE - 3), pipeline(), 2.0).run()
+        Recorder(FrameList(WHOLE - 3), pipeline(), 2.0).run()
     for seconds in (1.0, 61.0, float("nan")):
         with pytest.raises(ConfigError, match="give 2 to 60"):
-            Recorder(Given(1), pipeline(), seconds)
+            Recorder(FrameList(1), pipeline(), seconds)
 
 
 def run(*words: str | Path) -> int:
@@ -384,7 +389,7 @@ def run(*words: str | Path) -> int:
 
 @pytest.fixture
 def command(tmp_path: Path, film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`mien personalize` on a made video, by a clock that only sleeping moves: command(pipeline, words)."""
+    """Return command(pipeline, *words): `mien personalize` on a test video, with a clock that only sleeping moves."""
     path, now = film(tmp_path / "film.mp4", [k * STEP for k in range(WHOLE)]), [0.0]
 
     def sleep(seconds: float) -> None:
@@ -394,68 +399,68 @@ def command(tmp_path: Path, film: Callable[..., Path], monkeypatch: pytest.Monke
 
     monkeypatch.setattr(playback, "sleep", sleep)
 
-    def call(made: Pipeline, *words: str | Path) -> int:
-        monkeypatch.setattr(mien, "load", lambda **_: made)
+    def call(fake: Pipeline, *words: str | Path) -> int:
+        monkeypatch.setattr(mien, "load", lambda **_: fake)
         return run("personalize", path, "--headless", "--seconds", "2", *words)
 
     return call
 
 
-def test_the_command_writes_what_helps_and_live_and_video_use_it(
+def test_personalize_writes_a_profile_for_live_and_video(
     command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    goal, made = tmp_path / "me.json", pipeline()
-    assert command(made, "--out", goal) == 0
-    told = capsys.readouterr()
-    assert "on request; no picture is kept" in told.err and "10 of 10: look angry, now" in told.err
-    assert f"wrote {goal}" in told.out and "cross-entropy" in told.out
-    held = read_profile(goal)
-    assert held.camera.endswith("film.mp4") and held.sha256 == "a" * 64 and 60 <= held.frames <= 70
-    assert held.shifts["surprise"] > 0.25 and held.shifts["angry"] < -0.25
+    profile_path = tmp_path / "me.json"
+    assert command(pipeline(), "--out", profile_path) == 0
+    output = capsys.readouterr()
+    assert "on request; no image is kept" in output.err and "10 of 10: look angry, now" in output.err
+    assert f"wrote {profile_path}" in output.out and "cross-entropy" in output.out
+    profile = read_profile(profile_path)
+    assert profile.camera.endswith("film.mp4") and profile.sha256 == "a" * 64 and 60 <= profile.frames <= 70
+    assert profile.shifts["surprise"] > 0.25 and profile.shifts["angry"] < -0.25
 
     film_path, table = tmp_path / "film.mp4", tmp_path / "out.jsonl"
     rows = []
-    for words in ([], ["--profile", goal]):
+    for words in ([], ["--profile", profile_path]):
         assert run("video", film_path, "--jsonl", table, "--smoothing", "0", *words) == 0
         rows.append([json.loads(line)["faces"][0]["probabilities"] for line in table.read_text().splitlines()])
-    odds = np.array([[face["surprise"] / face["neutral"] for face in each] for each in rows])
-    wanted = np.exp(held.shifts["surprise"] - held.shifts["neutral"])
-    assert odds[1] / odds[0] == pytest.approx(np.full(WHOLE, wanted), rel=1e-3)
+    odds = np.array([[face["surprise"] / face["neutral"] for face in faces] for faces in rows])
+    expected = np.exp(profile.shifts["surprise"] - profile.shifts["neutral"])
+    assert odds[1] / odds[0] == pytest.approx(np.full(WHOLE, expected), rel=1e-3)
 
-    PriorShift(held.shifts, "b" * 64).write(goal)
+    PriorShift(profile.shifts, "b" * 64).write(profile_path)
     capsys.readouterr()
-    assert run("live", film_path, "--headless", "--jsonl", table, "--profile", goal) == 0
+    assert run("live", film_path, "--headless", "--jsonl", table, "--profile", profile_path) == 0
     assert "made with another model file" in capsys.readouterr().err
     assert json.loads(table.read_text().splitlines()[0])["faces"][0]["probabilities"] == pytest.approx(rows[1][0])
 
 
-def test_the_command_writes_nothing_that_does_not_help_unless_it_must(
+def test_personalize_writes_a_useless_profile_only_if_forced(
     command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    goal = tmp_path / "me.json"
-    assert command(pipeline(np.zeros(5)), "--out", goal) == 1
-    assert "nothing was written" in capsys.readouterr().out and not goal.exists()
-    assert command(pipeline(np.zeros(5)), "--out", goal, "--force") == 0
-    assert read_profile(goal).shifts == pytest.approx(dict.fromkeys(LABELS, 0.0), abs=1e-5)
+    profile_path = tmp_path / "me.json"
+    assert command(pipeline(np.zeros(5)), "--out", profile_path) == 1
+    assert "nothing was written" in capsys.readouterr().out and not profile_path.exists()
+    assert command(pipeline(np.zeros(5)), "--out", profile_path, "--force") == 0
+    assert read_profile(profile_path).shifts == pytest.approx(dict.fromkeys(LABELS, 0.0), abs=1e-5)
 
 
-def test_the_command_says_when_nobody_was_seen(command: Callable[..., int], tmp_path: Path) -> None:
+def test_personalize_refuses_a_video_without_faces_and_bad_outputs(command: Callable[..., int], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no face was found when asked for angry, happy, sad, surprise, neutral"):
         command(pipeline(detector=Middle(lambda _: True)), "--out", tmp_path / "me.json")
-    with pytest.raises(ConfigError, match=r"let it end in \.json"):
+    with pytest.raises(ConfigError, match=r"must end in \.json"):
         run("personalize", "--out", tmp_path / "me.jpg")
-    with pytest.raises(ConfigError, match=r"film\.mp4 is no folder of yours"):
+    with pytest.raises(ConfigError, match=r"film\.mp4 is not a folder that you can write to"):
         run("personalize", "--out", tmp_path / "film.mp4" / "new" / "me.json")
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
-def test_apply_gives_a_new_pipeline_and_leaves_the_old_one(tmp_path: Path) -> None:
+def test_personalize_returns_a_new_pipeline(tmp_path: Path) -> None:
     path = tmp_path / "me.json"
     PriorShift(dict(zip(LABELS, BIAS, strict=True)), "a" * 64).write(path)
     old = Pipeline(Middle(), Fixed(), margin=0.1, align=False)
     new = prior.personalize(old, path)
     assert (new.detector, new.margin, new.align) == (old.detector, 0.1, False) and isinstance(old.classifier, Fixed)
-    faces = [each(numbered(0)).faces[0] for each in (new, old)]
+    faces = [predict(numbered(0)).faces[0] for predict in (new, old)]
     assert faces[0].probabilities["happy"] / faces[0].probabilities["angry"] == pytest.approx(
         2 * np.exp(-0.9), rel=1e-4
     )
@@ -466,23 +471,21 @@ def test_apply_gives_a_new_pipeline_and_leaves_the_old_one(tmp_path: Path) -> No
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_recording_that_is_stopped_leaves_no_file(
-    number: signal.Signals, film: Callable[..., Path], tmp_path: Path
-) -> None:
-    path, goal = film(tmp_path / "film.mp4", [k / 10 for k in range(250)]), tmp_path / "me.json"
-    command = [sys.executable, "-m", "mien", "personalize", str(path), "--headless", "--out", str(goal)]
+def test_stopped_recording_leaves_no_file(number: signal.Signals, film: Callable[..., Path], tmp_path: Path) -> None:
+    path, profile_path = film(tmp_path / "film.mp4", [k / 10 for k in range(250)]), tmp_path / "me.json"
+    command = [sys.executable, "-m", "mien", "personalize", str(path), "--headless", "--out", str(profile_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
         try:
             assert program.stderr is not None
-            told = [program.stderr.readline(), program.stderr.readline()]
+            messages = [program.stderr.readline(), program.stderr.readline()]
             program.send_signal(number)
             rest = program.communicate(timeout=120)[1]
         finally:
             program.kill()
-    assert told[1] == "1 of 10: look neutral, get ready\n"
+    assert messages[1] == "1 of 10: look neutral, get ready\n"
     if number == signal.SIGINT:
         assert program.returncode == 130 and rest.endswith("stopped; nothing was written\n")
         assert "Traceback" not in rest
     else:
         assert program.returncode == -number
-    assert [each.name for each in tmp_path.iterdir()] == ["film.mp4"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["film.mp4"]

@@ -18,7 +18,7 @@ import torch
 
 from mien.data import registry
 from mien.errors import ConfigError, Error
-from mien.train import distributed, trainer
+from mien.train import distributed, log, trainer
 from mien.train.config import from_dict
 
 RECIPE: dict[str, Any] = {
@@ -28,35 +28,40 @@ RECIPE: dict[str, Any] = {
 STEPS = 4
 
 COMMAND = """
-import json, os, signal, sys
+import json, os
 from pathlib import Path
+from types import SimpleNamespace
 from mien.cli.main import main
 from mien.evaluation import plots
 from mien.train import distributed, export, trainer
 
-plots.curves_png = lambda *given: None  # curves and export need no second process: see their own tests
-export.export_all = lambda best, *given: (best, best)
-agree, validate, steps = distributed.agree, trainer.validate, 0
+plots.curves_png = lambda *args: None  # curves and export have their own tests
+export.export_all = lambda best, *args: (best, best)
+average, validate, steps = distributed.average_batch_norms, trainer.Trainer.validate, 0
 
-def deadly(model, fabric):
+def average_or_die(model, fabric):
     global steps
-    agree(model, fabric)
+    average(model, fabric)
     steps += 1
     if os.environ.get("DIE") == f"{fabric.global_rank} {steps}":
         os.kill(os.getpid(), 9)
     if os.environ.get("DIE") == f"all {steps}" and fabric.global_rank == 0:
         os.killpg(0, 9)
 
-def seven(model, images, targets, mean, std, size, columns, fabric):
+def validate_seven(self):
     if folder := os.environ.get("SEVEN"):
-        given = (model, images[:7], targets[:7], mean, std, size, columns)
-        both = [validate(*given, fabric, 2), validate(*given, None, 2)]
-        Path(folder, str(fabric.global_rank)).write_text(json.dumps([*both, len(images[:7]), fabric.world_size]))
-    return validate(model, images, targets, mean, std, size, columns, fabric)
+        everything, fabric = (self.valid_images, self.valid_targets), self.fabric
+        self.valid_images, self.valid_targets = everything[0][:7], everything[1][:7]
+        results = [validate(self, 2)]
+        self.fabric = SimpleNamespace(global_rank=0, world_size=1)
+        results.append(validate(self, 2))
+        (self.valid_images, self.valid_targets), self.fabric = everything, fabric
+        Path(folder, str(fabric.global_rank)).write_text(json.dumps([*results, fabric.world_size]))
+    return validate(self)
 
 fit = trainer.fit
-trainer.fit = lambda *given, pause: fit(*given)  # a checkpoint after each of these short epochs
-distributed.agree, trainer.validate = deadly, seven
+trainer.fit = lambda *args, pause, **options: fit(*args, **options)  # a checkpoint after each of these short epochs
+distributed.average_batch_norms, trainer.Trainer.validate = average_or_die, validate_seven
 main()
 """
 
@@ -93,7 +98,7 @@ def run(start: list[str], root: Path, out: Path, *more: str, **environment: str)
 
 def rows(out: Path) -> list[list[float]]:
     """The log, without the time that each epoch took."""
-    return [list(row.values())[:-1] for row in trainer.read_log(out / "log.csv")]
+    return [list(row.values())[:-1] for row in log.read_log(out / "log.csv")]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +125,7 @@ def test_two_processes_learn_what_one_learns_and_write_once(
     root: Path, whole: subprocess.CompletedProcess[str]
 ) -> None:
     fit_alone(root, root / "one")
-    one, two = (trainer.read_log(root / name / "log.csv") for name in ("one", "two"))
+    one, two = (log.read_log(root / name / "log.csv") for name in ("one", "two"))
     assert [row["epoch"] for row in two] == [1, 2, 3]
     assert [row["lr"] for row in one] == [row["lr"] for row in two]
     assert one[-1]["val_accuracy"] >= 0.9
@@ -133,8 +138,8 @@ def test_shared_validation_gives_the_figures_of_one_process(
     root: Path, whole: subprocess.CompletedProcess[str]
 ) -> None:
     for rank in ("0", "1"):
-        shared, alone, count, world = json.loads((root / rank).read_text())
-        assert (count, world) == (7, 2)
+        shared, alone, world = json.loads((root / rank).read_text())
+        assert world == 2
         assert shared == alone
 
 
@@ -186,22 +191,22 @@ def test_what_cannot_be_shared_is_refused(root: Path, monkeypatch: pytest.Monkey
     faces = registry.load_any(root / "data", 5)
     with pytest.raises(ConfigError, match="at least 1"):
         trainer.fit(from_dict(RECIPE), faces, root / "none", devices=0)
-    monkeypatch.setattr(distributed, "fabric", lambda *given: group(0, 5))
-    with pytest.raises(ConfigError, match="batches of 9 are too small for 5 processes"):
+    monkeypatch.setattr(distributed, "make_fabric", lambda *args: group(0, 5))
+    with pytest.raises(ConfigError, match="batch 9 is too small for 5 processes"):
         trainer.fit(from_dict(RECIPE), faces, root / "none", devices=5)
 
 
 def test_the_numbers_of_torchrun_must_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "3", "RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    assert not distributed.first(1)
+    assert not distributed.is_first_process(1)
     with pytest.raises(ConfigError, match="2 of 3 processes"):
-        distributed.fabric(1, "32-true")
+        distributed.make_fabric(1, "32-true")
 
 
 def test_a_lost_process_is_told_and_other_errors_are_not_taken_for_it() -> None:
     def fail(message: str) -> None:
-        with distributed.group(SimpleNamespace(world_size=2, local_rank=0, global_rank=0, launch=lambda: None)):  # type: ignore[arg-type]
+        with distributed.process_group(SimpleNamespace(world_size=2, local_rank=0, global_rank=0, launch=lambda: None)):  # type: ignore[arg-type]
             raise RuntimeError(message)
 
     with pytest.raises(Error, match="--resume"):

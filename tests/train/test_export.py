@@ -14,7 +14,8 @@ from mien.data.faces import Faces
 from mien.evaluation import calibration
 from mien.evaluation.metrics import evaluate
 from mien.faces.classifier import OnnxClassifier
-from mien.train import checkpoint, export, models, quantize, trainer
+from mien.train import checkpoint, export, models, quantize
+from mien.train.augment import normalize
 from mien.train.config import Stage, TrainConfig
 from mien.types import EMOTIONS
 
@@ -126,7 +127,7 @@ def test_a_network_of_smaller_pictures_sees_them_as_in_training(tmp_path: Path, 
     checkpoint.save(tmp_path / "best.safetensors", net.state_dict(), meta)
     crops = np.random.default_rng(1).integers(0, 256, (7, 48, 48), dtype=np.uint8)
     with torch.no_grad():
-        pictures = trainer.prepare(torch.from_numpy(crops)[:, None].float() / 255, 0.5, 0.25, size)
+        pictures = normalize(torch.from_numpy(crops)[:, None].float() / 255, 0.5, 0.25, size)
         truth = torch.softmax(net.eval()(pictures), 1).numpy()
     answers = OnnxClassifier(export.export(tmp_path / "best.safetensors", tmp_path / "small.onnx", "1"))(crops)
     np.testing.assert_allclose(answers, truth, atol=1e-5)

@@ -17,15 +17,16 @@ from mien.data.faces import Faces
 from mien.errors import ConfigError, DataError, ModelError
 from mien.faces.classifier import OnnxClassifier
 from mien.faces.onnx import ASSETS
-from mien.train import checkpoint, export, models, targets, trainer
+from mien.train import checkpoint, distributed, export, log, models, targets, trainer
 from mien.train.config import Stage, TrainConfig
 from mien.train.targets import build_targets
 from mien.train.torch_classifier import TorchClassifier
 from mien.types import EMOTIONS, EMOTIONS7
 
 TINY = TrainConfig(
+    width=0.125,
     batch=16, label_smoothing=0.0, ema=0.9, precision="32-true",
-    stages=(Stage(epochs=2, size=24, width=0.125, dropout=0.0), Stage(epochs=1, size=48, dropout=0.1, lr=3e-4)),
+    stages=(Stage(epochs=2, size=24, dropout=0.0), Stage(epochs=1, size=48, dropout=0.1, lr=3e-4)),
 )  # fmt: skip
 
 
@@ -43,13 +44,13 @@ def stripes(count: int = 64) -> Faces:
 
 def test_loss_falls_and_the_best_epoch_is_kept(tmp_path: Path) -> None:
     config = TrainConfig(
-        batch=16, stages=(Stage(epochs=4, size=24, width=0.125, dropout=0), Stage(epochs=1, lr=1e-4)), ema=0.5,
+        width=0.125, batch=16, stages=(Stage(epochs=4, size=24, dropout=0), Stage(epochs=1, lr=1e-4)), ema=0.5,
         rotation=0, precision="32-true",
     )  # fmt: skip
     best = trainer.fit(config, stripes(), tmp_path)
-    log = trainer.read_log(tmp_path / "log.csv")
-    assert [row["epoch"] for row in log] == [1, 2, 3, 4, 5]
-    assert log[3]["train_loss"] < log[0]["train_loss"]
+    rows = log.read_log(tmp_path / "log.csv")
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[3]["train_loss"] < rows[0]["train_loss"]
     tensors, meta = checkpoint.load(best)
     assert meta["epoch"] == 5
     assert meta["labels"] == list(EMOTIONS)
@@ -75,9 +76,7 @@ def test_resume_after_kill_gives_the_weights_of_an_uninterrupted_run(tmp_path: P
     assert whole.keys() == cut.keys()
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
     drop = slice(0, -1)  # the last column is the time it took
-    for a, b in zip(
-        trainer.read_log(tmp_path / "whole/log.csv"), trainer.read_log(tmp_path / "cut/log.csv"), strict=True
-    ):
+    for a, b in zip(log.read_log(tmp_path / "whole/log.csv"), log.read_log(tmp_path / "cut/log.csv"), strict=True):
         assert list(a.values())[drop] == list(b.values())[drop]
 
 
@@ -163,7 +162,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         checkpoint.load(tmp_path / "x.safetensors")
 
 
-REP = TrainConfig(network="rep", batch=16, precision="32-true", stages=(Stage(epochs=1, size=32, width=0.25, lr=0.01),
+REP = TrainConfig(network="rep", batch=16, precision="32-true", stages=(Stage(epochs=1, size=32, lr=0.01),
                   Stage(epochs=1, lr=0.01)), optimizer="sgd", ema=0.5)  # fmt: skip
 
 
@@ -197,9 +196,9 @@ def test_a_stage_that_distils_takes_the_teachers_answer_by_name(monkeypatch: pyt
     config = replace(REP, teacher="x", stages=(Stage(distill=1.0), Stage(distill=0.5)), label_smoothing=0.0)
     taught = build_targets(config, stripes().split("Training"), torch.device("cpu"))
     views, index = torch.rand(2, 1, 48, 48), torch.tensor([0, 1])
-    full = taught.wanted(config, config.stages[0], views, index)
+    full = taught.soft_targets(config, config.stages[0], views, index)
     torch.testing.assert_close(full, torch.tensor([[0.0, 0.1, 0.1, 0.1, 0.7]] * 2))
-    half = taught.wanted(config, config.stages[1], views, index)
+    half = taught.soft_targets(config, config.stages[1], views, index)
     torch.testing.assert_close(half, torch.tensor([[0.5, 0.05, 0.05, 0.05, 0.35], [0.0, 0.55, 0.05, 0.05, 0.35]]))
 
 
@@ -272,14 +271,20 @@ def test_extra_classes_are_learned_but_neither_validated_nor_exported(tmp_path: 
     assert torch.equal(network.state_dict()["head.3.weight"], tensors["head.3.weight"][rows])
 
 
-def test_validation_counts_among_the_given_columns_only() -> None:
+def test_validation_counts_only_the_classes_to_choose(tmp_path: Path) -> None:
     class Last(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.tensor([[0.0, 1.0, 9.0]]).repeat(len(images), 1)
 
-    images, targets = torch.zeros(4, 1, 48, 48, dtype=torch.uint8), torch.tensor([1, 1, 1, 0])
-    assert trainer.validate(Last(), images, targets, 0.5, 0.25)[1] == 0.0
-    assert trainer.validate(Last(), images, targets, 0.5, 0.25, 48, [0, 1])[1] == 0.75
+    fabric = distributed.make_fabric(1, "32-true")
+    run = trainer.Trainer(replace(REP, stages=(Stage(size=48),)), stripes(), tmp_path, fabric)
+    run.start_stage(run.config.stages[0])
+    run.average.module = Last()
+    run.valid_images, run.valid_targets = torch.zeros(4, 1, 48, 48, dtype=torch.uint8), torch.tensor([1, 1, 1, 0])
+    run.columns = [0, 1, 2]
+    assert run.validate()[1] == 0.0
+    run.columns = [0, 1]
+    assert run.validate()[1] == 0.75
 
 
 def test_one_cycle_turns_the_momentum_against_the_learning_rate(tmp_path: Path) -> None:
@@ -297,8 +302,8 @@ def test_one_cycle_turns_the_momentum_against_the_learning_rate(tmp_path: Path) 
     rates, momenta = zip(*seen, strict=True)
     peak = rates.index(max(rates))
     assert len(rates) == 12
-    assert peak == 2  # three of ten steps warm up
-    assert momenta[peak] == pytest.approx(0.85)
+    assert peak == 3  # of 12 steps
+    assert momenta[peak] == pytest.approx(0.85, abs=0.01)
     assert all((a < b) == (m > n) for a, b, m, n in zip(rates, rates[1:], momenta, momenta[1:], strict=False))
 
 
@@ -340,7 +345,7 @@ def test_mixed_pictures_have_mixed_votes(tmp_path: Path, monkeypatch: pytest.Mon
         return views, targets
 
     monkeypatch.setattr(trainer, "mix", note)
-    config = replace(REP, ferplus=1.0, label_smoothing=0.0, stages=(Stage(epochs=1, size=16, width=0.25),))
+    config = replace(REP, ferplus=1.0, label_smoothing=0.0, stages=(Stage(epochs=1, size=16),))
     trainer.fit(config, replace(faces, votes=votes), tmp_path)
     assert all(each.shape == (16, 5 + 8) for each in seen)
     rows = torch.cat(seen)

@@ -33,19 +33,12 @@ _PIECES = 8  # of a row group: each piece reads the group from its start
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """One image as it is stored.
+    """One image as it is stored."""
 
-    Attributes:
-        name: path below the source, path in a list or table, or place in a table.
-        origin: the file that lists or holds it, relative to the source; "" for the files of a folder.
-        index: number in that file or folder, from 0.
-        data: the encoded bytes, or why they cannot be read.
-    """
-
-    name: str
-    origin: str
-    index: int
-    data: bytes | SourceError
+    name: str  # path below the source, path in a list or table, or place in a table
+    origin: str  # the file that lists or holds it, relative to the source; "" for the files of a folder
+    index: int  # number in that file or folder, from 0
+    data: bytes | SourceError  # the encoded bytes, or why they cannot be read
 
 
 def split(source: str, size: int = 1000, column: str | None = None) -> list[Part]:
@@ -124,10 +117,9 @@ def _split_list(source: str, system: Any, path: str, size: int) -> list[Part]:
     files: list[File] = []
     for name in names:
         place = sibling(path, name)
-        is_local = "://" not in place and isinstance(system, fs.LocalFileSystem)
-        files.append(
-            (name, place, *(local_version(Path(place)) if is_local else (0, None)))
-        )  # a URL each takes too long
+        is_local = isinstance(system, fs.LocalFileSystem) and "://" not in place
+        # One request for each remote file would take too long: these have no stamp.
+        files.append((name, place, *(local_version(Path(place)) if is_local else (0, None))))
     return _split_files(source, posixpath.basename(path), files, size)
 
 

@@ -40,21 +40,14 @@ _QUIET = {
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Content of a folder of results.
+    """Content of a folder of results, and the duration of the run."""
 
-    Attributes:
-        images: number of images, those with errors included.
-        errors: number of images or shards that could not be read; each has a row.
-        parts: number of Parquet files.
-        reused: number of files of an earlier run among them.
-    """
-
-    images: int
+    images: int  # those with errors included
     faces: int
-    errors: int
+    errors: int  # images or shards that could not be read; each has a row
     rows: int
-    parts: int
-    reused: int
+    parts: int  # Parquet files
+    reused: int  # files of an earlier run among them
     seconds: float
 
 

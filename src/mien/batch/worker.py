@@ -37,21 +37,13 @@ _TRIES = 3  # starts of a part before its worker looks for the image that kills 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to do with every image.
+    """What to do with every image."""
 
-    Attributes:
-        out: path or URL of the folder for the Parquet files.
-        model: name of a shipped model, or path of an .onnx file.
-        sha256: hash of that file: all machines must have the same.
-        detector: "yunet", "haar" or "mtcnn"; None if each image is the crop of a face.
-        min_face: see `mien.faces.detectors.load_detector`.
-    """
-
-    out: str
-    model: str
-    sha256: str
-    detector: str | None = "yunet"
-    min_face: float | None = None
+    out: str  # path or URL of the folder for the Parquet files
+    model: str  # name of a shipped model, or path of an .onnx file
+    sha256: str  # of that file: all machines must have the same
+    detector: str | None = "yunet"  # None if each image is the crop of a face
+    min_face: float | None = None  # see mien.faces.detectors.load_detector
 
 
 class Worker:

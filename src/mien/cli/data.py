@@ -77,12 +77,12 @@ def soft_labels(path: Data, *, model: list[str], classes: int = 5, out: Path = P
     """
     from mien.data.registry import load_any
     from mien.faces.models import load_classifier
-    from mien.train import targets
+    from mien.train.soft_labels import write_soft_labels
     from mien.train.torch_classifier import TorchClassifier
 
     faces = load_any(path, classes).split("Training")
     models = [TorchClassifier(Path(name)) if name.endswith(".safetensors") else load_classifier(name) for name in model]
-    for name, count in targets.write_soft_labels(out, models, faces).items():
+    for name, count in write_soft_labels(out, models, faces).items():
         echo(f"model {name} answered for {count:,} images")
     echo(f"wrote {out}")
     return 0

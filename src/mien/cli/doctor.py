@@ -9,7 +9,7 @@ from mien.cli.console import out
 
 
 def doctor() -> int:
-    """Check installation, model files, cameras and screen, and say what to do where something is missing."""
+    """Check installation, model files, cameras and screen, with advice where something is missing."""
     from mien.doctor import examine
 
     checks = examine()

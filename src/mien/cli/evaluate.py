@@ -27,46 +27,47 @@ def evaluate(
     Parameters
     ----------
     compare
-        A second model for the same pictures, or two models in place of --model: how much more often the first is right,
-        with interval and McNemar's p.
+        A second model to compare with --model on the same images, or two models in place of --model.
     robustness
-        Measure on corrupted pictures too: 16 corruptions in five severities, which takes 81 times as long.
+        Measure on corrupted images too: 16 corruptions in five severities, which takes 81 times as long.
     json
-        File for all figures.
+        JSON file for all figures.
     plots
-        Folder for a confusion matrix a view, and for the curves of robustness.
+        Folder for a confusion matrix of each view and the plot of robustness.
     """
     from mien.evaluation.plots import confusion_png, robustness_png
     from mien.evaluation.robustness import evaluate_robustness
     from mien.evaluation.views import compare_answers
     from mien.faces.models import load_classifier
+    from mien.media.output_paths import OutputPaths
 
+    OutputPaths([*measured.inputs, *(compare or [])]).check(json)
     *first, second = compare or [""]
     if len(first) > 1 or (first and measured.model):
         raise ConfigError("--compare takes a second model, or two models and no --model")
-    name = first[0] if first else measured.model
-    classifier = load_classifier(name)
+    model = first[0] if first else measured.model
+    classifier = load_classifier(model)
     answers = measured.answers(classifier)
-    reports = {view: found.report() for view, found in answers.items()}
+    reports = {view: part.report() for view, part in answers.items()}
     out.print(views_table(reports, f"{classifier.name} on {measured.split}"))
-    for view, found in reports.items():
-        named = escape(f"{view}: {found.name}" if found.name != view else view)
-        out.print(named, "sha256", found.index, soft_wrap=True)
+    for view, report in reports.items():
+        name = escape(f"{view}: {report.name}" if report.name != view else view)
+        out.print(name, "sha256", report.index, soft_wrap=True)
         if plots:
-            confusion_png(found, plots / f"confusion-{view}.png")
+            confusion_png(report, plots / f"confusion-{view}.png")
     figures: dict[str, Any] = {"model": classifier.name, "sha256": classifier.sha256, "split": measured.split}
-    figures["views"] = {view: found.to_dict() for view, found in reports.items()}
+    figures["views"] = {view: report.to_dict() for view, report in reports.items()}
     if second:
         other = load_classifier(second)
         others = measured.answers(other)
         compared = {view: compare_answers(answers[view], others[view]) for view in answers}
-        out.print(comparison_table(compared, Path(name or classifier.name).stem, Path(second).stem))
-        figures["comparison"] = {"model": other.name, "sha256": other.sha256}
-        figures["comparison"]["views"] = {view: each.to_dict() for view, each in compared.items()}
+        out.print(comparison_table(compared, Path(model or classifier.name).stem, Path(second).stem))
+        views = {view: comparison.to_dict() for view, comparison in compared.items()}
+        figures["comparison"] = {"model": other.name, "sha256": other.sha256, "views": views}
     if robustness:
-        shaken = evaluate_robustness(classifier, next(iter(answers.values())).faces)
-        figures["robustness"] = shaken.to_dict()
-        out.print(robustness_table(shaken))
+        result = evaluate_robustness(classifier, next(iter(answers.values())).faces)
+        figures["robustness"] = result.to_dict()
+        out.print(robustness_table(result))
         if plots:
             robustness_png({classifier.name: figures["robustness"]}, plots / "robustness.png")
     if json:

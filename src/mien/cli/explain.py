@@ -6,11 +6,12 @@ from pathlib import Path
 
 import mien
 from mien.cli.console import echo, warn
+from mien.cli.options import Detector, Model
 from mien.errors import ConfigError
 
 
 def explain(
-    image: Path, *, out: Path = Path("explanation.png"), model: str | None = None, detector: str = "yunet"
+    image: Path, *, out: Path = Path("explanation.png"), model: Model = None, detector: Detector = "yunet"
 ) -> int:
     """Show which parts of each face the prediction rests on: what its probability loses where they are hidden.
 
@@ -20,10 +21,6 @@ def explain(
         An image file.
     out
         PNG or HTML file to write; HTML needs mien[report].
-    model
-        Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
-    detector
-        yunet, haar or mtcnn.
     """
     from mien.evaluation.explain import occlusion_map, write_explanation
     from mien.media.output_paths import OutputPaths

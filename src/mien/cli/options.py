@@ -85,6 +85,11 @@ class Measured:
     """PrivateTest, Training, or PublicTest for model selection."""
     kind: Kind = None
 
+    @property
+    def inputs(self) -> list[str | Path]:
+        """The files that outputs must not replace."""
+        return [path for path in (self.data, self.model, self.votes) if path]
+
     def answers(self, model: Classifier) -> dict[str, Answers]:
         """Return the model's answers for each view."""
         from mien.evaluation.views import answer_views

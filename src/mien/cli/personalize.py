@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 import mien
 from mien.cli.console import echo, out, warn
+from mien.cli.options import Detector, Flag, Model
 from mien.cli.tables import personal_table
 from mien.errors import ConfigError
 
@@ -25,44 +26,40 @@ def personalize(
     *,
     to: Annotated[Path, Parameter(name="--out")] = Path("profile.json"),
     seconds: float = 4.0,
-    headless: Annotated[bool, Parameter(negative=())] = False,
-    detector: str = "yunet",
-    model: str | None = None,
-    force: Annotated[bool, Parameter(negative=())] = False,
+    headless: Flag = False,
+    detector: Detector = "yunet",
+    model: Model = None,
+    force: Flag = False,
 ) -> int:
-    """Adapt the model to one person and one camera by a guided recording of about a minute.
+    """Adapt the model to one person and one camera with a guided recording of about a minute.
 
-    You are asked twice for each emotion; what the model said then gives a small shift for each class, kept as JSON for
-    `mien live --profile FILE` and `mien video --profile FILE`. No picture is kept. It adapts to how one person
-    shows emotions on request, and not to what anybody feels. Leave out --profile, or delete the file, to undo it.
+    You are asked twice for each emotion; the model's predictions give a small shift for each class, kept as JSON for
+    `mien live --profile FILE` and `mien video --profile FILE`. No image is kept. The profile adapts to how one person
+    shows emotions on request, not to what anybody feels. Leave out --profile, or delete the file, to undo it.
 
-    One round is fitted and the other one measured, both ways; where that brings too little nothing is written, and the
-    exit code is 1.
+    The shifts fitted on one round are measured on the other, both ways. If they help too little, nothing is written and
+    the exit code is 1.
 
     Parameters
     ----------
     source
-        Number of a camera, URL of a stream, or a video file that was recorded by these prompts.
+        Number of a camera, URL of a stream, or a video file that was recorded with these prompts.
     to
-        The JSON file to write.
+        JSON file to write.
     seconds
-        For which each pose is recorded.
+        Length of each pose.
     headless
-        No window: the prompts come on the terminal.
-    detector
-        yunet, haar or mtcnn.
-    model
-        Name of a shipped model, names joined by + (their mean, over the mirror image too), or an ONNX file.
+        Show the prompts on the terminal, without a window.
     force
-        Write the file even where it does not help.
+        Write the file even if it does not help.
     """
     from mien.personal import fit, prior
 
     if to.suffix.lower() != ".json" or to.is_dir():
-        raise ConfigError(f"{to}: no name for the profile; let it end in .json")
-    folder = next(each for each in to.absolute().parents if each.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):  # better now than after the recording
-        raise ConfigError(f"{to}: {folder} is no folder of yours to write to; choose another place")
+        raise ConfigError(f"{to}: the name of the profile must end in .json")
+    folder = next(parent for parent in to.absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):  # now rather than after the recording
+        raise ConfigError(f"{to}: {folder} is not a folder that you can write to; choose another place")
     pipeline = mien.load(model=model, detector=detector)
     try:
         takes, camera = _record(source, pipeline, seconds, headless)
@@ -75,7 +72,7 @@ def personalize(
     shifts, trial = fit.fit(takes, labels), fit.trial(takes, labels)
     out.print(personal_table(trial, shifts))
     if not (trial.helps or force):
-        echo(f"This would not help enough, so nothing was written; --force writes {to} all the same.")
+        echo(f"The profile would not help enough, so nothing was written; --force writes {to} anyway.")
         return 1
     prior.PriorShift(
         shifts,
@@ -85,12 +82,12 @@ def personalize(
         camera=camera,
         frames=sum(len(take.probabilities) for take in takes),
     ).write(to)
-    echo(f"wrote {to}; it is used by: mien live --profile {to}")
+    echo(f"wrote {to}; use it with: mien live --profile {to}")
     return 0
 
 
 def _record(source: str, pipeline: Pipeline, seconds: float, headless: bool) -> tuple[list[Take] | None, str]:
-    """What the guide brings, None when it was stopped, and the name of the camera."""
+    """Return the takes, or None when the recording was stopped, and the name of the camera."""
     from mien.live import playback
     from mien.live.window import Window
     from mien.personal.recorder import Recorder
@@ -98,12 +95,12 @@ def _record(source: str, pipeline: Pipeline, seconds: float, headless: bool) -> 
     with ExitStack() as stack:
         window = None if headless else stack.enter_context(Window("mien personalize"))
         feed = stack.enter_context(closing(playback.open_source(source)))
-        guide = Recorder(feed, pipeline, seconds, window, warn)
+        recorder = Recorder(feed, pipeline, seconds, window, warn)
         warn(
-            f"{len(guide.prompts)} poses, {guide.prompts[-1].end:.0f} s in all. This adapts mien to how you show "
-            "emotions on request; no picture is kept."
+            f"{len(recorder.prompts)} poses, {recorder.prompts[-1].end:.0f} s in all. This adapts mien to how you show "
+            "emotions on request; no image is kept."
         )
-        takes = guide.run()
-    if guide.crowded:
-        warn(f"{guide.crowded} frames had more than one face; the largest one counted")
+        takes = recorder.run()
+    if recorder.crowded:
+        warn(f"{recorder.crowded} frames had more than one face; the largest one counted")
     return takes, feed.name

@@ -47,7 +47,7 @@ def train(
     """
     from mien.data.registry import load_any
     from mien.evaluation.plots import curves_png
-    from mien.train import distributed, export, trainer
+    from mien.train import distributed, export, log, trainer
     from mien.train.config import FINETUNE, read_recipe
     from mien.types import EMOTIONS8
 
@@ -62,13 +62,15 @@ def train(
         known = len(faces.labels) if faces.labels in (EMOTIONS7, EMOTIONS8) else config.classes
         batch = max(2, min(config.batch, len(faces.split("Training")) // 4))
         config = replace(config, batch=batch, classes=known)
-    first = distributed.first(devices)
+    first = distributed.is_first_process(devices)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # otherwise a line for each process
     with progress(first, TimeRemainingColumn(), TextColumn(_TRAINING)) as bar:
-        best = trainer.fit(config, faces, folder, resume, _progress_callback(bar), data.stem, devices, pause=10.0)
+        best = trainer.fit(
+            config, faces, folder, resume, devices, progress=_progress_callback(bar), source=data.stem, pause=10.0
+        )
     if not first:
         return 0
-    curves_png(trainer.read_log(folder / "log.csv"), folder / "curves.png")
+    curves_png(log.read_log(folder / "log.csv"), folder / "curves.png")
     exported = export.export_all(best, folder, faces, mien.__version__)
     echo(f"best checkpoint, log, curves and ONNX files are in {folder}")
     if not recipe:

@@ -8,46 +8,48 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.data.class_folders import Item, list_class_folders, some_images
+from mien.data.class_folders import Item, list_class_folders, list_images
 from mien.errors import DataError
 
 AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
-"""AffectNet's expressions 0..7; 8 none, 9 uncertain and 10 no face are left out (Mollahosseini et al., 2017)."""
+"""Expressions 0..7; 8 none, 9 uncertain and 10 no face are left out (Mollahosseini et al., 2017)."""
 
 _BOX = ("face_x", "face_y", "face_width", "face_height")
 
 
 def list_affectnet(root: Path) -> Iterator[Item]:
-    """AffectNet in its three layouts; its validation set is used as test set, as in the literature.
+    """Yield the images of any of three layouts; the validation set is used as test set, as in the literature.
 
-    The newer download: `{train_set,val_set}/images/<id>.jpg` and `annotations/<id>_exp.npy` (armand-07/
-    emotion_recognition). The first one: `Manually_Annotated_file_lists/{training,validation}.csv` with
-    subDirectory_filePath, face_x, face_y, face_width, face_height, ..., expression, and the whole pictures in
-    `Manually_Annotated_Images` (sb-ai-lab/EmotiEffLib, src/train_emotions.ipynb). Kaggle copies: class folders by name,
-    or by AffectNet's number; some copies number the names alphabetically instead, so numbers are never guessed.
+    - Newer download: `{train_set,val_set}/images/<id>.jpg` and `annotations/<id>_exp.npy` (armand-07/
+      emotion_recognition).
+    - First download: `Manually_Annotated_file_lists/{training,validation}.csv` with subDirectory_filePath, face_x,
+      face_y, face_width, face_height, ..., expression, and whole images in `Manually_Annotated_Images`
+      (sb-ai-lab/EmotiEffLib, src/train_emotions.ipynb).
+    - Kaggle copies: class folders by name or by AffectNet's number. Some copies number the names alphabetically, so
+      numbers are never guessed.
     """
     if (root / "Manually_Annotated_file_lists").is_dir():
         for name, split in (("training.csv", 0), ("validation.csv", 2)):
-            yield from _affectnet_csv(root, root / "Manually_Annotated_file_lists" / name, split)
+            yield from _list_csv(root, root / "Manually_Annotated_file_lists" / name, split)
     elif (root / "train_set").is_dir() or (root / "val_set").is_dir():
         for name, split in (("train_set", 0), ("val_set", 2)):
-            yield from _affectnet_npy(root / name, split)
+            yield from _list_npy(root / name, split)
     else:
         yield from list_class_folders(root, {str(number): name for number, name in enumerate(AFFECTNET)})
 
 
-def _affectnet_npy(folder: Path, split: int) -> Iterator[Item]:
-    for file in some_images(folder / "images"):
-        note = folder / "annotations" / f"{file.stem}_exp.npy"
+def _list_npy(folder: Path, split: int) -> Iterator[Item]:
+    for file in list_images(folder / "images"):
+        annotation = folder / "annotations" / f"{file.stem}_exp.npy"
         try:
-            label = _expression(str(np.load(note, allow_pickle=False).item()), str(note))
+            label = _expression(str(np.load(annotation, allow_pickle=False).item()), str(annotation))
         except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{note} is missing or holds no label: is the copy complete?") from error
+            raise DataError(f"{annotation} is missing or holds no label: is the copy complete?") from error
         if label:
-            yield Item(file, label, split, str(note))
+            yield Item(file, label, split, str(annotation))
 
 
-def _affectnet_csv(root: Path, listing: Path, split: int) -> Iterator[Item]:
+def _list_csv(root: Path, listing: Path, split: int) -> Iterator[Item]:
     images = root / "Manually_Annotated_Images"
     if not images.is_dir():
         images = root / "Manually_Annotated" / "Manually_Annotated_Images"
@@ -61,12 +63,12 @@ def _affectnet_csv(root: Path, listing: Path, split: int) -> Iterator[Item]:
                 origin = f"{listing}, line {rows.line_num}"
                 label = _expression(row["expression"], origin)
                 if label:
-                    yield Item(images / row["subDirectory_filePath"], label, split, origin, _box(row, origin))
+                    yield Item(images / row["subDirectory_filePath"], label, split, origin, _face_box(row, origin))
     except (OSError, csv.Error) as error:
-        raise DataError(f"{listing} cannot be read ({error}); AffectNet's labels are in it") from error
+        raise DataError(f"{listing} cannot be read ({error}); it holds AffectNet's labels") from error
 
 
-def _box(row: Mapping[str, str], origin: str) -> tuple[float, float, float, float]:
+def _face_box(row: Mapping[str, str], origin: str) -> tuple[float, float, float, float]:
     try:
         x, y, width, height = (float(row[name]) for name in _BOX)
     except (TypeError, ValueError):
@@ -77,7 +79,7 @@ def _box(row: Mapping[str, str], origin: str) -> tuple[float, float, float, floa
 
 
 def _expression(text: str | None, origin: str) -> str:
-    """Name of an AffectNet number, "" for those that are no emotion."""
+    """Return the name of an expression number, or "" if it is no emotion."""
     if text is None or text.strip() not in {str(number) for number in range(11)}:
         raise DataError(f"{origin}: the expression {text!r} is not a number from 0 to 10")
     return AFFECTNET[int(text)] if int(text) < len(AFFECTNET) else ""

@@ -1,7 +1,4 @@
-"""What is wrong with a set of faces: copies, leaks, conflicting labels, blank and blurred pictures, doubtful labels.
-
-Needs no torch. `audit` looks at pictures in memory, `audit_source` reads them first; audit_page.py shows the outcome.
-"""
+"""Find what is wrong with a set of faces: copies, leaks, conflicting or doubtful labels, blank and blurred images."""
 
 from __future__ import annotations
 
@@ -22,31 +19,30 @@ from mien.errors import DataError
 from mien.types import EMOTIONS
 
 NEAR = 0.93
-"""Correlation from which two pictures count as near-duplicates. Chosen by eye on FER2013: of 133 pairs from 0.930 to
-0.935 one shows two people, of 60 pairs from 0.90 to 0.91 eight do."""
+"""Correlation from which two images are near-duplicates. Chosen by eye on FER2013: of 133 pairs from 0.930 to 0.935 one
+shows two people, of 60 pairs from 0.90 to 0.91 eight do."""
 
 BLANK = 5.0
-"""Standard deviation of the pixels (0..255) below which a picture counts as blank; FER2013's darkest face has 9."""
+"""Standard deviation of the pixels (0..255) below which an image is blank; FER2013's darkest face has 9."""
 
 BLURRED = 0.1
-"""Sharpness below which a picture counts as blurred. FER2013 has a median of 0.75; a blur of 1 pixel makes it 0.07."""
+"""Sharpness below which an image is blurred. The median of FER2013 is 0.75; a blur of 1 pixel makes it 0.07."""
 
 BLURRED_SPLIT = 0.7
-"""Median sharpness of a split, relative to the sharpest split, below which it counts as blurred. The splits of FER2013
-lie within 2 %; JPEG at quality 50 gives 0.86, a Gaussian blur of half a pixel 0.48."""
+"""Median sharpness of a split, relative to the sharpest one, below which it is blurred. Those of FER2013 differ by 2 %;
+JPEG at quality 50 gives 0.86, a Gaussian blur of half a pixel 0.48."""
 
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """Labels against FER+.
+    """Labels compared with the strict majority of the FER+ votes.
 
     Attributes:
-        table: label -> what the strict majority of the raters saw -> images; FER+'s other answers, `no majority` and
-            `no votes` are columns too.
-        share: label -> share of the images with a strict majority whose majority differs from the label, 0..1.
+        table: label -> majority -> images; columns are also FER+'s other answers, `no majority` and `no votes`.
+        share: label -> share of the images with a majority whose majority differs from the label, 0..1.
         disagree: those images, the clearest first.
-        seen: what the majority saw in each of them.
-        agreement: share of the votes that the majority has, for each of them.
+        seen: the majority's answer for each of them.
+        agreement: the majority's share of the votes for each of them.
     """
 
     table: Mapping[str, Mapping[str, int]]
@@ -58,22 +54,22 @@ class Votes:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What `audit` found. Images are given by their index in `faces`.
+    """Findings of `audit`. Images are given by their index in `faces`.
 
     Attributes:
-        faces: what was looked at.
+        faces: the images and labels.
         near_from: correlation from which pairs are in `near`.
         duplicates: groups of pixel-identical images, the largest first.
         leaks: Training images that are identical to an image of a test split.
-        near: pairs of different images that show almost the same, the most similar first.
-        near_leaks: Training images, not in `leaks`, that have such a pair with an image of a test split.
+        near: pairs of near-duplicates that are not identical, the most similar first.
+        near_leaks: Training images, not in `leaks`, that are near-duplicates of an image of a test split.
         blank: images of almost one gray.
         blurred: blurred images, the worst first.
         sharpness: split -> median sharpness.
-        blurred_splits: splits whose median lies far below the sharpest split's.
+        blurred_splits: splits with a median far below that of the sharpest split.
         balance: split -> class -> images.
         votes: labels against FER+, or None without votes.
-        unusable: name -> what is wrong, of pictures that are broken or of another size; they are not in `faces`.
+        unusable: name -> reason, of broken and wrong-size images, which are not in `faces`.
     """
 
     faces: Faces
@@ -92,17 +88,17 @@ class Audit:
 
     @property
     def conflicts(self) -> tuple[tuple[int, ...], ...]:
-        """Groups of identical images whose labels differ."""
+        """Groups of identical images with different labels."""
         return tuple(group for group in self.duplicates if len(set(self.faces.targets[list(group)].tolist())) > 1)
 
     def findings(self) -> list[tuple[str, int, str]]:
-        """(what, how many, remark) of each kind, in words."""
+        """Return (name, count, remark) of each kind of finding."""
         faces, groups = self.faces, self.duplicates
         five = sum(faces.labels[faces.targets[i]] in EMOTIONS for i in self.leaks)
         across = sum(len(set(faces.splits[list(group)].tolist())) > 1 for group in groups)
         near_conflicts = sum(faces.targets[p.first] != faces.targets[p.second] for p in self.near)
-        found = [
-            ("pictures that are broken or of another size", len(self.unusable), "left out of all other figures"),
+        rows = [
+            ("images that are broken or of another size", len(self.unusable), "left out of all other figures"),
             ("redundant copies", sum(len(g) - 1 for g in groups), f"{len(groups):,} groups of identical images"),
             ("groups within one split", len(groups) - across, ""),
             ("groups across splits", across, ""),
@@ -116,18 +112,18 @@ class Audit:
             ("blurred splits", len(self.blurred_splits), ", ".join(self.blurred_splits)),
         ]
         if self.votes is not None:
-            found.append(("labels against the FER+ majority", len(self.votes.disagree), ""))
-        return found
+            rows.append(("labels against the FER+ majority", len(self.votes.disagree), ""))
+        return rows
 
     def to_dict(self) -> dict[str, Any]:
-        """Counts, and the name of every image found: safe for `json.dumps`."""
+        """Return counts and the names of all images concerned, as plain values for JSON."""
         return {
             "images": len(self.faces),
             "unusable": dict(self.unusable),
             "thresholds": {
                 "near": self.near_from, "blank": BLANK, "blurred": BLURRED, "blurred_split": BLURRED_SPLIT
             },
-            "counts": {what: int(count) for what, count, _ in self.findings()},
+            "counts": {name: int(count) for name, count, _ in self.findings()},
             "duplicates": [{"images": self.images(group)} for group in self.duplicates],
             "conflicts": [{"images": self.images(group)} for group in self.conflicts],
             "leaks": self._names(self.leaks),
@@ -158,14 +154,10 @@ class Audit:
         return [str(self.faces.names[i]) for i in indices]
 
     def images(self, indices: Iterable[int]) -> list[dict[str, str]]:
-        """Name, label and split of some images."""
+        """Return name, label and split of some images."""
         faces = self.faces
         return [
-            {
-                "name": str(faces.names[i]),
-                "label": faces.labels[faces.targets[i]],
-                "split": SPLITS[faces.splits[i]],
-            }
+            {"name": str(faces.names[i]), "label": faces.labels[faces.targets[i]], "split": SPLITS[faces.splits[i]]}
             for i in indices
         ]
 
@@ -173,35 +165,19 @@ class Audit:
 def audit_source(
     path: Path | str, votes: Path | str | None = None, near: float = NEAR, kind: str | None = None
 ) -> Audit:
-    """Read all classes of a data set, leaks included, and look at them; pictures that cannot be used are findings too.
-
-    Args:
-        path: of a data set of any layout that `registry.load_any` knows.
-        votes: csv of FER+ votes, for FER2013 only.
-        near: as of `audit`.
-        kind: one of `registry.KINDS`, where the layout is not recognised.
-
-    Raises:
-        DataError: as `load_any`, or no picture at all can be used.
-        ConfigError: no such kind, or votes where there are none.
-    """
+    """Audit a data set of any layout that `load_any` knows, all classes, leaks and unusable images included."""
     unusable: dict[str, str] = {}
     faces = load_any(path, None, kind, votes, drop_leaks=False, unusable=unusable)
     return replace(audit(faces, near), unusable=unusable)
 
 
 def audit(faces: Faces, near: float = NEAR) -> Audit:
-    """Look at labelled faces.
+    """Audit labelled faces, best with all classes and with the leaks.
 
-    Args:
-        faces: of `fer2013.load_fer2013`, best with all seven classes and with the leaks.
-        near: correlation, over 0 and at most 1, from which two images count as near-duplicates.
-
-    Raises:
-        DataError: `near` is out of range, or so low that more than a million pairs reach it.
+    `near` is the correlation, above 0 and at most 1, from which two images are near-duplicates.
     """
     if not 0 < near <= 1:
-        raise DataError(f"the correlation of near-duplicates must be over 0 and at most 1, got {near:g}")
+        raise DataError(f"the correlation of near-duplicates must be above 0 and at most 1, got {near:g}")
     groups = faces.groups()
     training = faces.splits == SPLITS.index("Training")
     tested = np.bincount(groups[~training], minlength=groups.max(initial=-1) + 1) > 0  # groups with a test image
@@ -240,16 +216,9 @@ def audit(faces: Faces, near: float = NEAR) -> Audit:
 
 
 def sharpness(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Variance of the Laplacian over the variance of the pixels; 0 for a picture of one gray.
+    """Return the variance of the Laplacian over that of the pixels: uint8 gray (N, H, W) -> float64 (N,), at least 0.
 
-    The variance of the Laplacian alone takes a dark or foggy picture for a blurred one; the ratio does not depend on
-    contrast.
-
-    Args:
-        images: uint8 (N, H, W), gray.
-
-    Returns:
-        float64 (N,), 0 and more.
+    The ratio does not depend on contrast: the Laplacian alone would take a dark or foggy image for a blurred one.
     """
     edges = np.array([cv2.Laplacian(image, cv2.CV_32F).var(dtype=np.float64) for image in images])
     contrast = np.array([image.var() for image in images])

@@ -15,50 +15,38 @@ import numpy as np
 from mien.data.faces import Faces
 from mien.media import atomic
 
-Read = Callable[[Path, dict[str, str] | None], Faces]
-"""Reads a source; pictures that cannot be used are an error, or put into the dictionary with what is wrong."""
+Reader = Callable[[Path, dict[str, str] | None], Faces]
+"""Reads a source; an unusable image is an error, or goes into the dictionary with the reason."""
 
 
-def cached(path: Path, kind: str, read: Read, unusable: dict[str, str] | None = None) -> Faces:
-    """What `read(path, unusable)` gives, from the cache where it is there and whole.
-
-    `kind` tells apart readings of the same source. What lacks pictures is not kept.
-    """
-    place = path.resolve()
-    folder = Path(os.environ.get("MIEN_CACHE") or place.parent)
-    cache = folder / f".mien-{place.stem}-{_key(place, kind)}.npz"
-    if cache.exists():
-        try:
-            with cache.open("rb") as stream, np.load(stream, allow_pickle=False) as packed:
-                labels = tuple(packed["labels"].tolist())
-                return Faces(packed["images"], packed["targets"], packed["splits"], packed["names"], labels)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            pass  # a damaged cache is only a cache: read the source again
+def cached(path: Path, kind: str, read: Reader, unusable: dict[str, str] | None = None) -> Faces:
+    """Return `read(path, unusable)`, from the cache if possible; readings with unusable images are not kept."""
+    source = path.resolve()
+    cache = Path(os.environ.get("MIEN_CACHE") or source.parent) / f".mien-{source.stem}-{_key(source, kind)}.npz"
+    damaged = suppress(OSError, ValueError, KeyError, zipfile.BadZipFile)
+    with damaged, cache.open("rb") as stream, np.load(stream, allow_pickle=False) as packed:
+        labels = tuple(packed["labels"].tolist())
+        return Faces(packed["images"], packed["targets"], packed["splits"], packed["names"], labels)
     faces = read(path, unusable)
     if not unusable:
-        with suppress(OSError):  # a read-only place costs only time
-            _write(cache, faces)
+        with suppress(OSError), atomic.draft(cache) as draft, draft.open("wb") as file:  # the folder may be read-only
+            np.savez(
+                file, images=faces.images, targets=faces.targets, splits=faces.splits, names=faces.names,
+                labels=np.array(faces.labels),
+            )  # fmt: skip
     return faces
 
 
 def _key(path: Path, kind: str) -> str:
-    """Names the content: every byte of a file; names, sizes and times of a folder's files, caches left out."""
+    """Hash a file's bytes, or the names, sizes and times of a folder's files other than caches."""
     digest = hashlib.sha256(f"2 {kind}".encode())
     if path.is_dir():
         for file in sorted(path.rglob("*")):
-            found = file.stat() if file.exists() else file.lstat()  # or a link to nothing
-            if not S_ISDIR(found.st_mode) and not file.name.startswith((".mien-", "..mien-")):
-                digest.update(f"{file.relative_to(path)} {found.st_size} {found.st_mtime_ns}\n".encode())
+            stat = file.stat() if file.exists() else file.lstat()  # a broken link
+            if not S_ISDIR(stat.st_mode) and not file.name.startswith((".mien-", "..mien-")):
+                digest.update(f"{file.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     else:
         with path.open("rb") as stream:
             while block := stream.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()[:16]
-
-
-def _write(cache: Path, faces: Faces) -> None:
-    with atomic.draft(cache) as place, place.open("wb") as stream:
-        np.savez(
-            stream, images=faces.images, targets=faces.targets, splits=faces.splits, names=faces.names,
-            labels=np.array(faces.labels),
-        )  # fmt: skip

@@ -15,7 +15,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class Item(NamedTuple):
-    """A picture to read: split is an index into data.SPLITS, box (x1, y1, x2, y2) in pixels, origin what lists it."""
+    """An image to read: split is an index into SPLITS, origin the file and line that list it, box x1 y1 x2 y2."""
 
     file: Path
     label: str
@@ -25,33 +25,30 @@ class Item(NamedTuple):
 
 
 def list_class_folders(root: Path, numbers: Mapping[str, str] | None = None) -> Iterator[Item]:
-    """`<class>/*.jpg` or `{train,val|valid|validation|test}/<class>/*.jpg`, upper or lower case: torchvision's layout.
+    """Yield the images of `<class>/` or `{train,val|valid|validation|test}/<class>/`, in upper or lower case.
 
-    Names such as anger or happiness become mien's; folders named by a number have the name that `numbers` gives.
+    Names such as anger or happiness become mien's; `numbers` names the folders that are numbers.
     """
     for folder, split in class_folders(root):
         name = folder.name.lower()
         if numbers and name.isdigit() and name not in numbers:
             raise DataError(f"{folder}: the class {name} is not one of {', '.join(numbers)}")
         label = (numbers or {}).get(name) or _ALIASES.get(name, name)
-        for file in some_images(folder):
+        for file in list_images(folder):
             yield Item(file, label, split)
 
 
 def class_folders(root: Path) -> list[tuple[Path, int]]:
-    splits = [
-        (folder, FOLDER_SPLITS[folder.name.lower()])
-        for folder in _folders(root)
-        if folder.name.lower() in FOLDER_SPLITS
-    ]
-    if not splits:
-        return [(folder, 0) for folder in _folders(root)]
-    return [(folder, split) for parent, split in splits for folder in _folders(parent)]
+    """Return the folders of the classes, each with its split."""
+    splits = [(folder, FOLDER_SPLITS.get(folder.name.lower())) for folder in _folders(root)]
+    if all(split is None for _, split in splits):
+        return [(folder, 0) for folder, _ in splits]
+    return [(folder, split) for parent, split in splits if split is not None for folder in _folders(parent)]
 
 
 def inner_folder(path: Path) -> Path:
-    """The folder that holds the set, where an archive was unpacked into folders around it."""
-    parts = (*FOLDER_SPLITS, "train_set", "val_set", "image")  # a part of a set, alone where the copy is incomplete
+    """Return the folder that holds the set if an archive was unpacked into folders around it."""
+    parts = (*FOLDER_SPLITS, "train_set", "val_set", "image")  # a part of a set, alone if the copy is incomplete
     while len(inside := _folders(path)) == 1 and inside[0].name.lower() not in parts and _folders(inside[0]):
         path = inside[0]
     return path
@@ -65,8 +62,9 @@ def images_below(folder: Path) -> Iterator[Path]:
     return (f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES and not f.name.startswith("."))
 
 
-def some_images(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
+    """Return the images in a folder and below; a DataError if there are none."""
     files = sorted(images_below(folder)) if folder.is_dir() else []
     if not files:
-        raise DataError(f"{folder} holds no pictures: fill it, remove it or copy the set again")
+        raise DataError(f"{folder} holds no images: fill it, remove it or copy the set again")
     return files

@@ -23,7 +23,7 @@ class Faces:
         splits: int8 (N,), index into SPLITS.
         names: file name of each image inside its source.
         labels: names of the classes.
-        votes: int16 (N, 10), FER+ votes in the order of FERPLUS, all 0 where there are none; or None.
+        votes: int16 (N, 10), FER+ votes in the order of FERPLUS, all 0 if an image has none; or None.
     """
 
     images: NDArray[np.uint8]
@@ -37,16 +37,16 @@ class Faces:
         return len(self.images)
 
     def take(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Faces:
-        """The images chosen by a mask or by indices."""
+        """Return the images chosen by a mask or by indices."""
         votes = None if self.votes is None else self.votes[keep]
         return Faces(self.images[keep], self.targets[keep], self.splits[keep], self.names[keep], self.labels, votes)
 
     def split(self, name: str) -> Faces:
-        """The images of one official split: Training, PublicTest or PrivateTest."""
+        """Return the images of one split."""
         return self.take(self.splits == SPLITS.index(name))
 
     def with_labels(self, labels: tuple[str, ...]) -> Faces:
-        """Only the images of these classes, with targets counted in their order."""
+        """Return the images of these classes; targets count in the new order."""
         order = label_columns(self.labels, labels, "the data")
         places = np.full(len(self.labels), -1, np.int64)
         places[order] = np.arange(len(order))
@@ -54,17 +54,17 @@ class Faces:
         return replace(kept, targets=places[kept.targets], labels=labels)
 
     def groups(self) -> NDArray[np.int64]:
-        """int64 (N,): equal numbers for pixel-identical images."""
+        """Return int64 (N,): equal numbers for pixel-identical images."""
         return np.unique(self.keys(), return_inverse=True)[1].astype(np.int64)
 
     def keys(self) -> NDArray[np.uint64]:
-        """uint64 (N,): a hash of each image's pixels, the same whatever the layout and order of the source."""
+        """Return uint64 (N,): a hash of each image's pixels, independent of the layout and order of the source."""
         digests = (hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in self.images)
         return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
 
 
 def statistics(faces: Faces) -> tuple[float, float]:
-    """Mean and standard deviation of all pixels, in 0..1."""
+    """Return mean and standard deviation of all pixels, in 0..1."""
     counts = np.bincount(faces.images.ravel(), minlength=256).astype(np.float64)
     values = np.arange(256) / 255
     mean = float((counts * values).sum() / counts.sum())

@@ -1,7 +1,7 @@
 """FER2013 in its three layouts (Kaggle zip, unpacked Kaggle folder, original csv) and the FER+ votes.
 
 The Kaggle layout is `{train,test}/<class>/<Split>_<number>.jpg`; its `test` folder holds the official PublicTest and
-PrivateTest together, told apart by the file name's prefix. The csv layout has the columns emotion, pixels, Usage.
+PrivateTest together, distinguished by the file name's prefix. The csv layout has the columns emotion, pixels, Usage.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from mien.errors import DataError
 from mien.types import EMOTIONS, EMOTIONS7
 
 Row = tuple[str, int, int, NDArray[np.uint8]]
+"""Name, split, target, image."""
 
 
 def load_fer2013(
@@ -35,26 +36,22 @@ def load_fer2013(
 ) -> Faces:
     """Read FER2013 from a Kaggle zip, an unpacked Kaggle folder or the original csv.
 
-    The first reading packs the pixels into a cache beside the source (or in the folder named by MIEN_CACHE), keyed by
-    the source's content; later ones take a second.
+    The pixels are cached beside the source, or in the folder MIEN_CACHE, under a hash of the source's content.
 
     Args:
         path: `fer2013.zip`, the folder that holds `train` and `test`, or `fer2013.csv` / `icml_face_data.csv`.
         classes: 5 (mien's emotions) or 7 (all).
         votes: csv of FER+ votes keyed by file name.
         drop_leaks: leave out Training images that are pixel-identical to a test image.
-        unusable: filled with the name of each picture that is broken or of another size, and what is wrong with it;
-            without it the first one is an error.
-
-    Raises:
-        DataError: a missing, truncated or foreign file, an unknown class, an image of another size.
+        unusable: receives the name of each broken or wrong-size image and the reason; if None, the first one is an
+            error.
     """
     if classes not in (5, 7):
         raise DataError(f"classes must be 5 or 7, got {classes}; FER2013's own labels have no others")
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path} does not exist; give fer2013.zip, its unpacked folder or fer2013.csv")
-    faces = cached(path, "fer2013", _read, unusable)
+    faces = cached(path, "fer2013", _read_source, unusable)
     if votes is not None:
         faces = replace(faces, votes=read_votes(Path(votes), faces.names))
     if drop_leaks:
@@ -62,27 +59,26 @@ def load_fer2013(
     return faces.with_labels(EMOTIONS) if classes == 5 else faces
 
 
-def _read(path: Path, unusable: dict[str, str] | None) -> Faces:
-    read = _read_csv if path.suffix.lower() == ".csv" else _read_kaggle
-    rows = sorted(read(path, unusable), key=lambda row: row[0])
+def _read_source(path: Path, unusable: dict[str, str] | None) -> Faces:
+    read_rows = _csv_rows if path.suffix.lower() == ".csv" else _kaggle_rows
+    rows = sorted(read_rows(path, unusable), key=lambda row: row[0])
     if not rows:
         raise DataError(f"{path} holds no FER2013 images; expected train/<class>/*.jpg and test/<class>/*.jpg")
     names, splits, targets, images = zip(*rows, strict=True)
-    found = set(splits)
-    missing = [name for index, name in enumerate(SPLITS) if index not in found]
+    missing = [name for index, name in enumerate(SPLITS) if index not in splits]
     if missing:
         raise DataError(f"{path} has no {' and no '.join(missing)} images: is the copy complete?")
     return Faces(np.stack(images), np.array(targets, np.int64), np.array(splits, np.int8), np.array(names), EMOTIONS7)
 
 
-def _refuse(unusable: dict[str, str] | None, path: Path, name: str, reason: str) -> None:
+def _reject(unusable: dict[str, str] | None, path: Path, name: str, reason: str) -> None:
     if unusable is None:
-        raise DataError(f"{path}, {name}: {reason}; mend or remove it (mien data audit finds all such pictures)")
+        raise DataError(f"{path}, {name}: {reason}; repair or remove it (`mien data audit` lists all such images)")
     unusable[name] = reason
 
 
-def _read_kaggle(path: Path, unusable: dict[str, str] | None) -> Iterator[Row]:
-    for name, data in _files(path):
+def _kaggle_rows(path: Path, unusable: dict[str, str] | None) -> Iterator[Row]:
+    for name, data in _image_files(path):
         parts = PurePosixPath(name).parts[-3:]
         if len(parts) < 3 or parts[0] not in ("train", "test"):
             hint = "of FER2013 only; unpack any other set and give the folder" if path.is_file() else "as in FER2013"
@@ -94,14 +90,14 @@ def _read_kaggle(path: Path, unusable: dict[str, str] | None) -> Iterator[Row]:
             raise DataError(f"{path}: unknown class folder {parts[1]!r} ({name}); known: {', '.join(EMOTIONS7)}")
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
         if image is None:
-            _refuse(unusable, path, name, "not a readable picture (truncated?)")
+            _reject(unusable, path, name, "not a readable image (truncated?)")
         elif image.shape != (48, 48):
-            _refuse(unusable, path, name, f"{image.shape[1]}x{image.shape[0]} pixels, not 48x48")
+            _reject(unusable, path, name, f"{image.shape[1]}x{image.shape[0]} pixels, not 48x48")
         else:
             yield "/".join(parts), SPLITS.index(split), EMOTIONS7.index(parts[1]), image.astype(np.uint8)
 
 
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+def _image_files(path: Path) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             if file.suffix.lower() in (".jpg", ".jpeg", ".png"):
@@ -120,7 +116,7 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"{path} is not a complete zip file ({error}); download it again") from error
 
 
-def _read_csv(path: Path, unusable: dict[str, str] | None) -> Iterator[Row]:
+def _csv_rows(path: Path, unusable: dict[str, str] | None) -> Iterator[Row]:
     with path.open(newline="", encoding="utf-8", errors="replace") as stream:
         reader = csv.DictReader(stream, skipinitialspace=True)
         columns = {name.strip().lower(): name for name in reader.fieldnames or []}
@@ -134,11 +130,11 @@ def _read_csv(path: Path, unusable: dict[str, str] | None) -> Iterator[Row]:
             if usage not in SPLITS or not emotion.isdigit() or int(emotion) >= len(EMOTIONS7):
                 raise DataError(f"{path}, line {number}: emotion {emotion!r} or Usage {usage!r} is not FER2013's")
             if len(pixels) != 48 * 48:
-                _refuse(unusable, path, f"line {number}", f"{len(pixels)} pixels in place of 2304 (truncated?)")
+                _reject(unusable, path, f"line {number}", f"{len(pixels)} pixels instead of 2304 (truncated?)")
                 continue
             try:
                 image = np.array(pixels, np.uint8).reshape(48, 48)
             except (ValueError, OverflowError):
-                _refuse(unusable, path, f"line {number}", "pixels must be whole numbers from 0 to 255")
+                _reject(unusable, path, f"line {number}", "pixels must be whole numbers from 0 to 255")
                 continue
             yield f"{usage}_{number:06d}", SPLITS.index(usage), int(emotion), image

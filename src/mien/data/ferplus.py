@@ -20,36 +20,33 @@ FERPLUS_NAMES = {"happiness": "happy", "sadness": "sad", "anger": "angry"}
 
 
 def ferplus_targets(faces: Faces) -> NDArray[np.int64]:
-    """Class with a strict majority of the FER+ votes, as an index into `faces.labels`; -1 where there is none.
-
-    A majority is more than half of all votes, those for `unknown` and `NF` included, as in FER+.
-    """
+    """Return the class with a strict majority of all votes, as an index into `faces.labels`; -1 if there is none."""
     if faces.votes is None:
         raise DataError("FER+ targets need the votes: give --votes ferplus_votes.csv")
-    best = faces.votes.argmax(1)
-    majority = faces.votes.max(1) * 2 > faces.votes.sum(1)
+    return majority(faces.votes, faces.labels)
+
+
+def majority(votes: NDArray[np.int16], labels: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the label with more than half of the votes, those for `unknown` and `NF` included; -1 if there is none."""
     names = [FERPLUS_NAMES.get(name, name) for name in FERPLUS]
-    places = np.array([faces.labels.index(name) if name in faces.labels else -1 for name in names])
-    return np.where(majority, places[best], -1).astype(np.int64)
+    places = np.array([labels.index(name) if name in labels else -1 for name in names])
+    return np.where(votes.max(1) * 2 > votes.sum(1), places[votes.argmax(1)], -1).astype(np.int64)
 
 
 def relabel(faces: Faces) -> Faces:
-    """FER2013 pictures with the class that has the majority of their FER+ votes, eight classes; the others are dropped.
+    """Label FER2013's images with the majority of their votes, eight classes, and drop those without one.
 
-    As in the FER+ authors' own code (`majority` in src/ferplus.py of microsoft/FERPlus; Barsoum et al., ICMI 2016,
-    arXiv:1608.01041): single votes are struck out, then a class needs more than half of the rest, `unknown` and `NF`
-    included; pictures whose majority is one of these two are dropped.
+    As in the FER+ authors' code (`majority` in src/ferplus.py of microsoft/FERPlus; Barsoum et al., ICMI 2016,
+    arXiv:1608.01041): single votes are struck out, then a class needs more than half of the rest.
     """
     if faces.votes is None:
         raise DataError("FER+ labels need the votes: give ferplus_votes.csv")
-    counts = np.where(faces.votes > 1, faces.votes, 0)
-    names = [FERPLUS_NAMES.get(name, name) for name in FERPLUS]
-    places = np.array([EMOTIONS8.index(name) if name in EMOTIONS8 else -1 for name in names])
-    targets = np.where(counts.max(1) * 2 > counts.sum(1), places[counts.argmax(1)], -1).astype(np.int64)
+    targets = majority(np.where(faces.votes > 1, faces.votes, 0).astype(np.int16), EMOTIONS8)
     return replace(faces, targets=targets, labels=EMOTIONS8).take(targets >= 0)
 
 
 def read_votes(path: Path, names: NDArray[np.str_]) -> NDArray[np.int16]:
+    """Return int16 (N, 10), the votes for the files of these names."""
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)

@@ -1,8 +1,8 @@
-"""RAF-DB, AffectNet, FER+ and any folder of class folders as `faces.Faces`; `load_any` recognises the layout.
+"""load_any: FER2013, RAF-DB, AffectNet, FER+ or any folder of class folders, recognised by its layout.
 
-Pictures of any size and colour become gray 48 x 48 by area averaging, stretched to a square: aligning faces is not done
-here. Class numbers and names are mapped by name onto mien's emotions, contempt being the eighth. A split that a set
-lacks is a tenth of its training pictures (see `splits.carve_splits`), so that nothing is chosen on test pictures.
+Images of any size and colour become gray 48 x 48 by area averaging, stretched to a square; faces are not aligned. Class
+numbers and names are mapped by name onto mien's emotions. A missing split is carved out of Training
+(`splits.carve_splits`), so that nothing is chosen on test images.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _KNOWN = (
     "fer2013 (zip, csv, or train/<class>/Training_*.jpg and test/<class>/P*Test_*.jpg), "
     "rafdb (EmoLabel/list_patition_label.txt and Image/aligned, or {train,test}/{1..7}), "
     "affectnet (train_set/images and train_set/annotations, or Manually_Annotated_file_lists/training.csv), "
-    "ferplus (FER2013 and votes; only when it is named), folder (<class>/*.jpg, or {train,val,test}/<class>/*.jpg)"
+    "ferplus (FER2013 and votes; only with --kind), folder (<class>/*.jpg, or {train,val,test}/<class>/*.jpg)"
 )
 
 
@@ -50,17 +50,12 @@ def load_any(
 
     Args:
         path: FER2013's zip or csv, or the folder of an unpacked set.
-        classes: 5, 7 or 8: only pictures of these emotions, in mien's order; None: all classes that the set has.
-        kind: one of KINDS; None: recognised from the layout. `ferplus` (FER2013's pictures, labelled by the majority of
-            the FER+ votes) and class folders that are numbers have to be named.
+        classes: 5, 7 or 8: only images of these emotions, in mien's order; None: all classes of the set.
+        kind: one of KINDS; None: recognised from the layout. `ferplus` (FER2013's images, labelled by the majority of
+            the FER+ votes) and most class folders that are numbers must be named.
         votes: csv of FER+ votes, for FER2013 and FER+ only.
-        drop_leaks: leave out Training pictures that are pixel-identical to one of another split.
-        unusable: filled with the name of each picture that cannot be used, and what is wrong with it; without it the
-            first one is an error.
-
-    Raises:
-        DataError: an unknown layout, or a file that is missing, damaged or out of range; the message names it.
-        ConfigError: no such kind, or votes where there are none.
+        drop_leaks: leave out Training images that are pixel-identical to one of another split.
+        unusable: receives the name of each unusable image and the reason; if None, the first one is an error.
     """
     path = Path(path)
     if classes is not None and classes not in _CLASSES:
@@ -72,10 +67,10 @@ def load_any(
             faces = relabel(faces)
     else:
         if votes is not None:
-            raise ConfigError(f"FER+ votes belong to FER2013's pictures, not to {kind}: leave them out")
+            raise ConfigError(f"FER+ votes belong to FER2013's images, not to {kind}: leave them out")
         if path.is_file():
             raise DataError(f"{path}: {kind} is read from a folder; unpack it first")
-        faces = cache.cached(path, kind, partial(_read, kind), unusable)
+        faces = cache.cached(path, kind, partial(_read_folder, kind), unusable)
         faces = without_leaks(faces) if drop_leaks else faces
     if classes is None:
         return faces
@@ -86,12 +81,7 @@ def load_any(
 
 
 def recognise(path: Path | str, kind: str | None = None) -> str:
-    """The kind of a data set: `kind` itself, or what the layout shows.
-
-    Raises:
-        DataError: nothing there, or no known layout, or numbered classes that more than one set could mean.
-        ConfigError: no such kind.
-    """
+    """Return the kind of a data set: `kind` itself, or the one of its layout."""
     path = Path(path)
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
@@ -101,7 +91,7 @@ def recognise(path: Path | str, kind: str | None = None) -> str:
         return kind
     if path.is_file():
         if path.suffix.lower() not in (".zip", ".csv"):
-            raise DataError(f"{path}: no data set that mien knows. Known: {_KNOWN}")
+            raise DataError(f"{path}: not a known data set. Known: {_KNOWN}")
         return "fer2013"
     root = inner_folder(path)
     if any(next(root.glob(pattern), None) for pattern in ("train/*/Training_*", "test/*/P*Test_*")):
@@ -115,19 +105,19 @@ def recognise(path: Path | str, kind: str | None = None) -> str:
         return "rafdb"
     if filled and all(name.isdigit() for name in filled):
         raise DataError(
-            f"{path}: the classes are the numbers {', '.join(sorted(filled))}, which mean something else in each set; "
-            f"name the kind: rafdb (1 {RAFDB[0]}, 2 {RAFDB[1]}, ...) or affectnet (0 {AFFECTNET[0]}, ...)"
+            f"{path}: the classes are the numbers {', '.join(sorted(filled))}, which each set numbers differently; "
+            f"give --kind: rafdb (1 {RAFDB[0]}, 2 {RAFDB[1]}, ...) or affectnet (0 {AFFECTNET[0]}, ...)"
         )
     if filled:
         return "folder"
-    found = sorted(entry.name for entry in path.iterdir())
+    names = sorted(entry.name for entry in path.iterdir())
     raise DataError(
-        f"{path}: no layout that mien knows. Known: {_KNOWN}. Found: {', '.join(found[:8]) or 'nothing'}"
-        + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+        f"{path}: not a known layout. Known: {_KNOWN}. Found: {', '.join(names[:8]) or 'nothing'}"
+        + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     )
 
 
-def _read(kind: str, path: Path, unusable: dict[str, str] | None) -> Faces:
+def _read_folder(kind: str, path: Path, unusable: dict[str, str] | None) -> Faces:
     root = inner_folder(path)
     listers: dict[str, Callable[[Path], Iterator[Item]]] = {
         "rafdb": list_rafdb,
@@ -136,36 +126,36 @@ def _read(kind: str, path: Path, unusable: dict[str, str] | None) -> Faces:
     }
     items = sorted(listers[kind](root), key=lambda item: (str(item.file), item.origin))
     if not items:
-        raise DataError(f"{path} holds no pictures of {kind}. Known layouts: {_KNOWN}")
+        raise DataError(f"{path} holds no images of {kind}. Known layouts: {_KNOWN}")
 
-    def cut(item: Item) -> NDArray[np.uint8] | DataError:
-        try:
-            return _crop(item)
-        except DataError as error:
-            return error
-
-    good: list[Item] = []
+    usable: list[Item] = []
     images: list[NDArray[np.uint8]] = []
     with ThreadPoolExecutor() as pool:
-        for item, crop in zip(items, pool.map(cut, items), strict=True):
-            if not isinstance(crop, DataError):
-                good.append(item)
-                images.append(crop)
+        for item, image in zip(items, pool.map(_crop_or_error, items), strict=True):
+            if not isinstance(image, DataError):
+                usable.append(item)
+                images.append(image)
             elif unusable is None:
-                raise crop
+                raise image
             else:
-                unusable[item.file.relative_to(root).as_posix()] = str(crop)
-    if not good:
-        raise DataError(f"{path}: none of its {len(items)} pictures can be read: is the copy complete?")
-    items = good
-    found = {item.label for item in items}
-    labels = (*(name for name in EMOTIONS8 if name in found), *sorted(found - set(EMOTIONS8)))
-    targets = np.array([labels.index(item.label) for item in items], np.int64)
-    splits = np.array([item.split for item in items], np.int8)
-    names = np.array([item.file.relative_to(root).as_posix() for item in items])
+                unusable[item.file.relative_to(root).as_posix()] = str(image)
+    if not usable:
+        raise DataError(f"{path}: none of its {len(items)} images can be read: is the copy complete?")
+    known = {item.label for item in usable}
+    labels = (*(name for name in EMOTIONS8 if name in known), *sorted(known - set(EMOTIONS8)))
+    targets = np.array([labels.index(item.label) for item in usable], np.int64)
+    splits = np.array([item.split for item in usable], np.int8)
+    names = np.array([item.file.relative_to(root).as_posix() for item in usable])
     if kind == "affectnet" and not (splits == 2).any():
-        splits[splits == 1] = 2  # its validation set is used as test set
+        splits[splits == 1] = 2  # the validation set is used as test set
     return carve_splits(Faces(np.stack(images), targets, splits, names, labels))
+
+
+def _crop_or_error(item: Item) -> NDArray[np.uint8] | DataError:
+    try:
+        return _crop(item)
+    except DataError as error:
+        return error
 
 
 def _crop(item: Item) -> NDArray[np.uint8]:
@@ -180,5 +170,5 @@ def _crop(item: Item) -> NDArray[np.uint8]:
         return to_network_input(image)
     x1, y1, x2, y2 = item.box
     if not (x1 < image.shape[1] and y1 < image.shape[0] and x2 > 0 and y2 > 0):
-        raise DataError(f"{item.origin}: the face box {item.box} lies outside of {item.file}; delete the line")
+        raise DataError(f"{item.origin}: the face box {item.box} lies outside {item.file}; delete the line")
     return crop(image, Face(item.box), align=False)

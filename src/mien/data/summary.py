@@ -1,4 +1,4 @@
-"""A data set in figures: how many pictures of each class and split, their brightness, and how many are leaked."""
+"""A data set in figures: images of each class and split, brightness, leaks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ KEPT = "Training without leaks"
 
 @dataclass(frozen=True, slots=True)
 class DataSummary:
-    """What a data set holds.
+    """Contents of a data set.
 
     Attributes:
-        counts: each split, and KEPT -> label -> number of pictures.
-        mean: of the pixels of KEPT, 0..1; 0 where there are none.
+        counts: split, or KEPT -> label -> number of images.
+        mean: of the pixels of KEPT, 0..1; 0 if there are none.
         std: their standard deviation, 0..1.
-        leaks: Training pictures that are pixel-identical to one of another split.
+        leaks: Training images that are pixel-identical to one of another split.
     """
 
     counts: dict[str, dict[str, int]]
@@ -26,10 +26,10 @@ class DataSummary:
     leaks: int
 
     def remarks(self) -> dict[str, str]:
-        """What the counts do not say, in words, by name."""
+        """Return the remaining figures in words, by name."""
         kept = self.counts[KEPT].values()
         return {
-            "leaks": f"{self.leaks:,} Training pictures are identical to a picture of another split",
+            "leaks": f"{self.leaks:,} Training images are identical to an image of another split",
             "mean": f"{self.mean:.4f} (pixels of {KEPT}, 0..1)",
             "standard deviation": f"{self.std:.4f}",
             "imbalance": f"{max(kept) / max(1, min(kept)):.2f} (largest class over smallest, {KEPT})",
@@ -37,11 +37,9 @@ class DataSummary:
 
 
 def summarize(everything: faces.Faces, labels: tuple[str, ...] | None = None) -> DataSummary:
-    """Count the pictures of a data set.
+    """Count images, of these classes only if `labels` are given.
 
-    Args:
-        everything: all splits and classes, leaked pictures included: a leak counts whatever the class of its twin is.
-        labels: count only these classes; None: all.
+    Pass all classes and splits with the leaks: a leak counts whatever the class of its twin is.
     """
     labels = labels or everything.labels
     whole, kept = everything.with_labels(labels), splits.without_leaks(everything).with_labels(labels)

@@ -21,12 +21,7 @@ _SMALL: tuple[Style, ...] = ("compact", "title")
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The status line of a live view, at the lower left.
-
-    Attributes:
-        camera_fps: frames a second of the camera, or None.
-        inference_fps: processed frames a second, or None.
-    """
+    """The status line of a live view, at the lower left; a value of None or "" is left out."""
 
     camera_fps: float | None = None
     inference_fps: float | None = None

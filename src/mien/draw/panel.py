@@ -20,20 +20,14 @@ Style = Literal["full", "compact", "title"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
-    """Text and bars on a dark background; all lengths in pixels, `cap` is the height of a capital.
+    """Text and bars on a dark background; all lengths in pixels."""
 
-    Attributes:
-        title: lines at the top.
-        style: "full" has names and numbers beside the bars, "compact" only bars, "title" no bars.
-        crop: uint8 (48, 48), the input of the network, or None.
-    """
-
-    title: tuple[str, ...]
-    cap: float
-    bars: tuple[tuple[str, float], ...] = ()
-    style: Style = "title"
+    title: tuple[str, ...]  # lines at the top
+    cap: float  # height of a capital
+    bars: tuple[tuple[str, float], ...] = ()  # name and probability
+    style: Style = "title"  # "full": names and numbers beside the bars; "compact": only bars; "title": no bars
     muted: bool = False
-    crop: NDArray[np.uint8] | None = None
+    crop: NDArray[np.uint8] | None = None  # uint8 (48, 48), the input of the network
 
     @property
     def row(self) -> float:

@@ -78,10 +78,15 @@ def curves_png(rows: Sequence[Mapping[str, float]], path: str | os.PathLike[str]
     stages = [row.get("stage") for row in rows]
     borders = [(epochs[i - 1] + epochs[i]) / 2 for i in range(1, len(rows)) if stages[i] != stages[i - 1]]
     figure = new_figure(10.0, 4.0)
-    left, right = figure.subplots(1, 2)
-    for axes, kind, title, scale in ((left, "loss", "loss", 1.0), (right, "accuracy", "accuracy, %", 100.0)):
-        lines = {part: [scale * v for v in series[f"{part}_{kind}"]] for part in ("train", "val")}
-        _panel(axes, epochs, lines, borders, title)
+    for axes, kind, scale in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1.0, 100.0), strict=True):
+        for part, label, style in (("train", "training", "--"), ("val", "validation", "-")):
+            values, marker = [scale * v for v in series[f"{part}_{kind}"]], "o" if len(rows) == 1 else None
+            axes.plot(epochs, values, linestyle=style, marker=marker, label=label)
+        for k, border in enumerate(borders):
+            axes.axvline(border, color="gray", linewidth=0.6, label=None if k else "next stage")
+        axes.set(xlabel="epoch", title=kind if kind == "loss" else "accuracy, %")
+        axes.grid(alpha=0.3)
+        axes.legend()
     _save(figure, path)
 
 
@@ -92,16 +97,16 @@ def montage(groups: Mapping[str, NDArray[np.uint8]], path: str | os.PathLike[str
     for name, images in groups.items():
         if images.ndim != 3 or images.dtype != np.uint8:
             raise DataError(f"{name}: {images.dtype} of shape {images.shape}: give uint8 (K, H, W)")
-    sizes = {images.shape[1:] for images in groups.values()}
-    if len(sizes) != 1:
+    if len(sizes := {images.shape[1:] for images in groups.values()}) > 1:
         raise DataError(f"the images have different sizes {sorted(sizes)}: give one size")
-    height, width = sizes.pop()
+    ((height, width),) = sizes
     columns = max(len(images) for images in groups.values())
-    canvas = np.full((len(groups) * (height + _GAP), columns * (width + _GAP)), 255, np.uint8)
-    for row, images in enumerate(groups.values()):
-        for column, image in enumerate(images):
-            y, x = row * (height + _GAP), column * (width + _GAP)
-            canvas[y : y + height, x : x + width] = image
+    rows = [
+        np.pad(images, ((0, columns - len(images)), (0, _GAP), (0, _GAP)), constant_values=255)
+        .transpose(1, 0, 2).reshape(height + _GAP, columns * (width + _GAP))
+        for images in groups.values()
+    ]  # fmt: skip
+    canvas = np.concatenate(rows)
     figure = new_figure(1.2 + canvas.shape[1] / 60, 0.3 + canvas.shape[0] / 60)
     axes = figure.subplots()
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -210,20 +215,6 @@ def new_figure(width: float, height: float) -> Figure:
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-
-
-def _panel(
-    axes: Axes, epochs: Sequence[float], lines: Mapping[str, Sequence[float]], borders: Sequence[float], title: str
-) -> None:
-    marker = "o" if len(epochs) == 1 else None  # one point makes no line
-    axes.plot(epochs, lines["train"], color="tab:blue", linestyle="--", marker=marker, label="training")
-    axes.plot(epochs, lines["val"], color="tab:orange", marker=marker, label="validation")
-    for i, border in enumerate(borders):
-        axes.axvline(border, color="gray", linewidth=0.6, label="next stage" if i == 0 else None)
-    axes.set_xlabel("epoch")
-    axes.set_title(title)
-    axes.grid(alpha=0.3)
-    axes.legend()
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:

@@ -13,14 +13,18 @@ from mien.types import Face, Image, Pixels
 
 
 class DownscalingDetector:
-    """Detects faces in a downscaled image. A subclass sets `name` and defines `_detect`."""
+    """Detects faces in a downscaled image. A subclass sets `name` and defines `_detect`.
+
+    `max_side` is the longest side in pixels to which an image is downscaled: more finds smaller faces and is slower.
+    `min_face` replaces it: the side in pixels of the smallest wanted face, which then has `min_size` pixels. `threads`
+    is the number of threads of one call; None for all cores that the process may use.
+    """
 
     name = ""
     step = 1
     """`find` makes the longer side of the downscaled image a multiple of this many pixels."""
 
     def __init__(self, max_side: int, min_size: int, min_face: float | None) -> None:
-        """Downscale to a longest side of `max_side` pixels, or until a face of `min_face` pixels has `min_size`."""
         self._max_side, self._min_size = max_side, min_size
         self._scale = None if min_face is None else scale_for(min_face, min_size)
 

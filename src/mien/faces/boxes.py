@@ -34,6 +34,6 @@ def non_max_suppression(boxes: NDArray[np.float64], threshold: float, smaller: b
         kept.append(int(best))
         sides = np.minimum(boxes[best, 2:4], boxes[rest, 2:4]) - np.maximum(boxes[best, :2], boxes[rest, :2])
         common = np.prod(np.maximum(sides, 0), axis=1)
-        whole = np.minimum(area[best], area[rest]) if smaller else area[best] + area[rest] - common
-        order = rest[common <= threshold * whole]
+        total = np.minimum(area[best], area[rest]) if smaller else area[best] + area[rest] - common
+        order = rest[common <= threshold * total]
     return np.asarray(boxes[np.array(kept, int)], np.float64)

@@ -18,7 +18,15 @@ _ADVICE = "give a file that `mien train` wrote"
 
 
 class OnnxClassifier:
-    """A loaded and checked model file. Safe to share among threads."""
+    """A loaded and checked model file. Safe to share among threads.
+
+    Attributes:
+        labels: class names in column order.
+        confidence_threshold: top probability below which an answer is uncertain, 0..1; 0 when the model has none.
+        metadata: all metadata of the file as text: labels, version, mean, std, temperature, data, license...
+        name: name in the metadata, or the stem of the file.
+        sha256: hash of the file, in hexadecimal.
+    """
 
     def __init__(self, path: Path | str, threads: int | None = None, spin: bool = True) -> None:
         """Load a model.
@@ -31,39 +39,15 @@ class OnnxClassifier:
         """
         self._path = Path(path)
         try:
-            self._sha256 = hashlib.sha256(self._path.read_bytes()).hexdigest()
+            self.sha256 = hashlib.sha256(self._path.read_bytes()).hexdigest()
         except OSError as error:
             raise ModelError(f"{path}: cannot read the model ({error.strerror}); check the path") from error
         self._session = onnx.open_session(self._path, _ADVICE, threads, spin)
-        self._metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self._labels = self._parse_labels()
-        self._confidence_threshold = self._parse_threshold()
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.name = self.metadata.get("name") or self._path.stem
+        self.labels = self._parse_labels()
+        self.confidence_threshold = self._parse_threshold()
         self._check_graph()
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names in column order."""
-        return self._labels
-
-    @property
-    def confidence_threshold(self) -> float:
-        """Top probability below which an answer is uncertain, 0..1; 0 when the model has none."""
-        return self._confidence_threshold
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """Metadata of the file as text: labels, version, mean, std, temperature, data, license..."""
-        return dict(self._metadata)
-
-    @property
-    def name(self) -> str:
-        """Name in the metadata, or the stem of the file."""
-        return self._metadata.get("name") or self._path.stem
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the file, in hexadecimal."""
-        return self._sha256
 
     def __call__(self, crops: NDArray[np.uint8]) -> Floats:
         """Classify crops, uint8 gray (N, 48, 48) -> float32 (N, C); rows sum to 1, columns follow `labels`."""
@@ -71,7 +55,7 @@ class OnnxClassifier:
             raise ConfigError(
                 f"crops must be uint8 (N, 48, 48), not {crops.dtype} {crops.shape}; see mien.faces.crop.crops"
             )
-        probabilities = np.zeros((len(crops), len(self._labels)), np.float32)
+        probabilities = np.zeros((len(crops), len(self.labels)), np.float32)
         for start in range(0, len(crops), _BATCH):  # bounds the memory of a call
             batch = np.ascontiguousarray(crops[start : start + _BATCH])
             probabilities[start : start + _BATCH] = self._session.run(["probabilities"], {"crops": batch})[0]
@@ -79,7 +63,7 @@ class OnnxClassifier:
 
     def _parse_labels(self) -> tuple[str, ...]:
         try:
-            labels = json.loads(self._metadata.get("labels", "null"))
+            labels = json.loads(self.metadata.get("labels", "null"))
         except ValueError:
             labels = None
         if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
@@ -89,7 +73,7 @@ class OnnxClassifier:
         return tuple(labels)
 
     def _parse_threshold(self) -> float:
-        text = self._metadata.get("uncertain_below") or "0"
+        text = self.metadata.get("uncertain_below") or "0"
         try:
             return float(text)
         except ValueError:
@@ -107,8 +91,8 @@ class OnnxClassifier:
             shape = self._session.run(["probabilities"], {"crops": np.zeros((2, 48, 48), np.uint8)})[0].shape
         except Exception as error:
             raise self._invalid("it does not run on a batch of two crops") from error
-        if shape != (2, len(self._labels)):
-            raise self._invalid(f"it returns {shape} for 2 crops and has {len(self._labels)} labels")
+        if shape != (2, len(self.labels)):
+            raise self._invalid(f"it returns {shape} for 2 crops and has {len(self.labels)} labels")
 
     def _invalid(self, reason: str) -> ModelError:
         return ModelError(f"{self._path}: {reason}; {_ADVICE}")

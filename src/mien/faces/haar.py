@@ -24,14 +24,7 @@ class Haar(DownscalingDetector):
     def __init__(
         self, max_side: int = 640, min_size: int = 24, neighbours: int = 5, min_face: float | None = None
     ) -> None:
-        """Load the cascade.
-
-        Args:
-            max_side: longest side in pixels to which an image is downscaled.
-            min_size: side of the smallest face, in pixels after downscaling.
-            neighbours: number of windows that must agree; more means fewer false positives.
-            min_face: side in pixels of the smallest wanted face; replaces `max_side`.
-        """
+        """Load the cascade; `neighbours` windows must agree, more means fewer false positives."""
         super().__init__(max_side, min_size, min_face)
         self._neighbours = neighbours
         self._local = threading.local()

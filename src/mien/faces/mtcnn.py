@@ -33,15 +33,7 @@ class Mtcnn(DownscalingDetector):
         min_face: float | None = None,
         threads: int | None = None,
     ) -> None:
-        """Load the three networks.
-
-        Args:
-            max_side: longest side in pixels to which an image is downscaled.
-            min_size: side of the smallest face, in pixels after downscaling.
-            thresholds: score, 0..1, that a box needs to pass each stage.
-            min_face: side in pixels of the smallest wanted face; replaces `max_side`.
-            threads: threads of one call; None for all cores that the process may use.
-        """
+        """Load the three networks; `thresholds` are the scores, 0..1, that a box needs to pass each stage."""
         super().__init__(max_side, min_size, min_face)
         self._thresholds = thresholds
         self._pnet, self._rnet, self._onet = (detector_network(f"mtcnn_{n}net.onnx", threads) for n in "pro")

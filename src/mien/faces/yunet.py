@@ -41,15 +41,7 @@ class YuNet(DownscalingDetector):
         min_face: float | None = None,
         threads: int | None = None,
     ) -> None:
-        """Load the network.
-
-        Args:
-            max_side: longest side in pixels to which an image is downscaled; more finds smaller faces and is slower.
-            score: lowest score of a face, 0..1.
-            nms: overlap of two boxes, 0..1, above which the one with the lower score is dropped.
-            min_face: side in pixels of the smallest wanted face; replaces `max_side`.
-            threads: threads of one call; None for all cores that the process may use.
-        """
+        """Load the network; drop faces below `score`, 0..1, and boxes that overlap a better one by over `nms`, 0..1."""
         super().__init__(max_side, _MIN_SIZE, min_face)
         self._score, self._nms = score, nms
         self._net = detector_network("face_detection_yunet_2023mar.onnx", threads)

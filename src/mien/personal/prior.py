@@ -106,10 +106,11 @@ def personalize(pipeline: Pipeline, path: str | os.PathLike[str]) -> Pipeline:
 
     Its classifier is a `PersonalClassifier`, whose `warning` says whether the file was made with another model.
     """
-    inner = (
-        pipeline.classifier.classifier if isinstance(pipeline.classifier, PersonalClassifier) else pipeline.classifier
-    )
-    return Pipeline(pipeline.detector, PersonalClassifier(inner, read_profile(path)), pipeline.margin, pipeline.align)
+    inner = pipeline.classifier
+    if isinstance(inner, PersonalClassifier):
+        inner = inner.classifier
+    personal = PersonalClassifier(inner, read_profile(path))
+    return Pipeline(pipeline.detector, personal, pipeline.margin, pipeline.align)
 
 
 def read_profile(path: str | os.PathLike[str]) -> PriorShift:

@@ -1,4 +1,4 @@
-"""Random changes of the training pictures, on the whole batch, on its device."""
+"""Random changes of the training images, on a whole batch, on its device."""
 
 from __future__ import annotations
 
@@ -13,18 +13,10 @@ from mien.train.config import TrainConfig
 
 
 def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
-    """Flip, rotate, scale, shear, shift, light, sharpen, degrade and erase, each picture on its own, as `config` says.
+    """Flip, rotate, scale, shear, shift, light, sharpen, degrade and erase each image on its own: (N, 1, H, W) in 0..1.
 
-    Draws from torch's global generator. One affine warp does all geometry; what comes in from outside is the border's
-    colour, as in a real crop there would be more picture, not black.
-
-    Args:
-        images: float (N, 1, H, W) in 0..1.
-        config: the strengths.
-        factor: on all of them but the mirroring, 0..1.
-
-    Returns:
-        float (N, 1, H, W) in 0..1.
+    Draws from torch's global generator. One affine warp does all geometry; outside the image the border is repeated, as
+    a real crop would show more of the scene, not black. `factor` (0..1) scales every strength except `flip`.
     """
     n, _, height, width = images.shape
     device = images.device
@@ -37,7 +29,7 @@ def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
     mirror = torch.ones(n, device=device)
     if config.flip:
         mirror = torch.where(torch.rand(n, device=device) < 0.5, -1.0, 1.0)
-    # What is seen at x comes from (R S M)^-1 (x - shift), coordinates from -1 to 1.
+    # The pixel at x comes from (R S M)^-1 (x - shift), coordinates from -1 to 1.
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
     a, b, c, d = cos * mirror, sin * mirror, -sin, cos
     if config.stretch or config.shear:
@@ -53,7 +45,7 @@ def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
     if config.gamma:
         images = images.clamp(1e-4, 1) ** torch.exp(spread(config.gamma)).view(n, 1, 1, 1)
     if config.shadow:
-        images = _light_from_one_side(images, spread(config.shadow))
+        images = _shade(images, spread(config.shadow))
     mean = images.mean((2, 3), keepdim=True)
     gain = (1 + spread(config.contrast)).view(n, 1, 1, 1)
     offset = spread(config.brightness).view(n, 1, 1, 1)
@@ -63,14 +55,14 @@ def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
     if config.degrade * factor:
         images = _degrade(images, config.degrade * factor)
     if config.motion * factor:
-        images = _move(images, config.motion * factor)
+        images = _blur_motion(images, config.motion * factor)
     if config.erasing * factor:
         images = _erase(images, config.erasing * factor)
     return images
 
 
-def _light_from_one_side(images: Tensor, strength: Tensor) -> Tensor:
-    """Multiply by a plane that rises from 1 - strength to 1 + strength across the image, in a random direction."""
+def _shade(images: Tensor, strength: Tensor) -> Tensor:
+    """Multiply by a plane that rises from 1 - strength to 1 + strength in a random direction."""
     n, _, height, width = images.shape
     direction = 2 * torch.pi * torch.rand(n, 1, 1, device=images.device)
     columns = torch.linspace(-1, 1, width, device=images.device)
@@ -92,9 +84,9 @@ def _sharpen(images: Tensor, share: float) -> Tensor:
 
 
 def _degrade(images: Tensor, share: float) -> Tensor:
-    """Blur, noise or low resolution, each on a third of `share` of the pictures, at a random strength."""
+    """Blur, noise or low resolution, each on a third of `share` of the images, at a random strength."""
     n, size = len(images), images.shape[-1]
-    # Drawn on the CPU, so that a GPU need not be waited for.
+    # Drawn on the CPU to avoid waiting for a GPU.
     kind = torch.rand(n) / share * 3  # below 1 blur, below 2 noise, below 3 low resolution
     strength = torch.rand(n)
     blur, noise, low = (((kind >= k) & (kind < k + 1)).nonzero()[:, 0] for k in range(3))
@@ -105,20 +97,20 @@ def _degrade(images: Tensor, share: float) -> Tensor:
     if len(noise):
         scale = (0.02 + 0.1 * strength[noise].view(-1, 1, 1, 1)).to(images)
         images[noise] = (images[noise] + torch.randn_like(images[noise]) * scale).clamp(0, 1)
-    for some in torch.split(low, 8) if len(low) else ():
-        small = interpolate(images[some], (16 + int(16 * float(strength[some[0]])),) * 2, mode="area")
-        images[some] = interpolate(small, (size, size), mode="bilinear", align_corners=False)
+    for block in torch.split(low, 8) if len(low) else ():
+        small = interpolate(images[block], (16 + int(16 * float(strength[block[0]])),) * 2, mode="area")
+        images[block] = interpolate(small, (size, size), mode="bilinear", align_corners=False)
     return images
 
 
-def _move(images: Tensor, share: float) -> Tensor:
-    """Blur `share` of the pictures along a line of 3 to 9 pixels in any direction, as a moving head or camera does."""
-    some = (torch.rand(len(images)) < share).nonzero()[:, 0]
+def _blur_motion(images: Tensor, share: float) -> Tensor:
+    """Blur `share` of the images along a line of 3 to 9 pixels in any direction, as a moving head or camera does."""
+    chosen = (torch.rand(len(images)) < share).nonzero()[:, 0]
     images = images.clone()
-    for part in torch.split(some, 8) if len(some) else ():  # one length each
+    for block in torch.split(chosen, 8) if len(chosen) else ():  # one length each
         length = 3 + 2 * int(torch.randint(0, 4, ()))
-        angle = (180 * torch.rand(len(part))).to(images)
-        images[part] = motion_blur(images[part], length, angle, torch.zeros_like(angle), "replicate", "bilinear")
+        angle = (180 * torch.rand(len(block))).to(images)
+        images[block] = motion_blur(images[block], length, angle, torch.zeros_like(angle), "replicate", "bilinear")
     return images
 
 
@@ -137,16 +129,7 @@ def _erase(images: Tensor, share: float) -> Tensor:
 
 
 def mix(images: Tensor, targets: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
-    """Mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019) within the batch, as `config` says.
-
-    Args:
-        images: float (N, 1, H, W).
-        targets: float (N, C), rows sum to 1.
-        config: the strengths; without mixup and cutmix nothing is drawn or changed.
-
-    Returns:
-        Mixed images and targets, of the same shapes.
-    """
+    """Apply mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019) within a batch; targets are float (N, C)."""
     if config.cutmix and float(torch.rand(())) < config.cutmix:
         order = torch.randperm(len(images), device=images.device)
         height, width = images.shape[2:]
@@ -162,3 +145,10 @@ def mix(images: Tensor, targets: Tensor, config: TrainConfig) -> tuple[Tensor, T
         kept = float(torch.distributions.Beta(config.mixup, config.mixup).sample())
         return kept * images + (1 - kept) * images[order], kept * targets + (1 - kept) * targets[order]
     return images, targets
+
+
+def normalize(images: Tensor, mean: float, std: float, size: int = 48) -> Tensor:
+    """float (N, 1, 48, 48) in 0..1 -> normalised, (N, 1, size, size)."""
+    if size != images.shape[-1]:
+        images = interpolate(images, (size, size), mode="area")
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors files with JSON in the header, whole or not there at all; nothing is unpickled."""
+"""Checkpoints: safetensors files with JSON in the header, written whole or not at all, and never unpickled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialized
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from mien.errors import ConfigError, ModelError
@@ -19,20 +19,15 @@ from mien.media import atomic
 from mien.train.config import TrainConfig, from_dict
 
 
-def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write a safetensors file with `meta` as JSON in its header, to a temporary file first."""
-    with atomic.draft(path) as place:
-        # save_file would leave a file that only its owner can read.
-        here = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        place.write_bytes(serialized(here, {"mien": json.dumps(meta)}))
+def save(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    with atomic.draft(path) as draft:
+        # safetensors' own save_file leaves a file that only its owner can read.
+        copies = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+        draft.write_bytes(serialize(copies, {"mien": json.dumps(meta)}))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file of `save`; nothing is unpickled.
-
-    Raises:
-        ModelError: missing, damaged, or not written by mien.
-    """
+    """Return tensors and metadata of a file that `save` wrote."""
     try:
         with safe_open(path, "pt") as file:
             meta = json.loads((file.metadata() or {})["mien"])
@@ -43,40 +38,45 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
-def earlier(
-    config: TrainConfig, facts: Mapping[str, Any], last: Path, resume: bool
+def resolve(name: str) -> Path:
+    """Return the path of a shipped checkpoint by name; a path stays as it is."""
+    path = Path(name)
+    return path if path.suffix == ".safetensors" else ASSETS / f"{current_name(name)}.safetensors"
+
+
+def find_resumable(
+    config: TrainConfig, info: Mapping[str, Any], last: Path, resume: bool
 ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The checkpoint to go on with, after a look at whether it is of this run; None where there is none.
+    """Return the state to continue from, or None for a fresh run; refuse that of another run.
 
     Args:
         config: the recipe.
-        facts: what the run knows of its data.
-        last: the checkpoint; `best.safetensors` lies beside it.
-        resume: whether there may be one.
-
-    Raises:
-        ConfigError: there may be none, it is of another recipe or of other data, or nothing is left to train.
-        ModelError: it is damaged.
+        info: what the run knows about its data.
+        last: path of the state; `best.safetensors` lies beside it.
+        resume: whether a state may exist.
     """
     if not last.exists():
         return None
     if not resume:
         raise ConfigError(f"{last.parent} already holds a run: continue it with --resume or choose another --out")
     tensors, meta = load(last)
-    recipes = [so_far(each, meta["epoch"]) for each in (from_dict(meta["config"]), config)]
-    changed = ["another recipe"] if recipes[0] != recipes[1] else []
-    if other := _other(meta, facts):
-        changed.append(f"other data ({'; '.join(other)})")
+    changed = []
+    if _past(from_dict(meta["config"]), meta["epoch"]) != _past(config, meta["epoch"]):
+        changed.append("another recipe")
+    if differences := _differences(meta, info):
+        changed.append(f"other data ({'; '.join(differences)})")
     if changed:
         raise ConfigError(
-            f"the run in {last.parent} was started with {' and '.join(changed)}; resume it with what it was started "
-            "with, or choose another --out"
+            f"the run in {last.parent} was started with {' and '.join(changed)}; resume it with the original ones, or "
+            "choose another --out"
         )
     if meta["epoch"] >= config.epochs and not last.with_name("best.safetensors").exists():
         raise ConfigError(
             f"the run in {last.parent} has no epoch left and no best.safetensors; add a stage to the recipe, or choose "
             "another --out"
         )
+    if "scheduler" not in meta:
+        raise ModelError(f"{last} was written by an older version; start again with another --out")
     return tensors, meta
 
 
@@ -90,12 +90,11 @@ _DATA = {
 }
 
 
-def _other(saved: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    """What a checkpoint knows of its data that is not so of those at hand, in words."""
+def _differences(saved: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name}: {_text(saved[key])}, now {_text(facts[key])}"
+        f"{name}: {_text(saved[key])}, now {_text(info[key])}"
         for key, name in _DATA.items()
-        if key in saved and _text(saved[key]) != _text(facts[key])
+        if key in saved and _text(saved[key]) != _text(info[key])
     ]
 
 
@@ -103,18 +102,9 @@ def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else " ".join(value) if isinstance(value, list) else str(value)
 
 
-def so_far(config: TrainConfig, epoch: int) -> TrainConfig:
-    """What has had an effect after `epoch` epochs: stages not begun, a teacher not yet asked, and the export have none.
-
-    Two recipes that agree in it give the same run so far, so that the stages to come may still be changed.
-    """
-    first = [sum(stage.epochs for stage in config.stages[:number]) for number in range(len(config.stages))]
-    stages = tuple(stage for stage, start in zip(config.stages, first, strict=True) if start < epoch)
-    so_far = replace(config, stages=stages, blend=0.0, mirror=False)
-    return so_far if any(stage.distill for stage in stages) else replace(so_far, teacher="", soft_labels="")
-
-
-def named(name: str) -> Path:
-    """The file of a shipped checkpoint, or of one given by its path."""
-    path = Path(name)
-    return path if path.suffix == ".safetensors" else ASSETS / f"{current_name(name)}.safetensors"
+def _past(config: TrainConfig, epoch: int) -> TrainConfig:
+    """Drop what had no effect on the first `epoch` epochs: later stages, an unused teacher, settings of the export."""
+    stages = config.stages[: config.stage_at(epoch - 1)[0] + 1] if epoch < config.epochs else config.stages
+    if any(stage.distill for stage in stages):
+        return replace(config, stages=stages, blend=0.0, mirror=False)
+    return replace(config, stages=stages, blend=0.0, mirror=False, teacher="", soft_labels="")

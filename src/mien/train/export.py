@@ -1,4 +1,4 @@
-"""Checkpoint -> ONNX, preprocessing and softmax inside: uint8 crops in, float32 probabilities out; fp32 and int8."""
+"""Checkpoint -> ONNX with preprocessing and softmax inside: uint8 crops in, float32 probabilities out; fp32, int8."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from mien.types import label_columns
 
 
 class ExportModule(nn.Module):
-    """A network with all that surrounds it in use.
+    """A network with preprocessing and softmax.
 
     Args:
-        model: normalised float (N, 1, 48, 48) -> logits (N, C).
+        model: normalised float (N, 1, size, size) -> logits (N, C).
         mean: of the training pixels, 0..1.
         std: of the training pixels, 0..1.
-        temperature: the logits are divided by it (Guo et al. 2017).
-        mirror: answer with the mean over the picture and its mirror image.
-        size: side of the pictures that the network has learned from; crops are brought to it as in training.
+        temperature: divisor of the logits (Guo et al. 2017).
+        mirror: return the mean over the image and its mirror image.
+        size: side of the network's input; crops are resized as in training.
     """
 
     area: Tensor | None
@@ -44,7 +44,7 @@ class ExportModule(nn.Module):
     ) -> None:
         super().__init__()
         self.mirror = mirror
-        # Area averaging as a matrix, (size, 48): the pooling that does it in training has no ONNX for every size.
+        # Area averaging as a matrix, (size, 48): the pooling of the training has no ONNX form for every size.
         area = interpolate(torch.eye(48)[:, None], size, mode="area")[:, 0].T.contiguous()
         self.register_buffer("area", None if size == 48 else area)
         self.model = model
@@ -57,19 +57,17 @@ class ExportModule(nn.Module):
         if self.area is not None:
             images = self.area @ images @ self.area.T
         images = images * self.scale + self.offset
-        answers = torch.softmax(self.model(images) / self.temperature, 1)
+        probabilities = torch.softmax(self.model(images) / self.temperature, 1)
         if self.mirror:
-            answers = (answers + torch.softmax(self.model(images.flip(3)) / self.temperature, 1)) / 2
-        return answers
+            probabilities = (probabilities + torch.softmax(self.model(images.flip(3)) / self.temperature, 1)) / 2
+        return probabilities
 
 
 def load_network(checkpoint: Path, extra: bool = False) -> tuple[nn.Module, dict[str, Any]]:
-    """The trained network of a checkpoint as it is used, in evaluation mode, and the checkpoint's facts.
+    """Return the network of a checkpoint in evaluation mode, and the checkpoint's metadata.
 
-    It takes normalised pictures of the last stage's size, (N, 1, S, S), and gives logits.
-
-    The FER+ head is blended into the last layer as far as the recipe says: both read the same features, so that the sum
-    of their logits is one layer. Classes that were only there to learn from are dropped, unless `extra` keeps them.
+    The FER+ head is blended into the last layer as the recipe says: both read the same features, so that the sum of
+    their logits is one layer. Classes that were for training only are dropped unless `extra` keeps them.
     """
     tensors, meta = load(checkpoint)
     config = from_dict(meta["config"])
@@ -83,7 +81,7 @@ def load_network(checkpoint: Path, extra: bool = False) -> tuple[nn.Module, dict
     answers = labels if extra else meta.get("answers", labels)
     for name in head:
         tensors[name] = tensors[name][label_columns(labels, answers)]
-    model = models.build(config.network, len(answers))
+    model = models.build(config.network, len(answers), config.width)
     model.load_state_dict({name: value for name, value in tensors.items() if not name.startswith("auxiliary.")})
     return model.eval(), {**meta, "labels": answers}
 
@@ -98,25 +96,24 @@ def export(
         checkpoint: from a run.
         path: of the file.
         version: of the package.
-        temperature: see `Deployed`.
+        temperature: divisor of the logits.
         confidence_threshold: top probability below which an answer counts as uncertain.
-        fold: fold a residual addition into its convolution: the same function, fewer operations.
+        fold: fold residual additions into their convolutions: the same function with fewer operations.
     """
     model, meta = load_network(checkpoint)
     if isinstance(model, models.Rep):
         model = model.fused(fold)
     config = from_dict(meta["config"])
     size = config.stages[-1].size
-    deployed = ExportModule(model, meta["mean"], meta["std"], temperature, config.mirror, size).eval()
+    module = ExportModule(model, meta["mean"], meta["std"], temperature, config.mirror, size).eval()
     crops = torch.zeros(2, 48, 48, dtype=torch.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _quiet():
         program = torch.onnx.export(
-            deployed, (crops,), dynamo=True, input_names=["crops"], output_names=["probabilities"],
+            module, (crops,), dynamo=True, input_names=["crops"], output_names=["probabilities"],
             dynamic_shapes={"crops": {0: torch.export.Dim("N")}}, opset_version=18, verbose=False,
         )  # fmt: skip
     assert program is not None
-    graph = program.model_proto
     source = meta.get("source", "FER2013")
     facts = {
         "name": meta["config"]["name"],
@@ -130,13 +127,13 @@ def export(
         "data": {"source": source, "train": meta["train"], "valid": meta["valid"], "epoch": meta["epoch"]},
         "license": f"MIT (code and weights); trained on {source}, whose images keep their own terms",
     }
-    write_model(graph, path, facts)
+    write_model(program.model_proto, path, facts)
     return path
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what PyTorch's exporter says of itself: packages that it would know, and functions it should not use."""
+    """Silence PyTorch's exporter, which logs optional packages and warns about its own functions."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -149,19 +146,10 @@ def _quiet() -> Iterator[None]:
 
 
 def export_all(checkpoint: Path, folder: Path, faces: Faces, version: str) -> tuple[Path, Path]:
-    """Calibrate on PublicTest and write the model files, fp32 and int8.
+    """Calibrate on PublicTest and write `<name>-fp32.onnx` and `<name>.onnx` (int8); return both paths.
 
-    The temperature (Guo et al. 2017) and the threshold of "uncertain" are both fitted on the int8 file, which is the
-    one that is used; the fp32 file carries the same.
-
-    Args:
-        checkpoint: the best one of a run.
-        folder: gets `<name>-fp32.onnx` and `<name>.onnx` (int8).
-        faces: the data of the run.
-        version: of the package.
-
-    Returns:
-        Paths of the fp32 and of the int8 file.
+    Temperature (Guo et al. 2017) and threshold of "uncertain" are fitted on the int8 file, the default one; the fp32
+    file carries the same.
     """
     _, meta = load(checkpoint)
     name = meta["config"]["name"]
@@ -171,7 +159,7 @@ def export_all(checkpoint: Path, folder: Path, faces: Faces, version: str) -> tu
     sample = train.images[:: max(1, len(train) // 512)][:512]
     quantize(export(checkpoint, full, version, fold=False), small, sample)
     fitted = calibrate(OnnxClassifier(small)(valid.images), valid.targets)
-    # A folded addition is a spike in the middle of each kernel that takes the range of the seven bits: the int8 file
-    # then gives another answer than fp32 three times as often (benchmarks/quantisation.py). Only fp32 is folded.
+    # A folded addition is a spike in each kernel that uses up the range of the seven bits: the answers of int8 and fp32
+    # then differ three times as often (docs/benchmark.md). Only fp32 is folded.
     quantize(export(checkpoint, full, version, *fitted, fold=False), small, sample)
     return export(checkpoint, full, version, *fitted), small

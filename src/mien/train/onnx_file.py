@@ -13,8 +13,9 @@ from mien.media import atomic
 
 
 def write_model(graph: onnx.ModelProto, path: Path, facts: Mapping[str, Any]) -> None:
+    """Write a graph with `facts` as its only metadata."""
     del graph.metadata_props[:]
-    for node in graph.graph.node:  # the exporter notes stack traces with machine paths in each node
+    for node in graph.graph.node:  # the exporter stores stack traces with paths of this machine
         del node.metadata_props[:]
         node.doc_string = ""
     for value in [*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer]:
@@ -22,8 +23,7 @@ def write_model(graph: onnx.ModelProto, path: Path, facts: Mapping[str, Any]) ->
     del graph.graph.metadata_props[:]
     graph.producer_name, graph.doc_string = "mien", ""
     for key, value in facts.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        graph.metadata_props.add(key=key, value=text)
+        graph.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
     onnx.checker.check_model(graph)
-    with atomic.draft(path) as place:
-        onnx.save(graph, str(place))
+    with atomic.draft(path) as draft:
+        onnx.save(graph, str(draft))

@@ -15,14 +15,10 @@ from mien.train.onnx_file import write_model
 
 
 def quantize(source: Path, path: Path, crops: NDArray[np.uint8]) -> Path:
-    """Static int8 (QDQ, per channel), calibrated on training crops; the rarest 0.01 % of the activations are clipped.
+    """Write a static int8 file (QDQ, per channel) of an fp32 file, and return its path.
 
-    Weights are held to seven bits: without VNNI, eight-bit products saturate in 16-bit sums.
-
-    Args:
-        source: the fp32 file.
-        path: where the int8 file goes.
-        crops: uint8 (N, 48, 48), some hundreds of training pictures.
+    `crops`, uint8 (N, 48, 48), some hundreds of Training images, set the ranges; the rarest 0.01 % of the activations
+    are clipped. Weights have seven bits: without VNNI, eight-bit products saturate in 16-bit sums.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -35,33 +31,30 @@ def quantize(source: Path, path: Path, crops: NDArray[np.uint8]) -> Path:
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            size = min(64, len(crops))  # the histograms want parts of one size: what is left over is left out
-            self.parts = iter([{"crops": crops[i : i + size]} for i in range(0, len(crops) - size + 1, size)])
+            size = min(64, len(crops))  # the histograms need blocks of one size: the rest is left out
+            self.blocks = iter([{"crops": crops[i : i + size]} for i in range(0, len(crops) - size + 1, size)])
 
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-            return next(self.parts, None)
+            return next(self.blocks, None)
 
     facts = {entry.key: entry.value for entry in onnx.load(source).metadata_props}
     with tempfile.TemporaryDirectory() as folder:
-        ready, quantised = Path(folder) / "ready.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
+        prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         with redirect_stdout(StringIO()):
             quantize_static(
-                str(ready), str(quantised), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+                str(prepared), str(quantised), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
                 reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                 op_types_to_quantize=["Conv", "Gemm", "MaxPool", "Add", "Relu"],
-                nodes_to_exclude=_exact(onnx.load(ready)), calibrate_method=CalibrationMethod.Percentile,
+                nodes_to_exclude=_fp32_nodes(onnx.load(prepared)), calibrate_method=CalibrationMethod.Percentile,
                 extra_options={"CalibPercentile": 99.99},
             )  # fmt: skip
         write_model(onnx.load(quantised), path, facts)
     return path
 
 
-def _exact(graph: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that stay fp32: the normalisation of the pixels and the first convolution.
-
-    All that follows depends on them, and with one channel to read, int8 is the slower of the two.
-    """
+def _fp32_nodes(graph: onnx.ModelProto) -> list[str]:
+    """Name normalisation and first convolution: everything depends on them, and on one channel int8 is slower."""
     constants = {value.name for value in graph.graph.initializer}
     additions = [node.name for node in graph.graph.node if node.op_type == "Add" and constants & set(node.input)]
     return additions + [node.name for node in graph.graph.node if node.op_type == "Conv"][:1]

@@ -1,4 +1,4 @@
-"""A checkpoint that answers pictures, on the GPU where there is one, without the way through an ONNX file."""
+"""TorchClassifier: a checkpoint as a classifier, on the GPU if there is one, without an ONNX file."""
 
 from __future__ import annotations
 
@@ -10,22 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mien.train.augment import normalize
 from mien.train.config import from_dict
 from mien.train.export import load_network
-from mien.train.trainer import prepare
 from mien.types import Floats
 
 
 class TorchClassifier:
-    """A `best.safetensors` as a classifier, with all classes that it was trained on.
-
-    Args:
-        checkpoint: of a run.
-        block: pictures a pass.
-
-    Raises:
-        ModelError: missing, damaged, or not written by mien.
-    """
+    """A `best.safetensors` as a classifier with all classes that it was trained on; `block` images a pass."""
 
     def __init__(self, checkpoint: Path, block: int = 512) -> None:
         network, meta = load_network(checkpoint, extra=True)
@@ -41,9 +33,9 @@ class TorchClassifier:
     @torch.no_grad()
     def __call__(self, crops: NDArray[np.uint8]) -> Floats:
         """uint8 (N, 48, 48) -> float32 (N, C), rows sum to 1."""
-        answers = []
-        for part in torch.split(torch.from_numpy(np.ascontiguousarray(crops))[:, None], self._block):
-            batch = prepare(part.to(self.device).float() / 255, self._mean, self._std, self._size)
-            answers.append(torch.softmax(self.network(batch).float(), 1).cpu())
-        found: Floats = torch.cat(answers).numpy()
-        return found
+        blocks = []
+        for block in torch.split(torch.from_numpy(np.ascontiguousarray(crops))[:, None], self._block):
+            batch = normalize(block.to(self.device).float() / 255, self._mean, self._std, self._size)
+            blocks.append(torch.softmax(self.network(batch).float(), 1).cpu())
+        probabilities: Floats = torch.cat(blocks).numpy()
+        return probabilities

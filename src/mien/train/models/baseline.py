@@ -1,4 +1,4 @@
-"""Baseline: the README network."""
+"""Baseline: four blocks of two 3x3 convolutions, then three dense layers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from mien.train.models.layers import initialise
 
 
 class LastMaxPool(nn.MaxPool2d):
-    """2x2 max-pooling; on inputs of other sizes than 48 px it still gives 3x3, so that the dense layers fit.
+    """Adaptive max-pooling to 3x3, so that the dense layers fit inputs of all sizes; 2x2 max-pooling at 48 pixels.
 
-    From 6x6 (48 px) it is plain max-pooling; from 4x4 (32 px) the 2x2 windows overlap; 3x3 (24 px) stays. In general it
-    is adaptive max-pooling, written with its three evenly spaced windows a side, which have an ONNX for every size.
+    It is written with three evenly spaced windows a side, which have an ONNX form for every size.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -22,13 +21,7 @@ class LastMaxPool(nn.MaxPool2d):
 
 
 class Baseline(nn.Module):
-    """The README network: four blocks of two 3x3 convolutions, then three dense layers; 7.18 M parameters.
-
-    Args:
-        classes: number of outputs.
-        width: factor on the filters (training may begin narrow).
-        dropout: factor on the dropout rates.
-    """
+    """The README network, 7.18 M parameters; `width` is a factor on the filters, `dropout` on the dropout rates."""
 
     FILTERS = (64, 128, 256, 512)
     RATES = (0.25, 0.25, 0.35, 0.40)

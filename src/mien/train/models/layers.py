@@ -1,4 +1,4 @@
-"""What the networks share."""
+"""Initialisation of the networks."""
 
 from __future__ import annotations
 

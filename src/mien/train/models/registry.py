@@ -14,7 +14,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {"baseline": Baseline, "rep": Re
 
 
 def build(network: str, classes: int, width: float = 1.0, dropout: float = 1.0, auxiliary: int = 0) -> nn.Module:
-    """A fresh network by name.
+    """Build a fresh network.
 
     Args:
         network: a key of NETWORKS.
@@ -22,12 +22,9 @@ def build(network: str, classes: int, width: float = 1.0, dropout: float = 1.0, 
         width: factor on the filters.
         dropout: factor on the dropout rates.
         auxiliary: outputs of a second head on the pooled features, for training only; 0 for none.
-
-    Raises:
-        ConfigError: no network of that name.
     """
     if network not in NETWORKS:
-        raise ConfigError(f"no network is called {network!r}; there are: {', '.join(NETWORKS)}")
+        raise ConfigError(f"no network is called {network!r}; choose one of {', '.join(NETWORKS)}")
     model = NETWORKS[network](classes=classes, width=width, dropout=dropout)
     if auxiliary:
         filters = [layer.out_channels for layer in model.modules() if isinstance(layer, nn.Conv2d)][-1]
@@ -39,5 +36,5 @@ def build(network: str, classes: int, width: float = 1.0, dropout: float = 1.0, 
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of trainable parameters."""
+    """Return the number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

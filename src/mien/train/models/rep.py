@@ -9,10 +9,10 @@ from mien.train.models.layers import initialise
 
 
 class RepBlock(nn.Module):
-    """3x3 convolution, batch norm, the input added where the shape allows, ReLU.
+    """3x3 convolution, batch norm, residual addition if the shape allows it, ReLU.
 
-    The addition comes before the ReLU, so that batch norm and addition fold into one plain convolution (Ding et al.,
-    RepVGG, 2021, less its 1x1 branch, which costs a ninth of the training time here).
+    The addition comes before the ReLU, so that batch norm and addition fold into one convolution (Ding et al., RepVGG,
+    2021, without the 1x1 branch, which costs a ninth of the training time).
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
@@ -28,11 +28,7 @@ class RepBlock(nn.Module):
 
     @torch.no_grad()
     def fused(self, fold: bool = True) -> nn.Module:
-        """The same function in evaluation with one convolution, its bias, and the ReLU.
-
-        Args:
-            fold: put the addition of the input into the convolution too.
-        """
+        """Return the same function in evaluation without batch norm and, with `fold`, without the addition."""
         assert self.norm.running_mean is not None and self.norm.running_var is not None
         scale = self.norm.weight / torch.sqrt(self.norm.running_var + self.norm.eps)
         conv = nn.Conv2d(self.conv.in_channels, self.conv.out_channels, 3, self.conv.stride[0], 1)
@@ -46,7 +42,7 @@ class RepBlock(nn.Module):
 
 
 class Fused(nn.Module):
-    """A convolution, the input added where `adds` says so, ReLU."""
+    """A convolution, the input if `adds`, ReLU."""
 
     def __init__(self, conv: nn.Conv2d, adds: bool) -> None:
         super().__init__()
@@ -59,14 +55,9 @@ class Fused(nn.Module):
 
 
 class Rep(nn.Module):
-    """A plain 3x3 network: stride 16, global average pooling; 1.8 M parameters.
+    """A plain 3x3 network of stride 16: 1.8 M parameters, 44 M multiply-adds on 32 pixels, 100 M on 48.
 
-    44 M multiply-adds on pictures of 32 pixels, 100 M on 48.
-
-    Args:
-        classes: number of outputs.
-        width: factor on the filters.
-        dropout: factor on the dropout rate before the last layer.
+    `width` is a factor on the filters, `dropout` on the dropout rate before the last layer.
     """
 
     FIRST = 24
@@ -87,7 +78,7 @@ class Rep(nn.Module):
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(self.RATE * dropout), nn.Linear(before, classes)
         )
         initialise(self)
-        for block in blocks:  # a residual branch that begins at 0 trains faster (Goyal et al. 2017)
+        for block in blocks:  # a residual branch that starts at 0 trains faster (Goyal et al. 2017)
             if block.adds:
                 nn.init.zeros_(block.norm.weight)
 
@@ -97,13 +88,13 @@ class Rep(nn.Module):
         return logits
 
     def fused(self, fold: bool = True) -> nn.Module:
-        """The same function in evaluation without batch norms and, with `fold`, additions: what is exported."""
+        """Return the same function in evaluation, for the export."""
         blocks = [block.fused(fold) for block in self.features if isinstance(block, RepBlock)]
         return nn.Sequential(*blocks, self.head).eval()
 
 
 class Wide(Rep):
-    """`Rep` with more filters, to teach it: 6.2 M parameters, 234 M multiply-adds on 48 pixels."""
+    """`Rep` with more filters, its teacher: 6.2 M parameters, 234 M multiply-adds on 48 pixels."""
 
     FIRST = 32
     FILTERS = (64, 128, 256, 512)

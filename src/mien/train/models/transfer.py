@@ -1,96 +1,45 @@
-"""Weights of one network into another."""
+"""Start a network from the weights of another one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mien.errors import ConfigError
+from mien.train.config import TrainConfig
+from mien.train.models.registry import build
 from mien.train.models.rep import Rep, RepBlock
 
 
-@torch.no_grad()
-def widen(small: dict[str, Tensor], large: nn.Module) -> None:
-    """Put a narrower network's weights into a wider one, which then computes the same function in evaluation.
-
-    The old channels keep their weights and ignore the new ones (weight 0 from new to old); the new channels start from
-    their own initialisation, so that both are free to learn. Net2Net (Chen et al. 2016) copies channels instead, which
-    then have to be told apart by noise.
-    """
-    state = large.state_dict()
-    for name, value in small.items():
-        target = state[name]
-        if value.dim() >= 2:
-            target[: value.shape[0], value.shape[1] :] = 0
-        target[tuple(slice(n) for n in value.shape)] = value
-    large.load_state_dict(state)
-
-
-@torch.no_grad()
-def prune_channels(large: Rep, small: Rep) -> None:
-    """Start a network from a wider one of its family, in place: each stage keeps the channels with the largest weights.
-
-    How much a channel counts is the size of the weights that make it and that read it (Li et al. 2017), of each
-    convolution relative to its mean. Blocks that only the small network has stay as they are; those begin at 0.
-
-    Args:
-        large: with at least as many filters in each stage.
-        small: with as many classes, changed in place.
-
-    Raises:
-        ConfigError: a stage of the small network has more filters.
-    """
-    before = torch.arange(1)
-    old, new = (_stages(each) for each in (large, small))
-    if any(a[0].conv.out_channels < b[0].conv.out_channels for a, b in zip(old, new, strict=True)):
-        raise ConfigError(
-            "the weights to start from are of a network with fewer filters: only a wider one can be cut down"
-        )
-    for number, (here, there) in enumerate(zip(old, new, strict=True)):
-        readers = here[1:] + (old[number + 1][:1] if number + 1 < len(old) else [])
-        made = [block.fused(fold=False).get_submodule("conv").get_parameter("weight") for block in here]
-        sizes = [weight.flatten(1).norm(dim=1) for weight in made]
-        sizes += [block.conv.weight.transpose(0, 1).flatten(1).norm(dim=1) for block in readers]
-        worth = torch.stack([size / size.mean() for size in sizes]).sum(0)
-        kept = worth.topk(there[0].conv.out_channels).indices.sort().values
-        for source, target in zip(here, there, strict=False):
-            target.conv.weight.copy_(source.conv.weight[kept][:, before])
-            for name, value in target.norm.state_dict().items():
-                value.copy_(source.norm.state_dict()[name][kept] if value.dim() else source.norm.state_dict()[name])
-            before = kept
-    last, wider = small.head[-1], large.head[-1]
-    assert isinstance(last, nn.Linear) and isinstance(wider, nn.Linear)
-    last.weight.copy_(wider.weight[:, before])
-    last.bias.copy_(wider.bias)
-
-
-def _stages(model: Rep) -> list[list[RepBlock]]:
-    """The blocks that share their channels: a residual addition keeps them."""
-    found: list[list[RepBlock]] = []
-    for block in model.features:
-        assert isinstance(block, RepBlock)
-        if not block.adds:
-            found.append([])
-        found[-1].append(block)
-    return found
+def load_initial(
+    tensors: dict[str, Tensor], meta: dict[str, Any], config: TrainConfig, model: nn.Module, labels: Sequence[str]
+) -> None:
+    """Load a checkpoint into a fresh network, in place; a wider network of its family is pruned to fit."""
+    network, known = meta["config"]["network"], list(meta["labels"])
+    if network != config.network:
+        large, small = build(network, len(known)), build(config.network, len(known), config.width)
+        if not isinstance(large, Rep) or not isinstance(small, Rep):
+            raise ConfigError(f"weights of a {network} network cannot start a {config.network} network")
+        large.load_state_dict({name: value for name, value in tensors.items() if not name.startswith("auxiliary.")})
+        prune_channels(large, small)
+        tensors = small.state_dict()
+    transfer_weights(tensors, known, model, labels)
 
 
 @torch.no_grad()
 def transfer_weights(tensors: dict[str, Tensor], old: Sequence[str], model: nn.Module, new: Sequence[str]) -> None:
-    """Start a network from another one's weights, its last layer by the names of the classes.
+    """Copy weights into a network of the same kind, its last layer by the names of the classes.
 
-    A class that the other network does not know keeps its fresh row, a class that it alone knows is dropped.
+    A class that is new keeps its fresh row; an auxiliary head stays fresh.
 
     Args:
-        tensors: the other network's state; a head for training only is left out.
+        tensors: state of the other network.
         old: its labels.
-        model: the same kind of network, changed in place.
-        new: our labels.
-
-    Raises:
-        ConfigError: the networks differ in more than the last layer.
+        model: changed in place.
+        new: labels of `model`.
     """
     state = model.state_dict()
     last = [name for name in state if name.startswith("head.")][-2:]
@@ -99,12 +48,51 @@ def transfer_weights(tensors: dict[str, Tensor], old: Sequence[str], model: nn.M
         if name.startswith("auxiliary."):
             continue
         value = tensors.get(name)
-        rows = 1 if name in last else 0  # the number of classes may differ
-        if value is None or value.shape[rows:] != state[name].shape[rows:]:
+        skip = 1 if name in last else 0  # the number of classes may differ
+        if value is None or value.shape[skip:] != state[name].shape[skip:]:
             raise ConfigError(f"the weights to start from are of another network ({name} does not fit)")
         if name in last:
-            for here, there in pairs:
-                state[name][here] = value[there]
+            for row, old_row in pairs:
+                state[name][row] = value[old_row]
         else:
             state[name].copy_(value)
-    model.load_state_dict(state)
+
+
+@torch.no_grad()
+def prune_channels(large: Rep, small: Rep) -> None:
+    """Keep in each stage the channels with the largest weights, and copy them into a narrower network, in place.
+
+    The importance of a channel is the norm of the weights that make it and that read it (Li et al. 2017), of each
+    convolution relative to its mean. Blocks that only the small network has keep their weights, which start at 0.
+    """
+    inputs = torch.arange(1)
+    old, new = _stages(large), _stages(small)
+    if any(a[0].conv.out_channels < b[0].conv.out_channels for a, b in zip(old, new, strict=True)):
+        raise ConfigError("the weights to start from are of a network with fewer filters; only a wider one can be used")
+    for number, (wide, narrow) in enumerate(zip(old, new, strict=True)):
+        readers = wide[1:] + (old[number + 1][:1] if number + 1 < len(old) else [])
+        makers = [block.fused(fold=False).get_submodule("conv").get_parameter("weight") for block in wide]
+        norms = [weight.flatten(1).norm(dim=1) for weight in makers]
+        norms += [block.conv.weight.transpose(0, 1).flatten(1).norm(dim=1) for block in readers]
+        importance = torch.stack([norm / norm.mean() for norm in norms]).sum(0)
+        kept = importance.topk(narrow[0].conv.out_channels).indices.sort().values
+        for source, target in zip(wide, narrow, strict=False):
+            target.conv.weight.copy_(source.conv.weight[kept][:, inputs])
+            for name, value in target.norm.state_dict().items():
+                value.copy_(source.norm.state_dict()[name][kept] if value.dim() else source.norm.state_dict()[name])
+            inputs = kept
+    narrow_last, wide_last = small.head[-1], large.head[-1]
+    assert isinstance(narrow_last, nn.Linear) and isinstance(wide_last, nn.Linear)
+    narrow_last.weight.copy_(wide_last.weight[:, inputs])
+    narrow_last.bias.copy_(wide_last.bias)
+
+
+def _stages(model: Rep) -> list[list[RepBlock]]:
+    """Group the blocks that share their channels because a residual addition keeps them."""
+    stages: list[list[RepBlock]] = []
+    for block in model.features:
+        assert isinstance(block, RepBlock)
+        if not block.adds:
+            stages.append([])
+        stages[-1].append(block)
+    return stages
