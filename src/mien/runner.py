@@ -43,6 +43,7 @@ def video(
     detect_every: int = 1,
     redetect_every: float = REDETECT_EVERY,
     on_progress: Callable[[int, int | None], None] | None = None,
+    on_message: Callable[[str], None] | None = None,
 ) -> VideoSummary:
     """Process one video from its first frame to its last, with ids of its own.
 
@@ -57,6 +58,7 @@ def video(
         detect_every: run the detector every N frames, see `VideoPipeline`.
         redetect_every: seconds between full detections, see `VideoPipeline`.
         on_progress: called after each frame with the number of frames so far and, if known, in all.
+        on_message: called with a sentence about sound that cannot simply be copied.
     """
     tracked = VideoPipeline(pipeline, Tracker(smoothing), detect_every, redetect_every)
     people = Timeline(pipeline.classifier.labels)
@@ -74,7 +76,8 @@ def video(
             items = stack.enter_context(closing(Prefetch(lambda item: item, source, _pixel_bytes)))
             if save:
                 sound = path if Path(path).is_file() else None
-                goals.append(stack.enter_context(sinks.Video(save, Overlay(), source.rate, sound, source.start)))
+                copy = sinks.Video(save, Overlay(), source.rate, sound, source.start, on_message)
+                goals.append(stack.enter_context(copy))
         sink = MultiSink(goals)
         for item in tracked.track(items):
             if isinstance(item, Failure):
