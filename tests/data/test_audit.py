@@ -33,7 +33,7 @@ def smooth(seed: int) -> np.ndarray:
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def made(images: list[np.ndarray], labels: str | list[str] = "happy", splits: list[int] | None = None) -> Faces:
+def make_faces(images: list[np.ndarray], labels: str | list[str] = "happy", splits: list[int] | None = None) -> Faces:
     words = [labels] * len(images) if isinstance(labels, str) else labels
     return Faces(
         np.stack(images),
@@ -45,20 +45,20 @@ def made(images: list[np.ndarray], labels: str | list[str] = "happy", splits: li
 
 
 def test_clean_data_gives_no_findings() -> None:
-    found = audit(made([smooth(k) for k in range(30)], splits=[0, 1, 2] * 10))
-    assert {count for _, count, _ in found.findings()} == {0}
+    result = audit(make_faces([smooth(k) for k in range(30)], splits=[0, 1, 2] * 10))
+    assert {count for _, count, _ in result.findings()} == {0}
 
 
-def test_identical_images_are_grouped_and_leaks_and_conflicts_told_apart() -> None:
+def test_audit_finds_duplicates_leaks_and_conflicts() -> None:
     a, b, c, d = (smooth(k) for k in range(4))
     images = [b, a, a, c, a, c, d, b]
     labels = ["happy", "sad", "sad", "fear", "angry", "fear", "sad", "happy"]
-    found = audit(made(images, labels, [0, 0, 2, 0, 0, 0, 0, 1]))
-    assert found.duplicates == ((1, 2, 4), (0, 7), (3, 5))
-    assert found.conflicts == ((1, 2, 4),)
-    assert found.leaks == (0, 1, 4)
-    assert found.near == () and found.near_leaks == ()
-    counts = {what: count for what, count, _ in found.findings()}
+    result = audit(make_faces(images, labels, [0, 0, 2, 0, 0, 0, 0, 1]))
+    assert result.duplicates == ((1, 2, 4), (0, 7), (3, 5))
+    assert result.conflicts == ((1, 2, 4),)
+    assert result.leaks == (0, 1, 4)
+    assert result.near == () and result.near_leaks == ()
+    counts = {what: count for what, count, _ in result.findings()}
     assert counts["redundant copies"] == 4
     assert counts["groups within one split"] == 1
     assert counts["groups across splits"] == 2
@@ -75,18 +75,16 @@ def test_identical_images_are_grouped_and_leaks_and_conflicts_told_apart() -> No
     ids=["jpeg", "contrast", "watermark", "blur"],
 )
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_changed_copy_is_a_near_duplicate(change: Callable[[np.ndarray], np.ndarray], mirrored: bool) -> None:
+def test_changed_copy_is_a_near_duplicate(change: Callable[[np.ndarray], np.ndarray], mirrored: bool) -> None:
     copy = change(smooth(5))
-    found = audit(made([*(smooth(k) for k in range(9)), copy[:, ::-1] if mirrored else copy]))
-    (pair,) = found.near
+    result = audit(make_faces([*(smooth(k) for k in range(9)), copy[:, ::-1] if mirrored else copy]))
+    (pair,) = result.near
     assert (pair.first, pair.second, pair.mirrored) == (5, 9, mirrored)
-    assert found.duplicates == ()
+    assert result.duplicates == ()
 
 
 @pytest.mark.parametrize(("block", "threshold"), [(4096, 0.6), (7, 0.6), (1, 0.97)])
-def test_near_pairs_are_those_of_all_correlations(
-    monkeypatch: pytest.MonkeyPatch, block: int, threshold: float
-) -> None:
+def test_near_pairs_equal_brute_force(monkeypatch: pytest.MonkeyPatch, block: int, threshold: float) -> None:
     monkeypatch.setattr(near_duplicates, "_BLOCK", block)
     rng = np.random.default_rng(0)
     base = [smooth(k) for k in range(20)]
@@ -99,10 +97,10 @@ def test_near_pairs_are_those_of_all_correlations(
     flat, turned = images.reshape(60, -1), images[:, :, ::-1].reshape(60, -1)
     plain, flipped = np.corrcoef(flat), np.corrcoef(flat, turned)[:60, 60:]
     best = np.maximum(plain, flipped)
-    want = {(a, b) for a in range(60) for b in range(a + 1, 60) if best[a, b] >= threshold}
+    expected = {(a, b) for a in range(60) for b in range(a + 1, 60) if best[a, b] >= threshold}
     pairs = near_duplicates.near_pairs(images, np.arange(60), threshold)
-    assert {(p.first, p.second) for p in pairs} == want
-    assert 10 < len(want) < 200  # pairs lie on both sides of the threshold
+    assert {(p.first, p.second) for p in pairs} == expected
+    assert 10 < len(expected) < 200  # pairs lie on both sides of the threshold
     for p in pairs:
         assert p.correlation == pytest.approx(best[p.first, p.second], abs=1e-5)
         assert p.mirrored == (flipped[p.first, p.second] > plain[p.first, p.second])
@@ -110,20 +108,20 @@ def test_near_pairs_are_those_of_all_correlations(
     assert values == sorted(values, reverse=True)
 
 
-def test_a_near_copy_of_a_test_image_is_a_near_leak_unless_it_is_a_leak() -> None:
+def test_near_copy_of_a_test_image_is_a_near_leak() -> None:
     a, b = smooth(1), smooth(2)
     lighter = cv2.add(a, 10)
-    found = audit(made([a, lighter, lighter, b, a, cv2.add(a, 5)], splits=[2, 0, 0, 0, 0, 1]))
-    assert found.leaks == (4,)
-    assert found.near_leaks == (1, 2)
-    assert len(found.near) == 3
-    assert audit(made([a, lighter], splits=[2, 0])).near_leaks == (1,)
-    assert audit(made([lighter, a], splits=[0, 2])).near_leaks == (0,)
-    assert audit(made([lighter, a], splits=[1, 2])).near_leaks == ()
+    result = audit(make_faces([a, lighter, lighter, b, a, cv2.add(a, 5)], splits=[2, 0, 0, 0, 0, 1]))
+    assert result.leaks == (4,)
+    assert result.near_leaks == (1, 2)
+    assert len(result.near) == 3
+    assert audit(make_faces([a, lighter], splits=[2, 0])).near_leaks == (1,)
+    assert audit(make_faces([lighter, a], splits=[0, 2])).near_leaks == (0,)
+    assert audit(make_faces([lighter, a], splits=[1, 2])).near_leaks == ()
 
 
-def test_too_many_pairs_and_an_impossible_threshold_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    faces = made([cv2.add(smooth(1), k) for k in range(6)])
+def test_too_many_pairs_and_bad_thresholds_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    faces = make_faces([cv2.add(smooth(1), k) for k in range(6)])
     assert len(audit(faces).near) == 15
     monkeypatch.setattr(near_duplicates, "_MAX_PAIRS", 14)
     with pytest.raises(DataError, match="choose a higher value"):
@@ -133,52 +131,54 @@ def test_too_many_pairs_and_an_impossible_threshold_are_errors(monkeypatch: pyte
             audit(faces, near=value)
 
 
-def test_images_of_one_gray_are_blank_and_neither_blurred_nor_near() -> None:
+def test_images_of_one_gray_are_only_blank() -> None:
     flat = [np.full((48, 48), value, np.uint8) for value in (0, 90, 91)]
     speck = flat[0].copy()
     speck[3, 3] = 60
-    found = audit(made([*flat, speck, smooth(1)]))
-    assert found.blank == (0, 1, 2, 3)
-    assert found.blurred == () and found.near == ()
-    assert audit(made(flat)).blank == (0, 1, 2)
+    result = audit(make_faces([*flat, speck, smooth(1)]))
+    assert result.blank == (0, 1, 2, 3)
+    assert result.blurred == () and result.near == ()
+    assert audit(make_faces(flat)).blank == (0, 1, 2)
 
 
-def test_sharpness_is_the_laplacians_variance_over_the_pixels_variance() -> None:
+def test_sharpness_is_a_ratio_of_variances() -> None:
     images = np.stack([smooth(k) for k in range(5)] + [np.full((48, 48), 7, np.uint8)])
-    want = [ndimage.laplace(i.astype(float), mode="mirror").var() / i.var() for i in images[:5]]
-    np.testing.assert_allclose(sharpness(images), [*want, 0], rtol=1e-5)
+    expected = [ndimage.laplace(i.astype(float), mode="mirror").var() / i.var() for i in images[:5]]
+    np.testing.assert_allclose(sharpness(images), [*expected, 0], rtol=1e-5)
 
 
-def test_blurred_images_are_found_the_worst_first_and_low_contrast_is_no_blur() -> None:
+def test_blurred_images_are_sorted_and_low_contrast_is_no_blur() -> None:
     rng = np.random.default_rng(3)
     sharp = [rng.integers(0, 256, (48, 48), dtype=np.uint8) for _ in range(4)]
     faint = (sharp[0] // 12 + 100).astype(np.uint8)
-    found = audit(made([*sharp, cv2.GaussianBlur(sharp[1], (0, 0), 3), faint, cv2.GaussianBlur(sharp[2], (0, 0), 4)]))
-    assert found.blurred == (6, 4)
-    assert found.blank == ()
+    result = audit(
+        make_faces([*sharp, cv2.GaussianBlur(sharp[1], (0, 0), 3), faint, cv2.GaussianBlur(sharp[2], (0, 0), 4)])
+    )
+    assert result.blurred == (6, 4)
+    assert result.blank == ()
 
 
 @pytest.mark.parametrize(("sigma", "flagged"), [(0.35, False), (0.4, True), (1.0, True)])
 @pytest.mark.parametrize("blurred", [0, 1, 2])
-def test_a_blurred_split_is_flagged(blurred: int, sigma: float, flagged: bool) -> None:
+def test_blurred_split_is_flagged(blurred: int, sigma: float, flagged: bool) -> None:
     images = [smooth(k) for k in range(60)]
     splits = [k % 3 for k in range(60)]
-    assert audit(made(images, splits=splits)).blurred_splits == ()
+    assert audit(make_faces(images, splits=splits)).blurred_splits == ()
     softened = [cv2.GaussianBlur(i, (5, 5), sigma) if k == blurred else i for i, k in zip(images, splits, strict=True)]
-    found = audit(made(softened, splits=splits))
-    assert found.blurred_splits == ((SPLITS[blurred],) if flagged else ())
-    assert min(found.sharpness, key=found.sharpness.__getitem__) == SPLITS[blurred]
+    result = audit(make_faces(softened, splits=splits))
+    assert result.blurred_splits == ((SPLITS[blurred],) if flagged else ())
+    assert min(result.sharpness, key=result.sharpness.__getitem__) == SPLITS[blurred]
 
 
-def test_classes_are_counted_a_split() -> None:
-    found = audit(made([smooth(k) for k in range(5)], ["sad", "sad", "happy", "sad", "fear"], [0, 0, 0, 2, 2]))
-    assert list(found.balance) == ["Training", "PrivateTest"]
-    assert {k: n for k, n in found.balance["Training"].items() if n} == {"sad": 2, "happy": 1}
-    assert {k: n for k, n in found.balance["PrivateTest"].items() if n} == {"sad": 1, "fear": 1}
+def test_classes_are_counted_per_split() -> None:
+    result = audit(make_faces([smooth(k) for k in range(5)], ["sad", "sad", "happy", "sad", "fear"], [0, 0, 0, 2, 2]))
+    assert list(result.balance) == ["Training", "PrivateTest"]
+    assert {k: n for k, n in result.balance["Training"].items() if n} == {"sad": 2, "happy": 1}
+    assert {k: n for k, n in result.balance["PrivateTest"].items() if n} == {"sad": 1, "fear": 1}
 
 
-def test_labels_are_held_against_the_strict_majority_of_ferplus() -> None:
-    faces = made([smooth(k) for k in range(7)], ["sad"] * 6 + ["happy"])
+def test_labels_are_compared_with_ferplus_majority() -> None:
+    faces = make_faces([smooth(k) for k in range(7)], ["sad"] * 6 + ["happy"])
     votes = np.zeros((7, 10), np.int16)
     votes[0, [3, 0]] = 6, 4  # sadness
     votes[1, [0, 3]] = 6, 4  # neutral
@@ -186,15 +186,15 @@ def test_labels_are_held_against_the_strict_majority_of_ferplus() -> None:
     votes[3, [0, 3]] = 5, 5  # no majority
     votes[4, 9] = 8  # not a face
     votes[6, 1] = 10  # happiness; 5 has no votes
-    found = audit(replace(faces, votes=votes)).votes
-    assert found is not None
+    result = audit(replace(faces, votes=votes)).votes
+    assert result is not None
     row = {"sad": 1, "neutral": 2, "no majority": 1, "NF": 1, "no votes": 1}
-    assert {name: n for name, n in found.table["sad"].items() if n} == row
-    assert found.share["sad"] == pytest.approx(3 / 4)
-    assert found.share["happy"] == 0
-    assert found.disagree == (2, 4, 1)
-    assert found.seen == ("neutral", "NF", "neutral")
-    assert found.agreement == pytest.approx((1, 1, 0.6))
+    assert {name: n for name, n in result.table["sad"].items() if n} == row
+    assert result.share["sad"] == pytest.approx(3 / 4)
+    assert result.share["happy"] == 0
+    assert result.disagree == (2, 4, 1)
+    assert result.seen == ("neutral", "NF", "neutral")
+    assert result.agreement == pytest.approx((1, 1, 0.6))
     assert audit(faces).votes is None
 
 
@@ -211,21 +211,21 @@ def spoil(kaggle: Path) -> None:
     (kaggle / "train/happy/Training_999.jpg").write_bytes(b"\xff\xd8\xff")
 
 
-def test_broken_and_wrong_size_files_are_findings_and_the_audit_goes_on(kaggle: Path, tmp_path: Path) -> None:
+def test_broken_and_wrong_size_files_are_findings(kaggle: Path, tmp_path: Path) -> None:
     before = audit_source(kaggle)
     assert before.unusable == {}
     spoil(kaggle)
     words = ["data", "audit", str(kaggle), "--json", str(tmp_path / "a.json"), "--html", str(tmp_path / "a.html")]
     assert main.app(words, result_action="return_value") == 0
-    found = json.loads((tmp_path / "a.json").read_text("utf-8"))
-    assert found["unusable"] == BAD
-    assert found["counts"]["images that are broken or of another size"] == 3
-    assert found["images"] == len(before.faces) and found["balance"] == before.to_dict()["balance"]
+    result = json.loads((tmp_path / "a.json").read_text("utf-8"))
+    assert result["unusable"] == BAD
+    assert result["counts"]["images that are broken or of another size"] == 3
+    assert result["images"] == len(before.faces) and result["balance"] == before.to_dict()["balance"]
     page = (tmp_path / "a.html").read_text("utf-8")
     assert all(name in page and reason.partition(" (")[0] in page for name, reason in BAD.items())
 
 
-def test_bad_rows_of_a_csv_are_findings_too(tmp_path: Path) -> None:
+def test_bad_csv_rows_are_findings(tmp_path: Path) -> None:
     path = tmp_path / "fer2013.csv"
     rng = np.random.default_rng(0)
     rows = [
@@ -234,8 +234,8 @@ def test_bad_rows_of_a_csv_are_findings_too(tmp_path: Path) -> None:
         for split in ("Training", "PublicTest", "PrivateTest")
     ]
     path.write_text("\n".join(["emotion,pixels,Usage", "3,1 2 3,Training", f"3,{'999 ' * 2304},Training", *rows]))
-    found = audit_source(path)
-    assert list(found.unusable) == ["line 2", "line 3"] and len(found.faces) == 21
+    result = audit_source(path)
+    assert list(result.unusable) == ["line 2", "line 3"] and len(result.faces) == 21
 
 
 def test_any_folder_of_classes_can_be_audited(tmp_path: Path) -> None:
@@ -244,12 +244,12 @@ def test_any_folder_of_classes_can_be_audited(tmp_path: Path) -> None:
         for k in range(4):
             cv2.imwrite(str(tmp_path / label / f"{k}.png"), smooth(k + 10 * (label == "tense") * (k > 0)))
     (tmp_path / "calm" / "x.png").write_bytes(b"no picture")
-    found = audit_source(tmp_path)
-    assert found.faces.labels == ("calm", "tense")
-    assert len(found.conflicts) == 1 and list(found.unusable) == ["calm/x.png"]
+    result = audit_source(tmp_path)
+    assert result.faces.labels == ("calm", "tense")
+    assert len(result.conflicts) == 1 and list(result.unusable) == ["calm/x.png"]
 
 
-def test_other_errors_of_the_loader_stay_as_they_are(kaggle: Path, tmp_path: Path) -> None:
+def test_audit_raises_other_loading_errors(kaggle: Path, tmp_path: Path) -> None:
     (kaggle / "train/happy").rename(kaggle / "train/joy")
     with pytest.raises(DataError, match="unknown class folder 'joy'"):
         audit_source(kaggle)
@@ -257,9 +257,11 @@ def test_other_errors_of_the_loader_stay_as_they_are(kaggle: Path, tmp_path: Pat
         audit_source(tmp_path / "nothing")
 
 
-def test_the_page_is_self_contained_escaped_and_shows_the_pixels(tmp_path: Path) -> None:
+def test_audit_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
     a = smooth(1)
-    faces = made([a, a, cv2.add(a, 9), np.zeros((48, 48), np.uint8), smooth(2)], ["sad", "happy", "sad", "sad", "fear"])
+    faces = make_faces(
+        [a, a, cv2.add(a, 9), np.zeros((48, 48), np.uint8), smooth(2)], ["sad", "happy", "sad", "sad", "fear"]
+    )
     votes = np.zeros((5, 10), np.int16)
     votes[:, 1] = 10
     names = np.array([f"<b>{k}&.png" for k in range(5)])
@@ -277,7 +279,7 @@ def test_the_page_is_self_contained_escaped_and_shows_the_pixels(tmp_path: Path)
     assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["a.html"]
 
 
-def test_the_command_writes_table_json_and_page(
+def test_audit_command_writes_table_json_and_page(
     kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = (kaggle / "test/sad").glob("PublicTest_*.jpg").__next__()
@@ -285,26 +287,26 @@ def test_the_command_writes_table_json_and_page(
     words = ["data", "audit", str(kaggle), "--json", str(tmp_path / "a.json"), "--html", str(tmp_path / "a.html")]
     assert main.app(words, result_action="return_value") == 0
     assert "redundant copies" in capsys.readouterr().out
-    facts = json.loads((tmp_path / "a.json").read_text("utf-8"))
-    assert facts["images"] == 71
-    assert facts["leaks"] == ["train/happy/Training_999.jpg"]
-    (group,) = facts["conflicts"]
+    report = json.loads((tmp_path / "a.json").read_text("utf-8"))
+    assert report["images"] == 71
+    assert report["leaks"] == ["train/happy/Training_999.jpg"]
+    (group,) = report["conflicts"]
     assert [(i["name"], i["label"], i["split"]) for i in group["images"]] == [
         (copy.relative_to(kaggle).as_posix(), "sad", "PublicTest"),
         ("train/happy/Training_999.jpg", "happy", "Training"),
     ]
-    assert facts["counts"]["Training images identical to a test image"] == 1
-    assert facts["ferplus"] is None
+    assert report["counts"]["Training images identical to a test image"] == 1
+    assert report["ferplus"] is None
     assert "Training_999.jpg" in (tmp_path / "a.html").read_text("utf-8")
 
 
-def test_real_fer2013_has_its_known_copies_and_no_blurred_split(fer2013: Path) -> None:
-    found = audit_source(fer2013, SHARED / "data/ferplus_votes.csv")
-    remarks = {what: (count, remark) for what, count, remark in found.findings()}
+def test_real_fer2013_audit_has_known_figures(fer2013: Path) -> None:
+    result = audit_source(fer2013, SHARED / "data/ferplus_votes.csv")
+    remarks = {what: (count, remark) for what, count, remark in result.findings()}
     assert remarks["Training images identical to a test image"] == (692, "539 of the five classes")
     assert remarks["redundant copies"][0] == 1839
-    assert found.blurred_splits == ()
-    assert len(found.blank) == 14
-    assert all(p.correlation >= NEAR for p in found.near)
-    known = np.corrcoef(*(found.faces.images[[found.near[-1].first, found.near[-1].second]].reshape(2, -1)))[0, 1]
-    assert found.near[-1].mirrored or known == pytest.approx(found.near[-1].correlation, abs=1e-5)
+    assert result.blurred_splits == ()
+    assert len(result.blank) == 14
+    assert all(p.correlation >= NEAR for p in result.near)
+    known = np.corrcoef(*(result.faces.images[[result.near[-1].first, result.near[-1].second]].reshape(2, -1)))[0, 1]
+    assert result.near[-1].mirrored or known == pytest.approx(result.near[-1].correlation, abs=1e-5)

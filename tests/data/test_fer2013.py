@@ -58,7 +58,7 @@ def test_five_classes_are_mapped_by_name(kaggle: Path) -> None:
     assert all(five.labels[t] in name for t, name in zip(five.targets, five.names, strict=True))
 
 
-def test_second_reading_comes_from_the_cache_and_a_damaged_cache_is_ignored(kaggle: Path) -> None:
+def test_cache_is_used_unless_damaged(kaggle: Path) -> None:
     source = zipped(kaggle)
     first = load_fer2013(source)
     (cache,) = source.parent.glob(".mien-*.npz")
@@ -67,15 +67,13 @@ def test_second_reading_comes_from_the_cache_and_a_damaged_cache_is_ignored(kagg
     np.testing.assert_array_equal(load_fer2013(source).images, first.images)
 
 
-def test_a_changed_source_is_read_again(kaggle: Path) -> None:
+def test_changed_source_is_read_again(kaggle: Path) -> None:
     before = len(load_fer2013(kaggle))
     shutil.copy(next((kaggle / "train/happy").iterdir()), kaggle / "train/happy/Training_999.jpg")
     assert len(load_fer2013(kaggle)) == before + 1
 
 
-def test_a_source_has_one_cache_by_whatever_path_it_is_given(
-    kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_paths_of_a_source_share_one_cache(kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "elsewhere" / "data"
     link.symlink_to(kaggle)
@@ -86,16 +84,14 @@ def test_a_source_has_one_cache_by_whatever_path_it_is_given(
 
 
 @pytest.mark.parametrize("place", ["", "train", "test/happy"])
-def test_a_cache_inside_of_its_source_is_no_part_of_it(
-    kaggle: Path, place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_inside_its_source_is_ignored(kaggle: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIEN_CACHE", str(kaggle / place))
     first = load_fer2013(kaggle)
     monkeypatch.setattr(fer2013, "_read_source", None)
     np.testing.assert_array_equal(load_fer2013(kaggle).images, first.images)
 
 
-def test_a_link_to_nothing_matters_only_among_the_pictures(kaggle: Path) -> None:
+def test_broken_links_matter_only_among_images(kaggle: Path) -> None:
     (kaggle / "notes").symlink_to("nowhere")
     assert len(load_fer2013(kaggle)) == 50
     (kaggle / "train/happy/Training_999.jpg").symlink_to("nowhere")
@@ -111,7 +107,7 @@ def test_training_images_identical_to_a_test_image_are_removed(kaggle: Path) -> 
     assert not any("999" in name for name in kept.names)
 
 
-def test_ferplus_votes_need_a_strict_majority_of_all_votes(kaggle: Path, tmp_path: Path) -> None:
+def test_ferplus_targets_need_a_strict_majority(kaggle: Path, tmp_path: Path) -> None:
     names = sorted(p.relative_to(kaggle).as_posix() for p in kaggle.rglob("*.jpg"))[:3]
     rows = [[0, 6, 0, 0, 4, 0, 0, 0, 0, 0], [0, 5, 5, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 9, 1, 0]]
     path = tmp_path / "votes.csv"
@@ -124,7 +120,7 @@ def test_ferplus_votes_need_a_strict_majority_of_all_votes(kaggle: Path, tmp_pat
     assert targets[names[2]] == -1
 
 
-def test_missing_path_says_what_to_give(tmp_path: Path) -> None:
+def test_missing_path_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"does not exist.*fer2013\.zip"):
         load_fer2013(tmp_path / "nothing.zip")
 
@@ -148,13 +144,13 @@ def test_image_of_another_size_is_named(kaggle: Path) -> None:
         load_fer2013(kaggle)
 
 
-def test_truncated_picture_is_named(kaggle: Path) -> None:
+def test_truncated_image_is_named(kaggle: Path) -> None:
     (kaggle / "train/happy/Training_999.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(DataError, match=r"Training_999\.jpg: not a readable image"):
         load_fer2013(kaggle)
 
 
-def test_foreign_folder_and_missing_split_are_told(kaggle: Path, tmp_path: Path) -> None:
+def test_foreign_folder_and_missing_split_are_named(kaggle: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no FER2013 images"):
         load_fer2013(tmp_path / "empty")
@@ -186,9 +182,9 @@ def test_real_fer2013_has_its_documented_counts(fer2013: Path) -> None:
     assert statistics(kept) == pytest.approx((0.5025, 0.2547), abs=1e-4)
 
 
-def test_real_views_have_the_protocols_sizes(fer2013: Path) -> None:
-    found = views.views(fer2013, SHARED / "data/ferplus_votes.csv")
-    assert {view: len(faces) for view, faces in found.items()} == {
+def test_real_views_have_documented_sizes(fer2013: Path) -> None:
+    sizes = views.views(fer2013, SHARED / "data/ferplus_votes.csv")
+    assert {view: len(faces) for view, faces in sizes.items()} == {
         "fer2013": 3006,
         "fer2013-dedup": 2757,
         "ferplus-majority": 2663,

@@ -113,7 +113,7 @@ def replace_in(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_rafdb_labels_are_mapped_by_name_and_its_test_set_stays_apart(rafdb: Path) -> None:
+def test_rafdb_labels_are_mapped_by_name(rafdb: Path) -> None:
     faces = load_any(rafdb)
     assert recognise(rafdb) == "rafdb"
     assert faces.labels == EMOTIONS7
@@ -126,13 +126,13 @@ def test_rafdb_labels_are_mapped_by_name_and_its_test_set_stays_apart(rafdb: Pat
     assert load_any(rafdb / "basic", classes=5).labels == EMOTIONS
 
 
-def test_a_rafdb_list_that_names_the_aligned_files_is_read_too(rafdb: Path) -> None:
+def test_rafdb_list_may_name_aligned_files(rafdb: Path) -> None:
     before = by_name(load_any(rafdb))
     replace_in(rafdb / "basic/EmoLabel/list_patition_label.txt", ".jpg", "_aligned.jpg")
     assert by_name(load_any(rafdb)) == before
 
 
-def test_the_kaggle_copy_of_rafdb_gives_the_same_classes(tmp_path: Path) -> None:
+def test_rafdb_kaggle_copy_has_the_same_classes(tmp_path: Path) -> None:
     for label in RAFDB:
         draw(tmp_path / "DATASET/train" / str(label) / f"train_{label}.jpg", label * 10)
         draw(tmp_path / "DATASET/test" / str(label) / f"test_{label}.jpg", label * 10 + 5)
@@ -141,7 +141,7 @@ def test_the_kaggle_copy_of_rafdb_gives_the_same_classes(tmp_path: Path) -> None
     assert all(found[f"test_{label}.jpg"] == (name, "PrivateTest", label * 10 + 5) for label, name in RAFDB.items())
 
 
-def test_affectnet_npy_labels_are_mapped_by_name_and_its_validation_set_is_the_test_set(affectnet: Path) -> None:
+def test_affectnet_npy_labels_are_mapped_by_name(affectnet: Path) -> None:
     faces = load_any(affectnet)
     assert recognise(affectnet) == "affectnet"
     assert faces.labels == EMOTIONS8
@@ -151,7 +151,7 @@ def test_affectnet_npy_labels_are_mapped_by_name_and_its_validation_set_is_the_t
     assert load_any(affectnet, classes=7).labels == EMOTIONS7
 
 
-def test_affectnet_csv_is_cropped_by_its_boxes_averaged_and_rid_of_what_is_no_emotion(affectnet_csv: Path) -> None:
+def test_affectnet_csv_is_cropped_and_filtered(affectnet_csv: Path) -> None:
     faces = load_any(affectnet_csv, drop_leaks=False)
     assert len(faces) == 16
     assert len(faces.split("PrivateTest")) == 8
@@ -161,13 +161,13 @@ def test_affectnet_csv_is_cropped_by_its_boxes_averaged_and_rid_of_what_is_no_em
         np.testing.assert_array_equal(crop, 100 + 10 * number)
 
 
-def test_affectnet_csv_finds_its_pictures_one_folder_deeper(affectnet_csv: Path) -> None:
+def test_affectnet_csv_images_may_lie_one_folder_deeper(affectnet_csv: Path) -> None:
     (affectnet_csv / "Manually_Annotated").mkdir()
     shutil.move(affectnet_csv / "Manually_Annotated_Images", affectnet_csv / "Manually_Annotated")
     assert len(load_any(affectnet_csv, drop_leaks=False)) == 16
 
 
-def test_affectnet_class_folders_count_by_its_own_numbers_but_are_never_guessed(tmp_path: Path) -> None:
+def test_affectnet_class_numbers_are_never_guessed(tmp_path: Path) -> None:
     for number in AFFECTNET:
         for split in ("train", "val", "test"):
             draw(tmp_path / split / str(number) / f"{split}_{number}.jpg", 20 * number)
@@ -177,7 +177,7 @@ def test_affectnet_class_folders_count_by_its_own_numbers_but_are_never_guessed(
     assert all(found[f"val_{n}.jpg"] == (name, "PublicTest", 20 * n) for n, name in AFFECTNET.items())
 
 
-def test_affectnet_class_folders_with_a_validation_set_alone_use_it_as_the_test_set(tmp_path: Path) -> None:
+def test_affectnet_validation_set_is_the_test_set(tmp_path: Path) -> None:
     for name in AFFECTNET.values():
         for split, count in (("train", 12), ("val", 2)):
             for k in range(count):
@@ -188,7 +188,7 @@ def test_affectnet_class_folders_with_a_validation_set_alone_use_it_as_the_test_
     assert len(faces.split("PublicTest")) == 8  # a tenth of the training pictures
 
 
-def test_class_folders_take_other_names_sizes_colours_and_upper_case(tmp_path: Path) -> None:
+def test_class_folders_accept_aliases_sizes_and_upper_case(tmp_path: Path) -> None:
     for split in ("Train", "Valid", "Test"):
         for level, name in enumerate(("Anger", "happiness", "surprised", "bored"), start=2):
             draw(tmp_path / "archive" / split / name / f"{split}_{name}.PNG", level * 40, 20 * level)
@@ -203,7 +203,7 @@ def test_class_folders_take_other_names_sizes_colours_and_upper_case(tmp_path: P
     assert found["Test_bored.PNG"] == ("bored", "PrivateTest", 200)
 
 
-def test_large_pictures_are_averaged_not_sampled(tmp_path: Path) -> None:
+def test_large_images_are_averaged(tmp_path: Path) -> None:
     (tmp_path / "happy").mkdir()
     checks = (np.indices((96, 96)).sum(0) % 2 * 200).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "happy/a.png"), checks)
@@ -213,7 +213,7 @@ def test_large_pictures_are_averaged_not_sampled(tmp_path: Path) -> None:
     np.testing.assert_array_equal(faces.images[0], 100)
 
 
-def test_missing_splits_are_tenths_of_each_class_and_follow_the_content_alone(tmp_path: Path) -> None:
+def test_carved_splits_depend_on_pixels_only(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     for offset, name in enumerate(("happy", "sad")):
         for i in range(20 + 20 * offset):
@@ -229,7 +229,7 @@ def test_missing_splits_are_tenths_of_each_class_and_follow_the_content_alone(tm
     assert all(side[i.tobytes()] == s for i, s in zip(renamed.images, renamed.splits, strict=True))
 
 
-def test_duplicates_stay_on_one_side_even_across_classes(tmp_path: Path) -> None:
+def test_duplicates_stay_in_one_split(tmp_path: Path) -> None:
     for i in range(30):
         file = noise(tmp_path / "happy" / f"{i}.png", i)
         noise(tmp_path / "sad" / f"{i}.png", 500 + i)
@@ -245,7 +245,7 @@ def test_duplicates_stay_on_one_side_even_across_classes(tmp_path: Path) -> None
     assert {next(iter(found)) for found in sides.values()} == {0, 1, 2}
 
 
-def test_a_training_twin_of_a_test_picture_is_never_validation_and_is_dropped_as_a_leak(tmp_path: Path) -> None:
+def test_twins_of_test_images_are_leaks(tmp_path: Path) -> None:
     for i in range(10):
         file = noise(tmp_path / "test/happy" / f"{i}.png", i)
         shutil.copy(file, noise(tmp_path / "train/happy" / f"{i}.png", i))
@@ -256,13 +256,13 @@ def test_a_training_twin_of_a_test_picture_is_never_validation_and_is_dropped_as
     assert not any("happy" in name for name in load_any(tmp_path).split("Training").names)
 
 
-def test_a_set_with_test_pictures_only_keeps_them_all_for_the_test(tmp_path: Path) -> None:
+def test_test_images_are_never_carved(tmp_path: Path) -> None:
     for i in range(4):
         noise(tmp_path / "test/happy" / f"{i}.png", i)
     assert [len(load_any(tmp_path).split(s)) for s in SPLITS] == [0, 0, 4]
 
 
-def test_a_second_reading_comes_from_the_cache_with_its_labels(rafdb: Path) -> None:
+def test_cache_keeps_labels(rafdb: Path) -> None:
     first = load_any(rafdb)
     assert list(rafdb.parent.glob(".mien-RAF-*.npz"))
     second = load_any(rafdb)
@@ -291,9 +291,7 @@ def write_votes(path: Path, rows: dict[str, list[int]]) -> Path:
         ([1, 1, 1, 1, 1, 1, 1, 1, 1, 1], None),
     ],
 )
-def test_ferplus_takes_the_majority_without_single_votes(
-    kaggle: Path, tmp_path: Path, votes: list[int], label: str | None
-) -> None:
+def test_ferplus_ignores_single_votes(kaggle: Path, tmp_path: Path, votes: list[int], label: str | None) -> None:
     names = sorted(p.relative_to(kaggle).as_posix() for p in kaggle.rglob("*.jpg"))
     path = write_votes(tmp_path / "votes.csv", {names[0]: votes, names[-1]: [0, 0, 10, 0, 0, 0, 0, 0, 0, 0]})
     faces = load_any(kaggle, classes=8, kind="ferplus", votes=path)
@@ -302,7 +300,7 @@ def test_ferplus_takes_the_majority_without_single_votes(
     assert found == {names[-1]: "surprise"} | ({names[0]: label} if label else {})
 
 
-def test_fer2013_is_read_as_before(kaggle: Path) -> None:
+def test_load_any_reads_fer2013(kaggle: Path) -> None:
     assert recognise(kaggle) == "fer2013"
     for classes in (5, 7):
         expected, found = load_fer2013(kaggle, classes), load_any(kaggle, classes)
@@ -331,7 +329,7 @@ Damage = Callable[[Path], object]
         (lambda r: cut(r / ALIGNED / "train_00020_aligned.jpg"), r"train_00020_aligned\.jpg: the file is cut short"),
     ],
 )
-def test_a_damaged_rafdb_is_named(rafdb: Path, damage: Damage, message: str) -> None:
+def test_damaged_rafdb_is_named(rafdb: Path, damage: Damage, message: str) -> None:
     damage(rafdb)
     with pytest.raises(DataError, match=message):
         load_any(rafdb)
@@ -351,7 +349,7 @@ def cut(path: Path) -> None:
         (lambda r: shutil.rmtree(r / "val_set"), r"val_set.images holds no images"),
     ],
 )
-def test_a_damaged_affectnet_is_named(affectnet: Path, damage: Damage, message: str) -> None:
+def test_damaged_affectnet_is_named(affectnet: Path, damage: Damage, message: str) -> None:
     damage(affectnet)
     with pytest.raises(DataError, match=message):
         load_any(affectnet)
@@ -377,13 +375,13 @@ TRAINING = "Manually_Annotated_file_lists/training.csv"
         ),
     ],
 )
-def test_a_damaged_affectnet_csv_is_named(affectnet_csv: Path, damage: Damage, message: str) -> None:
+def test_damaged_affectnet_csv_is_named(affectnet_csv: Path, damage: Damage, message: str) -> None:
     damage(affectnet_csv)
     with pytest.raises(DataError, match=message):
         load_any(affectnet_csv)
 
 
-def test_a_bad_picture_and_an_empty_class_in_a_users_folder_are_named(tmp_path: Path) -> None:
+def test_bad_image_and_empty_class_are_named(tmp_path: Path) -> None:
     noise(tmp_path / "set/happy/a.png", 1)
     (tmp_path / "set/sad").mkdir()
     with pytest.raises(DataError, match=r"set.sad holds no images"):
@@ -393,7 +391,7 @@ def test_a_bad_picture_and_an_empty_class_in_a_users_folder_are_named(tmp_path: 
         load_any(tmp_path / "set")
 
 
-def test_an_unknown_layout_says_what_is_known_and_what_was_found(tmp_path: Path) -> None:
+def test_unknown_layout_lists_known_layouts(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Known: fer2013.*rafdb.*affectnet.*folder.*Found: nothing"):
         load_any(tmp_path)
     for name in "abcdefghij":
@@ -404,7 +402,7 @@ def test_an_unknown_layout_says_what_is_known_and_what_was_found(tmp_path: Path)
         load_any(tmp_path / "nowhere")
 
 
-def test_a_file_that_is_no_known_set_is_no_fer2013(tmp_path: Path) -> None:
+def test_unknown_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DataError, match=r"not a known data set.*fer2013 \(zip"):
         load_any(tmp_path / "notes.txt")
@@ -414,7 +412,7 @@ def test_a_file_that_is_no_known_set_is_no_fer2013(tmp_path: Path) -> None:
         load_any(tmp_path / "RAF.zip")
 
 
-def test_settings_that_do_not_fit_are_refused(rafdb: Path, affectnet: Path, kaggle: Path, tmp_path: Path) -> None:
+def test_contradicting_settings_are_refused(rafdb: Path, affectnet: Path, kaggle: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="kind must be one of fer2013, rafdb"):
         load_any(rafdb, kind="imagenet")
     with pytest.raises(ConfigError, match="classes must be 5, 7 or 8"):
@@ -449,7 +447,7 @@ class Oracle:
         return out / out.sum(1, keepdims=True)
 
 
-def test_another_set_is_evaluated_on_the_shared_classes_and_the_report_says_so(affectnet: Path) -> None:
+def test_evaluation_uses_shared_classes(affectnet: Path) -> None:
     levels = {21 + 20 * number: name for number, name in AFFECTNET.items()}
     model = Oracle(("sad", "happy", "neutral", "bored"), levels)
     (view,) = (found := views.evaluate_views(Oracle(EMOTIONS8, levels), affectnet)).keys()
@@ -461,7 +459,7 @@ def test_another_set_is_evaluated_on_the_shared_classes_and_the_report_says_so(a
     assert "the model's bored" in report.name
 
 
-def test_evaluation_without_a_shared_class_or_a_picture_in_the_split_is_refused(tmp_path: Path) -> None:
+def test_evaluation_without_shared_classes_is_refused(tmp_path: Path) -> None:
     noise(tmp_path / "train/happy/a.png", 1)
     with pytest.raises(DataError, match="no PrivateTest images; choose the split Training"):
         views.evaluate_views(Oracle(("happy",), {}), tmp_path)
@@ -469,7 +467,7 @@ def test_evaluation_without_a_shared_class_or_a_picture_in_the_split_is_refused(
         views.evaluate_views(Oracle(("calm",), {}), tmp_path, split="Training")
 
 
-def test_the_evaluate_command_takes_another_set_and_tells_what_it_left_out(
+def test_evaluate_command_reports_left_out_classes(
     rafdb: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["evaluate", "--data", str(rafdb), "--json", str(tmp_path / "e.json"), "--plots", str(tmp_path / "p")]
@@ -482,7 +480,7 @@ def test_the_evaluate_command_takes_another_set_and_tells_what_it_left_out(
     assert (tmp_path / "p/confusion-test.png").exists()
 
 
-def test_real_ferplus_has_eight_classes_on_the_official_splits(fer2013: Path) -> None:
+def test_real_ferplus_has_documented_counts(fer2013: Path) -> None:
     faces = load_any(fer2013, 8, "ferplus", SHARED / "data/ferplus_votes.csv", drop_leaks=False)
     counts = {split: np.bincount(faces.split(split).targets, minlength=8).tolist() for split in SPLITS}
     assert counts["PublicTest"] == [287, 24, 62, 865, 351, 415, 1182, 13]

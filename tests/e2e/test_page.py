@@ -126,7 +126,7 @@ def webm(path: Path, frames: int = 20) -> bytes:
     return path.read_bytes()
 
 
-def test_the_camera_shows_a_face_with_an_id_and_five_bars_that_sum_to_one(page: Any) -> None:
+def test_camera_shows_an_id_and_bars_that_sum_to_one(page: Any) -> None:
     page.click("#start")
     page.wait_for_selector("#time:not([hidden])")
     shown = bars(page)
@@ -146,7 +146,7 @@ def test_the_camera_shows_a_face_with_an_id_and_five_bars_that_sum_to_one(page: 
     assert page.evaluate("document.querySelector('video').srcObject") is None
 
 
-def test_a_picture_gives_the_table_that_python_writes(page: Any, tmp_path: Path) -> None:
+def test_image_table_equals_python(page: Any, tmp_path: Path) -> None:
     picture = cv2.imread(str(ASSETS / "portrait.jpg"))
     cv2.imwrite(str(tmp_path / "face.png"), picture)
     upload(page, "face.png", (tmp_path / "face.png").read_bytes(), "image/png")
@@ -167,7 +167,7 @@ def test_a_picture_gives_the_table_that_python_writes(page: Any, tmp_path: Path)
             )
 
 
-def test_a_picture_without_a_face_says_so_and_keeps_a_row(page: Any) -> None:
+def test_image_without_faces_has_a_row(page: Any) -> None:
     upload(page, "=1+1.png", cv2.imencode(".png", np.full((80, 100, 3), 90, np.uint8))[1].tobytes(), "image/png")
     page.wait_for_selector("text=No face found >> visible=true")
     rows = list(csv.reader(io.StringIO(saved(page, "#table").decode())))
@@ -175,7 +175,7 @@ def test_a_picture_without_a_face_says_so_and_keeps_a_row(page: Any) -> None:
     assert rows[1][0] == "'=1+1.png" and rows[1][3] == ""
 
 
-def test_a_snapshot_has_the_size_of_the_picture_and_the_box(page: Any) -> None:
+def test_snapshot_has_the_image_size_and_the_box(page: Any) -> None:
     page.click("#example")
     bars(page)
     drawn = cv2.imdecode(np.frombuffer(saved(page, "#snapshot"), np.uint8), cv2.IMREAD_COLOR)
@@ -185,7 +185,7 @@ def test_a_snapshot_has_the_size_of_the_picture_and_the_box(page: Any) -> None:
     assert 0.01 < changed < 0.4
 
 
-def test_a_video_file_plays_and_is_followed(page: Any, tmp_path: Path) -> None:
+def test_video_file_plays_with_tracking(page: Any, tmp_path: Path) -> None:
     upload(page, "face.webm", webm(tmp_path / "face.webm"), "video/webm")
     assert abs(sum(bars(page).values()) - 100) <= 3
     page.wait_for_selector("#video:not([hidden])")
@@ -194,7 +194,7 @@ def test_a_video_file_plays_and_is_followed(page: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
-def test_a_picture_can_be_dropped_and_pasted(page: Any, way: str) -> None:
+def test_image_can_be_dropped_and_pasted(page: Any, way: str) -> None:
     page.evaluate(
         """async (way) => {
           const blob = await (await fetch("models/portrait.jpg")).blob();
@@ -210,7 +210,7 @@ def test_a_picture_can_be_dropped_and_pasted(page: Any, way: str) -> None:
     assert abs(sum(bars(page).values()) - 100) <= 3
 
 
-def test_wrong_files_are_told_and_the_next_one_works(page: Any) -> None:
+def test_wrong_file_is_reported_and_the_next_one_works(page: Any) -> None:
     wrong = {"notes.txt": b"no picture", "cut.jpg": b"\xff\xd8\xff\xe0", "film.mp4": b"\0" * 100}
     for name, content in wrong.items():
         upload(page, name, content)
@@ -222,7 +222,7 @@ def test_wrong_files_are_told_and_the_next_one_works(page: Any) -> None:
     assert not page.is_visible("#alert")
 
 
-def test_everything_can_be_reached_by_keyboard(page: Any) -> None:
+def test_all_controls_are_reachable_by_keyboard(page: Any) -> None:
     reached = []
     for _ in range(12):
         page.keyboard.press("Tab")
@@ -233,13 +233,13 @@ def test_everything_can_be_reached_by_keyboard(page: Any) -> None:
     assert {"start", "open", "example", "snapshot", "table"} <= set(reached)
 
 
-def test_what_changes_is_told_to_screen_readers(page: Any) -> None:
+def test_changes_are_announced_to_screen_readers(page: Any) -> None:
     page.click("#example")
     page.wait_for_selector("#said:has-text('Face 1')", state="attached")
     assert re.fullmatch(r"Face 1 (looks \w+|is uncertain)\.", page.inner_text("#said"))
 
 
-def test_smoothing_can_be_switched_off(page: Any) -> None:
+def test_smoothing_can_be_turned_off(page: Any) -> None:
     page.click("#start")
     bars(page)
     page.focus("#smoothing")
@@ -247,7 +247,7 @@ def test_smoothing_can_be_switched_off(page: Any) -> None:
     assert page.inner_text("#half-life") == "off"
 
 
-def test_a_face_below_the_threshold_is_uncertain(browser: Any, site: Site) -> None:
+def test_face_below_the_threshold_is_uncertain(browser: Any, site: Site) -> None:
     manifest = json.loads((STATIC / "models/models.json").read_text("utf-8"))
     manifest["classifier"]["uncertain_below"] = 1.1
     site.altered["/models/models.json"] = json.dumps(manifest).encode()
@@ -259,7 +259,7 @@ def test_a_face_below_the_threshold_is_uncertain(browser: Any, site: Site) -> No
     page.context.close()
 
 
-def test_a_denied_camera_is_told_and_pictures_still_work(launch: Callable[..., Any], site: Site) -> None:
+def test_denied_camera_is_reported_and_images_still_work(launch: Callable[..., Any], site: Site) -> None:
     page = opened(launch(FAKE_CAMERA, "--deny-permission-prompts"), site)
     page.click("#start")
     assert "not allowed" in complaint(page)
@@ -268,7 +268,7 @@ def test_a_denied_camera_is_told_and_pictures_still_work(launch: Callable[..., A
     assert len(bars(page)) == 5
 
 
-def test_no_camera_is_told(launch: Callable[..., Any], site: Site) -> None:
+def test_missing_camera_is_reported(launch: Callable[..., Any], site: Site) -> None:
     page = opened(launch(ALLOW), site)
     page.click("#start")
     assert "No camera was found" in complaint(page)
@@ -282,7 +282,7 @@ def test_no_camera_is_told(launch: Callable[..., Any], site: Site) -> None:
         ("AbortError", "could not be started"),
     ],
 )
-def test_a_camera_that_fails_is_told(browser: Any, site: Site, name: str, words: str) -> None:
+def test_failing_camera_is_reported(browser: Any, site: Site, name: str, words: str) -> None:
     script = f"navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException('x', '{name}'); }};"
     page = opened(browser, site, script)
     page.click("#start")
@@ -300,7 +300,7 @@ def test_a_camera_that_fails_is_told(browser: Any, site: Site, name: str, words:
         ("/worker.js", None, "worker did not start"),
     ],
 )
-def test_a_missing_or_damaged_file_is_told(
+def test_missing_or_damaged_file_is_reported(
     browser: Any, site: Site, path: str, content: bytes | None, words: str
 ) -> None:
     site.altered[path] = content
@@ -313,13 +313,13 @@ def test_a_missing_or_damaged_file_is_told(
     ("script", "words"),
     [("delete window.WebAssembly;", "too old"), ("delete window.OffscreenCanvas;", "too old")],
 )
-def test_a_browser_that_cannot_run_it_is_told(browser: Any, site: Site, script: str, words: str) -> None:
+def test_unsupported_browser_is_reported(browser: Any, site: Site, script: str, words: str) -> None:
     page = opened(browser, site, script)
     assert words in complaint(page)
     page.context.close()
 
 
-def test_the_page_works_in_a_folder_of_any_server_and_then_without_it(browser: Any) -> None:
+def test_page_works_on_any_server_and_then_offline(browser: Any) -> None:
     site = Site(STATIC.parent, headers=False)
     site.url += "static/"
     page = opened(browser, site, service_workers="allow")
@@ -340,7 +340,7 @@ def test_the_page_works_in_a_folder_of_any_server_and_then_without_it(browser: A
     ["async () => { throw new DOMException('', 'QuotaExceededError'); }", "() => new Promise(() => {})"],
     ids=["full", "slow"],
 )
-def test_the_page_opens_when_the_disk_is_full_or_slow(browser: Any, put: str) -> None:
+def test_page_opens_when_the_disk_is_full_or_slow(browser: Any, put: str) -> None:
     site = Site(STATIC, headers=False)
     page = opened(browser, site, service_workers="allow")
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
@@ -353,7 +353,7 @@ def test_the_page_opens_when_the_disk_is_full_or_slow(browser: Any, put: str) ->
     site.stop()
 
 
-def test_a_redirect_is_followed_through_the_service_worker(browser: Any, site: Site) -> None:
+def test_service_worker_follows_redirects(browser: Any, site: Site) -> None:
     page = opened(browser, site, service_workers="allow")
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     page.reload()
@@ -384,7 +384,7 @@ window.replug = (devices, told) => {
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_a_camera_in_place_of_the_only_one_can_be_started(browser: Any, site: Site, told: bool) -> None:
+def test_replaced_camera_can_be_started(browser: Any, site: Site, told: bool) -> None:
     page = opened(browser, site, CAMERAS)
     page.click("#start")
     bars(page)
@@ -401,7 +401,7 @@ def test_a_camera_in_place_of_the_only_one_can_be_started(browser: Any, site: Si
     page.context.close()
 
 
-def test_a_second_camera_that_comes_is_offered_and_goes_again(browser: Any, site: Site) -> None:
+def test_second_camera_appears_and_disappears(browser: Any, site: Site) -> None:
     page = opened(browser, site, CAMERAS)
     page.click("#start")
     bars(page)
@@ -414,7 +414,7 @@ def test_a_second_camera_that_comes_is_offered_and_goes_again(browser: Any, site
     page.context.close()
 
 
-def test_without_networks_a_picture_opens_and_there_is_no_table_to_save(browser: Any, site: Site) -> None:
+def test_image_opens_without_models_but_has_no_table(browser: Any, site: Site) -> None:
     site.altered["/models/models.json"] = None
     page = opened(browser, site)
     complaint(page)
@@ -425,7 +425,7 @@ def test_without_networks_a_picture_opens_and_there_is_no_table_to_save(browser:
     page.context.close()
 
 
-def test_a_picture_that_was_opened_before_the_networks_came_has_a_table(browser: Any, site: Site) -> None:
+def test_image_opened_before_the_models_loaded_has_a_table(browser: Any, site: Site) -> None:
     script = """
       window.Worker = class extends Worker {
         postMessage(...given) {
@@ -444,7 +444,7 @@ def test_a_picture_that_was_opened_before_the_networks_came_has_a_table(browser:
 
 
 @pytest.mark.parametrize("how", ["error", "silence"])
-def test_a_worker_that_dies_is_told_and_another_one_goes_on(browser: Any, site: Site, how: str) -> None:
+def test_dead_worker_is_reported_and_replaced(browser: Any, site: Site, how: str) -> None:
     script = """
       window.Worker = class extends Worker {
         constructor(...given) {
@@ -507,9 +507,7 @@ OPEN = """async ([order, pause, film]) => {
         ("large picture", 0),
     ],
 )
-def test_of_sources_opened_quickly_one_after_the_other_the_last_one_is_shown(
-    page: Any, order: str, pause: int, tmp_path: Path
-) -> None:
+def test_last_of_several_sources_is_shown(page: Any, order: str, pause: int, tmp_path: Path) -> None:
     film = base64.b64encode(webm(tmp_path / "face.webm", 60)).decode()
     page.evaluate(OPEN, [order.split(), pause, film])
     bars(page)
@@ -547,7 +545,7 @@ def test_axe_finds_no_serious_problem(browser: Any, site: Site, scheme: str) -> 
     page.context.close()
 
 
-def test_nothing_reaches_over_the_side_of_a_small_screen(browser: Any, site: Site) -> None:
+def test_page_fits_a_small_screen(browser: Any, site: Site) -> None:
     page = opened(browser, site)
     page.click("#start")
     bars(page)
@@ -559,7 +557,7 @@ def test_nothing_reaches_over_the_side_of_a_small_screen(browser: Any, site: Sit
     page.context.close()
 
 
-def test_the_service_worker_keeps_every_file_of_the_page() -> None:
+def test_service_worker_caches_every_file() -> None:
     listed = re.search(r"const PAGE = \[(.*?)\];", (STATIC / "sw.js").read_text("utf-8"), re.S)
     assert listed
     names = set(re.findall(r'"([^"]+)"', listed[1]))
@@ -567,7 +565,7 @@ def test_the_service_worker_keeps_every_file_of_the_page() -> None:
     assert names == files - {"sw.js", "index.html"} | {"./"}
 
 
-def test_web_opens_the_page_and_serves_on_this_machine_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_web_opens_the_page_on_loopback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     serving, server = pytest.importorskip("mien.serve.app"), pytest.importorskip("mien.serve.server")
     opened: list[str] = []
     ran: list[Any] = []

@@ -61,7 +61,7 @@ PIXELS = (
 )
 
 
-def test_the_built_models_are_those_of_the_package(page: Any) -> None:
+def test_built_models_equal_the_package(page: Any) -> None:
     built = json.loads((STATIC / "models/models.json").read_text("utf-8"))
     model = models.load_classifier()
     again = "the page has older models: run make web"
@@ -76,7 +76,7 @@ def test_the_built_models_are_those_of_the_package(page: Any) -> None:
     [onnx.ASSETS / "portrait.jpg", *(MEDIA / name for name in ("multi_face.jpg", "BWPictureHuman.jpg"))],
     ids=lambda path: path.name,
 )
-def test_a_picture_gives_the_same_faces_crops_and_probabilities(page: Any, path: Path) -> None:
+def test_image_gives_the_same_faces_crops_and_probabilities(page: Any, path: Path) -> None:
     if not path.exists():
         pytest.skip("the pictures that lie beside the project are not there")
     picture = image.decode(path.read_bytes(), path.name)
@@ -95,13 +95,13 @@ def test_a_picture_gives_the_same_faces_crops_and_probabilities(page: Any, path:
     np.testing.assert_allclose([face["probabilities"] for face in found], models.load_classifier()(crops), atol=1e-3)
 
 
-def test_a_picture_without_a_face_gives_none(page: Any) -> None:
+def test_image_without_faces_gives_none(page: Any) -> None:
     page.site.altered["/given.png"] = cv2.imencode(".png", np.full((90, 33, 3), 127, np.uint8))[1].tobytes()
     assert page.evaluate(LOOK, "/given.png") == []
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.25])
-def test_crops_are_the_same_at_any_angle_size_and_over_the_border(page: Any, margin: float) -> None:
+def test_crops_equal_python_at_any_angle_size_and_position(page: Any, margin: float) -> None:
     random = np.random.default_rng(1)
     picture = cv2.resize(
         random.integers(0, 256, (24, 30, 3), dtype=np.uint8), (150, 120), interpolation=cv2.INTER_CUBIC
@@ -127,7 +127,7 @@ def test_crops_are_the_same_at_any_angle_size_and_over_the_border(page: Any, mar
     ("size", "small"),
     [((80, 61), (45, 34)), ((101, 77), (45, 34)), ((120, 60), (45, 22)), ((50, 131), (17, 45)), ((391, 187), (45, 22))],
 )
-def test_pictures_are_shrunk_as_in_python(page: Any, size: tuple[int, int], small: tuple[int, int]) -> None:
+def test_downscaling_equals_python(page: Any, size: tuple[int, int], small: tuple[int, int]) -> None:
     picture = np.random.default_rng(2).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     script = f"""async ([picture, side]) => {{
       {PIXELS}
@@ -143,7 +143,7 @@ def test_pictures_are_shrunk_as_in_python(page: Any, size: tuple[int, int], smal
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
-def test_half_size_finds_what_python_finds_at_that_size(page: Any) -> None:
+def test_half_size_detection_equals_python(page: Any) -> None:
     picture = cv2.resize(image.decode((onnx.ASSETS / "portrait.jpg").read_bytes(), "portrait"), (640, 640))
     script = f"""async (picture) => {{
       {PIXELS}
@@ -200,26 +200,26 @@ SEARCH = """async ([frames, live]) => {
 }"""
 
 
-def test_a_source_with_large_faces_is_searched_at_half_size_and_in_full_now_and_then(page: Any) -> None:
+def test_source_with_large_faces_is_searched_at_half_size(page: Any) -> None:
     large = [0.2, 0.25, 0]
     found = page.evaluate(SEARCH, [[[large]] * 25, True])
     assert found == [[[640], 1], *[[[320], 1]] * 11, [[320, 640], 1], *[[[320], 1]] * 11, [[320, 640], 1]]
 
 
-def test_small_faces_and_none_and_stills_are_searched_in_full(page: Any) -> None:
+def test_small_faces_and_still_images_are_searched_at_full_size(page: Any) -> None:
     large, small = [0.2, 0.25, 0], [0.7, 0.1, 0]
     assert page.evaluate(SEARCH, [[[large, small]] * 3, True]) == [[[640], 2]] * 3
     assert page.evaluate(SEARCH, [[[]] * 3, True]) == [[[640], 0]] * 3
     assert page.evaluate(SEARCH, [[[large]] * 3, False]) == [[[640], 1]] * 3
 
 
-def test_a_face_that_half_size_misses_is_looked_for_in_full_at_once(page: Any) -> None:
+def test_face_missed_at_half_size_is_searched_at_full_size(page: Any) -> None:
     large, hard = [0.2, 0.25, 0], [0.7, 0.25, 100]
     found = page.evaluate(SEARCH, [[[large], [large, hard], [large], [hard], [hard]], True])
     assert found == [[[640], 1], [[320], 1], [[320], 1], [[320, 640], 1], [[320, 640], 1]]
 
 
-def test_the_tracker_gives_the_same_ids_labels_and_probabilities(page: Any) -> None:
+def test_tracker_equals_python(page: Any) -> None:
     random = np.random.default_rng(3)
     frames = []
     where = random.uniform(50, 400, (4, 2))
@@ -259,7 +259,7 @@ def test_the_tracker_gives_the_same_ids_labels_and_probabilities(page: Any) -> N
     assert found[-1][0] or tracker.active_ids
 
 
-def test_order_and_colours_are_those_of_the_overlay(page: Any) -> None:
+def test_order_and_colours_equal_the_overlay(page: Any) -> None:
     script = """async (labels) => {
       const { COLOURS, order } = await import("/labels.js");
       return [COLOURS, order(labels).map((k) => labels[k])];

@@ -40,7 +40,7 @@ def page(browser: Any, site: Any) -> Iterator[Any]:
     assert site.log.read_text() == ""
 
 
-def test_the_page_runs_under_the_server_s_own_headers(browser: Any, site: Any) -> None:
+def test_page_runs_under_the_server_headers(browser: Any, site: Any) -> None:
     page = opened(browser, site)
     for path in ("", "main.js", "worker.js", "vendor/ort-wasm-simd-threaded.wasm", "models/models.json"):
         headers = page.request.get(site.url + path).headers
@@ -54,7 +54,7 @@ def test_the_page_runs_under_the_server_s_own_headers(browser: Any, site: Any) -
     page.context.close()
 
 
-def test_the_camera_s_face_has_five_bars_that_sum_to_one(page: Any) -> None:
+def test_camera_bars_sum_to_one(page: Any) -> None:
     page.click("#start")
     shown = bars(page)
     assert tuple(shown) == EMOTIONS
@@ -63,7 +63,7 @@ def test_the_camera_s_face_has_five_bars_that_sum_to_one(page: Any) -> None:
     page.wait_for_selector("#hint:not([hidden])")
 
 
-def test_one_of_two_cameras_can_be_chosen(launch: Callable[..., Any], site: Any) -> None:
+def test_camera_can_be_selected(launch: Callable[..., Any], site: Any) -> None:
     page = opened(launch(f"{FAKE_CAMERA}=device-count=2", ALLOW), site)
     page.click("#start")
     page.wait_for_selector("#devices:not([hidden])")
@@ -84,7 +84,7 @@ def test_one_of_two_cameras_can_be_chosen(launch: Callable[..., Any], site: Any)
 
 
 @pytest.mark.parametrize("side", [512, 300, 200])
-def test_a_picture_has_the_probabilities_of_python_s_pipeline(page: Any, side: int) -> None:
+def test_image_probabilities_equal_python(page: Any, side: int) -> None:
     # On PNG, whose pixels are the same to both: boxes agree to 0.0001 pixel, and so do the crops but for a pixel or two
     # that is one level of gray off. What is left is int8: where a sum lies between two steps, WebAssembly and the
     # processor may round to different ones. Of 22 faces of four photographs, 21 agreed to 0.0002, one to 0.0024.

@@ -1,4 +1,4 @@
-"""Who shares a call of the network with whom, and that everyone gets the rows of his own crops."""
+"""The batcher: which requests share a call, and that each gets the rows of its own crops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOREVER = 3600.0  # seconds; a test that waits for the clock would hang
 
 @dataclass
 class Network:
-    """Gives the crop's first pixel as its only probability, and notes the size of each call."""
+    """Returns the first pixel of each crop as its only probability, and records the size of each call."""
 
     calls: list[int] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
@@ -39,7 +39,7 @@ def crops(*values: int) -> np.ndarray:
 
 
 async def ask(batcher: Batcher, *sizes: int) -> list[list[float]]:
-    """Requests of these sizes at once, numbered through; what each got."""
+    """Send concurrent requests of these sizes with numbered crops; return their rows."""
     ends = np.cumsum(sizes)
     requests = [crops(*range(end - size, end)) for size, end in zip(sizes, ends, strict=True)]
     rows = await asyncio.gather(*(batcher(request) for request in requests))
@@ -54,39 +54,39 @@ async def until(condition) -> None:
     raise AssertionError("it never happened")
 
 
-def test_requests_at_the_same_time_share_one_call_and_get_their_own_rows() -> None:
+def test_concurrent_requests_share_one_call() -> None:
     network = Network()
     got = asyncio.run(ask(Batcher(network, 10, FOREVER), 1, 4, 2, 3))
     assert got == [[0], [1, 2, 3, 4], [5, 6], [7, 8, 9]]
     assert network.calls == [10]
 
 
-def test_a_lone_request_goes_when_its_time_has_come() -> None:
+def test_single_request_runs_after_max_wait() -> None:
     network = Network()
     assert asyncio.run(ask(Batcher(network, 64, 0.01), 2)) == [[0, 1]]
     assert network.calls == [2]
 
 
-def test_a_batch_is_no_larger_than_its_limit() -> None:
+def test_batch_does_not_exceed_max_batch() -> None:
     network = Network()
     asyncio.run(ask(Batcher(network, 4, 0.01), *[1] * 10))
     assert network.calls == [4, 4, 2]
 
 
-def test_a_request_is_never_split() -> None:
+def test_request_is_never_split() -> None:
     network = Network()
     got = asyncio.run(ask(Batcher(network, 4, 0.01), 3, 3, 9))
     assert got == [[0, 1, 2], [3, 4, 5], list(range(6, 15))]
     assert network.calls == [3, 3, 9]
 
 
-def test_a_limit_of_one_turns_batching_off() -> None:
+def test_max_batch_of_one_turns_batching_off() -> None:
     network = Network()
     asyncio.run(ask(Batcher(network, 1, FOREVER), 1, 1, 1))
     assert network.calls == [1, 1, 1]
 
 
-def test_the_next_batch_gathers_while_a_call_runs() -> None:
+def test_next_batch_collects_while_a_call_runs() -> None:
     async def scenario() -> None:
         batcher = Batcher(network, 5, 0.0)
         network.gate.clear()
@@ -102,11 +102,11 @@ def test_the_next_batch_gathers_while_a_call_runs() -> None:
     assert network.calls == [1, 5]
 
 
-def test_an_error_reaches_its_batch_alone() -> None:
+def test_error_affects_only_its_batch() -> None:
     async def scenario() -> None:
         batcher = Batcher(network, 2, 0.0)
         got = await asyncio.gather(batcher(crops(255)), batcher(crops(1)), batcher(crops(2)), return_exceptions=True)
-        assert [str(each) for each in got[:2]] == ["a white crop"] * 2
+        assert [str(error) for error in got[:2]] == ["a white crop"] * 2
         assert np.asarray(got[2]).tolist() == [[2]]
         assert (await batcher(crops(3))).tolist() == [[3]]
 
@@ -114,12 +114,12 @@ def test_an_error_reaches_its_batch_alone() -> None:
     asyncio.run(scenario())
 
 
-def test_who_has_given_up_is_not_classified() -> None:
+def test_cancelled_request_is_not_classified() -> None:
     async def scenario() -> None:
         batcher = Batcher(network, 3, FOREVER)
-        gone = asyncio.create_task(batcher(crops(1)))
+        cancelled = asyncio.create_task(batcher(crops(1)))
         await asyncio.sleep(0)
-        gone.cancel()
+        cancelled.cancel()
         await asyncio.sleep(0)
         rows = await asyncio.gather(batcher(crops(2)), batcher(crops(3)))
         assert [row.tolist() for row in rows] == [[[2]], [[3]]]
@@ -129,23 +129,23 @@ def test_who_has_given_up_is_not_classified() -> None:
     assert network.calls == [2]
 
 
-def test_giving_up_during_the_call_does_no_harm_to_others() -> None:
+def test_cancelling_during_a_call_does_not_affect_others() -> None:
     async def scenario() -> None:
         batcher = Batcher(network, 2, FOREVER)
         network.gate.clear()
-        gone, stays = asyncio.create_task(batcher(crops(1))), asyncio.create_task(batcher(crops(2)))
+        cancelled, stays = asyncio.create_task(batcher(crops(1))), asyncio.create_task(batcher(crops(2)))
         await until(lambda: network.calls == [2])
-        gone.cancel()
+        cancelled.cancel()
         network.gate.set()
         assert (await stays).tolist() == [[2]]
         with pytest.raises(asyncio.CancelledError):
-            await gone
+            await cancelled
 
     network = Network()
     asyncio.run(scenario())
 
 
-def test_closing_answers_all_who_wait() -> None:
+def test_close_answers_waiting_requests() -> None:
     async def scenario() -> None:
         batcher = Batcher(network, 1, 0.0)
         network.gate.clear()
@@ -162,7 +162,7 @@ def test_closing_answers_all_who_wait() -> None:
     asyncio.run(scenario())
 
 
-def test_the_size_of_each_call_is_told() -> None:
+def test_batch_sizes_are_reported() -> None:
     seen: list[int] = []
     asyncio.run(ask(Batcher(Network(), 3, 0.01, seen.append), 2, 1, 1))
     assert seen == [3, 1]
@@ -170,7 +170,7 @@ def test_the_size_of_each_call_is_told() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=20), st.integers(1, 12))
-def test_any_mix_of_requests_gets_its_own_rows(sizes: list[int], limit: int) -> None:
+def test_each_request_gets_its_own_rows(sizes: list[int], limit: int) -> None:
     network = Network()
     got = asyncio.run(ask(Batcher(network, limit, 0.0), *sizes))
     assert [value for row in got for value in row] == list(range(sum(sizes)))

@@ -1,4 +1,4 @@
-"""A real `mien serve`: slow and broken clients, what it prints, and how it ends."""
+"""A real `mien serve`: slow and broken clients, its output, and shutdown."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ import socket
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from time import monotonic, sleep
 
 import cv2
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -43,7 +46,7 @@ class Served:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
     def talk(self, *pieces: str, pause: float = 0.0) -> tuple[bytes, float]:
-        """Send pieces with pauses between them; all that came back, and the seconds until the server closed."""
+        """Send pieces with pauses; return what was received, and the seconds until the server closed."""
         start = monotonic()
         with self.connect() as line:
             try:
@@ -56,15 +59,15 @@ class Served:
 
     def post(self, body: bytes) -> tuple[int, bytes]:
         headers = {"Content-Type": "multipart/form-data; boundary=x", "Authorization": f"Bearer {TOKEN}"}
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as made:
-            made.request("POST", "/v1/predict", body, headers)
-            answer = made.getresponse()
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as running:
+            running.request("POST", "/v1/predict", body, headers)
+            answer = running.getresponse()
             return answer.status, answer.read()
 
 
-def form(picture: bytes, name: bytes = b"private.jpg") -> bytes:
+def form(image: bytes, name: bytes = b"private.jpg") -> bytes:
     head = b'--x\r\nContent-Disposition: form-data; name="images"; filename="' + name + b'"\r\n\r\n'
-    return head + picture + b"\r\n--x--\r\n"
+    return head + image + b"\r\n--x--\r\n"
 
 
 def noise(side: int) -> bytes:
@@ -72,12 +75,14 @@ def noise(side: int) -> bytes:
 
 
 @contextmanager
-def serving(log: Path, *flags: str, token: str | None = TOKEN, cwd: Path | None = None) -> Iterator[Served]:
-    """A server of its own on any free port, ready; killed in the end if it still runs.
+def serving(
+    log: Path, *flags: str, token: str | None = TOKEN, cwd: Path | None = None, program: str = ""
+) -> Iterator[Served]:
+    """A server on a free port, ready, and killed at the end.
 
-    `token` is what MIEN_TOKEN holds; `cwd` is also the folder for temporary files.
+    `token` is the value of MIEN_TOKEN; `cwd` is also the folder for temporary files. `program` is run in place of mien.
     """
-    command = [sys.executable, "-m", "mien", "serve", "--port", "0", *flags]
+    command = [sys.executable, *(("-c", program) if program else ("-m", "mien", "serve", "--port", "0", *flags))]
     environment = {key: value for key, value in os.environ.items() if key != "MIEN_TOKEN"}
     if cwd:
         environment |= {"TMPDIR": str(cwd), "HOME": str(cwd)}
@@ -91,24 +96,28 @@ def serving(log: Path, *flags: str, token: str | None = TOKEN, cwd: Path | None 
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
-            assert found, line + log.read_text()
-            made = Served(process, int(found[1]), log)
+            address = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+            assert address, line + log.read_text()
+            running = Served(process, int(address[1]), log)
             end = monotonic() + 60
-            while monotonic() < end and b"200 OK" not in made.talk("GET /ready HTTP/1.0\r\nHost: localhost\r\n\r\n")[0]:
+            while (
+                monotonic() < end and b"200 OK" not in running.talk("GET /ready HTTP/1.0\r\nHost: localhost\r\n\r\n")[0]
+            ):
                 sleep(0.1)
-            yield made
+            yield running
         finally:
             process.kill()
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("serve") / "log.txt", "--header-seconds", "2", "--read-seconds", "1") as made:
-        yield made
+    with serving(
+        tmp_path_factory.mktemp("serve") / "log.txt", "--header-seconds", "2", "--read-seconds", "1"
+    ) as running:
+        yield running
 
 
-def test_a_picture_is_answered_to_who_has_the_token_of_the_environment(served: Served) -> None:
+def test_token_of_the_environment_is_required(served: Served) -> None:
     assert b" 401 " in served.talk("GET /v1/model HTTP/1.0\r\nHost: localhost\r\n\r\n")[0]
     status, content = served.post(form(PORTRAIT.read_bytes()))
     assert status == 200
@@ -120,21 +129,21 @@ def test_a_picture_is_answered_to_who_has_the_token_of_the_environment(served: S
     [(), ("POST /v1/pre",), (HEAD,), tuple(HEAD)],
     ids=["silent", "part of a line", "part of the headers", "drop by drop"],
 )
-def test_headers_that_come_too_slowly_end_the_connection(served: Served, pieces: tuple[str, ...]) -> None:
-    came, seconds = served.talk(*pieces, pause=0.05)
-    assert came == b""
+def test_slow_headers_close_the_connection(served: Served, pieces: tuple[str, ...]) -> None:
+    received, seconds = served.talk(*pieces, pause=0.05)
+    assert received == b""
     assert seconds < 10
 
 
-def test_a_second_request_on_the_same_connection_has_the_deadline_too(served: Served) -> None:
+def test_slow_headers_of_a_second_request_close_the_connection(served: Served) -> None:
     first = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    came, seconds = served.talk(first, *("GET /health HTTP/1.1\r\nX: " + "y" * 60), pause=0.05)
-    assert came.count(b"200 OK") <= 1  # it may be lost when the connection is reset
+    received, seconds = served.talk(first, *("GET /health HTTP/1.1\r\nX: " + "y" * 60), pause=0.05)
+    assert received.count(b"200 OK") <= 1  # it may be lost when the connection is reset
     assert seconds < 10
 
 
 @pytest.mark.parametrize("pieces", [1, 60])
-def test_a_body_that_comes_too_slowly_is_408(served: Served, pieces: int) -> None:
+def test_slow_body_is_408(served: Served, pieces: int) -> None:
     with served.connect() as line:
         line.sendall((HEAD + FORM + "Content-Length: 1000\r\n\r\n--x\r\nA: ").encode())
         stop = threading.Event()
@@ -157,24 +166,24 @@ def test_a_body_that_comes_too_slowly_is_408(served: Served, pieces: int) -> Non
     assert b"connection: close" in answer.lower()
 
 
-def test_who_sends_too_much_still_reads_the_answer(served: Served) -> None:
+def test_sender_of_a_large_body_can_read_the_answer(served: Served) -> None:
     assert served.post(form(bytes(17_000_000)))[0] == 413
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_sent(served: Served) -> None:
+def test_large_body_is_refused_before_it_is_sent(served: Served) -> None:
     with served.connect() as line:
         line.sendall((HEAD + FORM + "Expect: 100-continue\r\nContent-Length: 40000000\r\n\r\n").encode())
         assert line.recv(65536).startswith(b"HTTP/1.1 413")
 
 
-def test_who_hangs_up_in_the_middle_does_no_harm(served: Served) -> None:
+def test_disconnecting_during_the_body_is_harmless(served: Served) -> None:
     for _ in range(3):
         with served.connect() as line:
             line.sendall((HEAD + FORM + "Content-Length: 1000\r\n\r\n--x\r\n").encode())
     assert served.post(form(PORTRAIT.read_bytes()))[0] == 200
 
 
-def test_who_takes_no_answer_is_cut_off(served: Served) -> None:
+def test_client_that_does_not_read_is_disconnected(served: Served) -> None:
     body = form(noise(1900))  # more than the system's buffers hold
     head = HEAD.replace("predict", "annotate?format=png") + FORM + f"Content-Length: {len(body)}\r\n\r\n"
     with socket.socket() as line:
@@ -184,23 +193,37 @@ def test_who_takes_no_answer_is_cut_off(served: Served) -> None:
         line.sendall(head.encode() + body)
         line.recv(1, socket.MSG_PEEK)
         sleep(2)
-        came = b"".join(iter(lambda: line.recv(1 << 20), b""))
-    length = re.search(rb"content-length: (\d+)", came)
-    assert came.startswith(b"HTTP/1.1 200")
+        received = b"".join(iter(lambda: line.recv(1 << 20), b""))
+    length = re.search(rb"content-length: (\d+)", received)
+    assert received.startswith(b"HTTP/1.1 200")
     assert length is not None
-    assert len(came) < int(length[1])
+    assert len(received) < int(length[1])
 
 
 @pytest.mark.parametrize(
     "request_line", ["\x00\x01\x02\r\n\r\n", "GET / HTTP/9.9\r\nConnection: close\r\n\r\n", "GET /" + "a" * 100_000]
 )
-def test_what_is_not_http_is_refused(served: Served, request_line: str) -> None:
-    came, _ = served.talk(request_line)
-    assert came.startswith((b"HTTP/1.1 400", b"HTTP/1.1 421")) or came == b""
+def test_other_protocols_are_refused(served: Served, request_line: str) -> None:
+    received, _ = served.talk(request_line)
+    assert received.startswith((b"HTTP/1.1 400", b"HTTP/1.1 421")) or received == b""
     assert served.post(form(PORTRAIT.read_bytes()))[0] == 200
 
 
-def test_a_stream_over_a_real_socket(served: Served) -> None:
+def test_content_length_with_transfer_encoding_is_400_and_closes(served: Served) -> None:
+    smuggled = "0\r\n\r\nGET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    head = HEAD + FORM + f"Content-Length: {len(smuggled)}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    received, _ = served.talk(head + smuggled)
+    assert received.startswith(b"HTTP/1.1 400")
+    assert b"connection: close" in received.lower()
+    assert received.count(b"HTTP/1.1") == 1
+
+
+def test_two_host_headers_are_refused(served: Served) -> None:
+    received, _ = served.talk("GET /health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 400")
+
+
+def test_stream_over_a_real_socket(served: Served) -> None:
     address = f"ws://127.0.0.1:{served.port}/v1/stream?token={TOKEN}"
     with connect(address) as line:
         for _ in range(2):
@@ -214,21 +237,21 @@ def test_a_stream_over_a_real_socket(served: Served) -> None:
     assert "permessage-deflate" not in line.response.headers.get("Sec-WebSocket-Extensions", "")  # type: ignore[union-attr]
 
 
-def test_neither_names_nor_tokens_are_logged(served: Served) -> None:
+def test_names_and_tokens_are_not_logged(served: Served) -> None:
     with connect(f"ws://127.0.0.1:{served.port}/v1/stream?token={TOKEN}"):
         pass
-    served.post(form(b"no picture"))
+    served.post(form(b"no image"))
     text = served.log.read_text()
     assert TOKEN not in text
     assert "private" not in text
     assert "Traceback" not in text
 
 
-def test_the_token_may_be_given_on_the_command_line_and_goes_before_the_environment_s(tmp_path: Path) -> None:
-    with serving(tmp_path / "log.txt", "--token", "from-the-flag", token="from-the-environment") as made:
+def test_token_flag_overrides_the_environment(tmp_path: Path) -> None:
+    with serving(tmp_path / "log.txt", "--token", "from-the-flag", token="from-the-environment") as running:
         for given, status in (("from-the-flag", 200), ("from-the-environment", 401), ("", 401)):
             request = f"GET /v1/model HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer {given}\r\n\r\n"
-            assert f" {status} ".encode() in made.talk(request)[0][:20]
+            assert f" {status} ".encode() in running.talk(request)[0][:20]
 
 
 NAMES = {
@@ -251,58 +274,61 @@ NAMES = {
 }
 
 
-def test_names_of_a_form_s_files_touch_no_file_and_are_shown_harmless(tmp_path: Path) -> None:
+def test_file_names_are_sanitized_and_touch_no_file(tmp_path: Path) -> None:
     inside = tmp_path / "a/b/c"
     inside.mkdir(parents=True)
-    with serving(tmp_path / "log.txt", cwd=inside) as made:
+    with serving(tmp_path / "log.txt", cwd=inside) as running:
         before = sorted(tmp_path.rglob("*"))
         for given, shown in NAMES.items():
-            status, content = made.post(form(PORTRAIT.read_bytes(), given))
+            status, content = running.post(form(PORTRAIT.read_bytes(), given))
             assert status in ((200,) if shown is not None else (200, 422)), given
             if status == 200:
                 name = json.loads(content)["results"][0]["name"]
                 assert shown is None or name == shown
                 assert name.isprintable() and not set(name) & set("/\\") and len(name) <= 100
-            made.post(form(b"no picture", given))
+            running.post(form(b"no image", given))
             assert sorted(tmp_path.rglob("*")) == before
-        assert "jpg" not in made.log.read_text()
+        assert "jpg" not in running.log.read_text()
 
 
-def test_connections_over_the_limit_are_refused_like_all_else_and_counted(tmp_path: Path) -> None:
-    with serving(tmp_path / "log.txt", "--connections", "2") as made:
+def test_connections_beyond_the_limit_are_503_and_counted(tmp_path: Path) -> None:
+    with serving(tmp_path / "log.txt", "--connections", "2") as running:
         request = "GET {} HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer " + TOKEN + "\r\n\r\n"
-        with made.connect() as first, made.connect() as second:
+        with running.connect() as first, running.connect() as second:
             for line in (first, second):
                 line.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert line.recv(65536).startswith(b"HTTP/1.1 200")
             for path in ("/v1/model", "/", "/metrics"):
-                came = made.talk(request.format(path))[0].decode()
-                head, _, content = came.partition("\r\n\r\n")
+                received = running.talk(request.format(path))[0].decode()
+                head, _, content = received.partition("\r\n\r\n")
                 assert head.startswith("HTTP/1.1 503")
                 assert "too many connections" in json.loads(content)["detail"]
                 for header in ("retry-after: 1", "connection: close", "x-frame-options: deny"):
                     assert header in head.lower()
-            assert b"200 OK" in made.talk(request.format("/health"))[0]  # it lives
-            with pytest.raises(InvalidStatus) as caught, connect(f"ws://127.0.0.1:{made.port}/v1/stream?token={TOKEN}"):
+            assert b"200 OK" in running.talk(request.format("/health"))[0]  # it lives
+            with (
+                pytest.raises(InvalidStatus) as caught,
+                connect(f"ws://127.0.0.1:{running.port}/v1/stream?token={TOKEN}"),
+            ):
                 pass
             assert caught.value.response.status_code == 503
         end = monotonic() + 20
-        while b" 503 " in (came := made.talk(request.format("/metrics"))[0])[:20]:
+        while b" 503 " in (received := running.talk(request.format("/metrics"))[0])[:20]:
             assert monotonic() < end
-        assert re.search(rb'mien_requests_total\{method="GET",route="other",status="503"\} [3-9]', came)
+        assert re.search(rb'mien_requests_total\{method="GET",route="other",status="503"\} [3-9]', received)
 
 
-def test_sigterm_finishes_what_was_taken(served: Served) -> None:
+def test_sigterm_finishes_accepted_requests(served: Served) -> None:
     # Large enough to be under way when the signal comes.
     large = noise(1500)
-    made = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
-    made.request(
+    running = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    running.request(
         "POST", "/v1/predict", form(large),
         {"Content-Type": "multipart/form-data; boundary=x", "Authorization": f"Bearer {TOKEN}"},
     )  # fmt: skip
     with connect(f"ws://127.0.0.1:{served.port}/v1/stream?token={TOKEN}") as line:
         served.process.send_signal(signal.SIGTERM)
-        answer = made.getresponse()
+        answer = running.getresponse()
         assert answer.status == 200
         assert json.loads(answer.read())["results"][0]["width"] == 1500
         with pytest.raises(ConnectionClosed) as caught:
@@ -310,35 +336,83 @@ def test_sigterm_finishes_what_was_taken(served: Served) -> None:
         assert caught.value.rcvd is not None
         assert caught.value.rcvd.code == 1012  # the service restarts
     assert served.process.wait(30) == -signal.SIGTERM
-    made.close()
+    running.close()
+
+
+HANGING = """
+import time
+import mien
+from mien.serve import server
+from mien.serve.app import create_app
+from mien.serve.limits import Limits
+
+class Hanging:
+    name = "hanging"
+
+    def __call__(self, image):
+        time.sleep(3600 if len(image) < 480 else 0)  # the warm-up has 480 rows
+        return []
+
+limits = Limits(threads=2, work_seconds=0.3, read_seconds=1)
+with server.bind("127.0.0.1", 0, None) as listening:
+    app = create_app(mien.Pipeline(Hanging()), limits=limits)
+    print(server.url(listening), flush=True)
+    server.run(app, listening, limits)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_shutdown_does_not_wait_for_hanging_threads(tmp_path: Path, number: int) -> None:
+    with serving(tmp_path / "log.txt", program=HANGING) as running:
+        ready = "GET /ready HTTP/1.0\r\nHost: localhost\r\n\r\n"
+        for _ in range(2):
+            assert running.post(form(noise(100)))[0] == 503
+        assert b"threads are busy" in running.talk(ready)[0]
+        assert running.post(form(noise(100)))[0] == 503
+        assert b"mien_queue_images 2.0" in running.talk(ready.replace("ready", "metrics"))[0]
+        running.process.send_signal(number)
+        running.process.wait(30)
+
+
+def test_uvicorn_is_used_by_its_public_names_within_the_tested_versions() -> None:
+    root = Path(__file__).parents[2]
+    for path in (root / "src/mien/serve").glob("*.py"):
+        names = set(re.findall(r"uvicorn\.(\w+)", path.read_text("utf-8")))
+        assert names <= {"Config", "Server"}, path
+    extras = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]["serve"]
+    (bounds,) = (requirement for requirement in extras if requirement.startswith("uvicorn"))
+    assert "<" in bounds
+    assert metadata.version("uvicorn") in Requirement(bounds).specifier
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-def test_what_the_document_asks_with_curl_is_answered(tmp_path: Path) -> None:
+def test_curl_commands_of_the_documentation_work(tmp_path: Path) -> None:
     document = (Path(__file__).parents[2] / "docs/serve.md").read_text("utf-8")
     commands = re.findall(r"^curl .*$", document, re.M)
     assert len(commands) > 8
     (tmp_path / "photo.jpg").write_bytes(PORTRAIT.read_bytes())
-    with serving(tmp_path / "log.txt") as made:
+    with serving(tmp_path / "log.txt") as running:
         for command in commands:
-            asked = command.replace("curl", "curl --fail --silent --show-error", 1).replace(":8000/", f":{made.port}/")
+            asked = command.replace("curl", "curl --fail --silent --show-error", 1).replace(
+                ":8000/", f":{running.port}/"
+            )
             subprocess.run(["bash", "-c", asked], cwd=tmp_path, env=os.environ | {"MIEN_TOKEN": TOKEN}, check=True)
     assert cv2.imread(str(tmp_path / "drawn.png")).shape == (512, 512, 3)
 
 
-def test_the_document_s_program_follows_a_face(tmp_path: Path) -> None:
+def test_program_of_the_documentation_works(tmp_path: Path) -> None:
     document = (Path(__file__).parents[2] / "docs/serve.md").read_text("utf-8")
     program = document.partition("```python\n")[2].partition("```")[0]
     (tmp_path / "photo.jpg").write_bytes(PORTRAIT.read_bytes())
-    with serving(tmp_path / "log.txt") as made:
+    with serving(tmp_path / "log.txt") as running:
         ran = subprocess.run(
-            [sys.executable, "-c", program.replace(":8000/", f":{made.port}/")],
+            [sys.executable, "-c", program.replace(":8000/", f":{running.port}/")],
             cwd=tmp_path, env=os.environ | {"MIEN_TOKEN": TOKEN}, capture_output=True, text=True, check=True,
         )  # fmt: skip
     assert ran.stdout.splitlines() == [f"{k} 0 [(1, 'happy')]" for k in range(3)]
 
 
-def test_without_a_token_it_does_not_start_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve_needs_a_token_for_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MIEN_TOKEN", raising=False)
     with pytest.raises(ConfigError, match="MIEN_TOKEN"):
         main.app(["serve", "--host", "0.0.0.0", "--port", "0"], result_action="return_value")

@@ -1,4 +1,4 @@
-"""Random changes of the training pictures: each strength does what its name says, and nothing at zero."""
+"""Random changes of the training make_images: each strength does what its name says, and nothing at zero."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from mien.train.config import TrainConfig
 STILL = TrainConfig(flip=False, rotation=0, zoom=0, shift=0, brightness=0, contrast=0)
 
 
-def pictures(count: int = 64) -> Tensor:
+def make_images(count: int = 64) -> Tensor:
     torch.manual_seed(0)
     return torch.rand(count, 1, 48, 48)
 
 
-def test_range_and_shape_stay_with_everything_on() -> None:
+def test_augment_keeps_shape_and_range() -> None:
     everything = TrainConfig(
         stretch=0.3, shear=0.2, gamma=0.5, shadow=0.5, sharpen=1, degrade=1, motion=1, erasing=1
     )  # fmt: skip
-    changed = augment(pictures(), everything)
+    changed = augment(make_images(), everything)
     assert changed.shape == (64, 1, 48, 48)
     assert float(changed.min()) >= 0
     assert float(changed.max()) <= 1
 
 
 def test_strength_zero_is_the_identity() -> None:
-    torch.testing.assert_close(augment(pictures(), STILL), pictures(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(augment(make_images(), STILL), make_images(), rtol=0, atol=1e-4)
 
 
-def test_the_factor_scales_every_strength_but_the_mirroring() -> None:
+def test_factor_scales_every_strength_except_flip() -> None:
     full = TrainConfig(stretch=0.2, shear=0.2, gamma=0.4, shadow=0.4, degrade=0.5, motion=0.4, erasing=0.4)
     half = replace(
         full, rotation=6, zoom=0.05, stretch=0.1, shear=0.1, shift=0.04, brightness=0.1, contrast=0.1, gamma=0.2,
@@ -41,15 +41,15 @@ def test_the_factor_scales_every_strength_but_the_mirroring() -> None:
     )  # fmt: skip
     views = []
     for config, factor in ((full, 0.5), (half, 1.0)):
-        images = pictures()
+        images = make_images()
         torch.manual_seed(1)
         views.append(augment(images, config, factor))
     torch.testing.assert_close(*views, rtol=0, atol=1e-4)
-    torch.testing.assert_close(augment(pictures(), replace(full, flip=False), 0.0), pictures(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(augment(make_images(), replace(full, flip=False), 0.0), make_images(), rtol=0, atol=1e-3)
 
 
-def test_flip_mirrors_about_the_middle() -> None:
-    images = pictures()
+def test_flip_mirrors_half_of_the_images() -> None:
+    images = make_images()
     flips = augment(images, replace(STILL, flip=True))
     same = [torch.allclose(a, b, atol=1e-4) for a, b in zip(flips, images, strict=True)]
     mirrored = [torch.allclose(a, b.flip(-1), atol=1e-4) for a, b in zip(flips, images, strict=True)]
@@ -57,7 +57,7 @@ def test_flip_mirrors_about_the_middle() -> None:
     assert 20 < sum(mirrored) < 44
 
 
-def test_gamma_keeps_the_order_of_gray_levels_and_moves_the_middle_both_ways() -> None:
+def test_gamma_keeps_the_order_of_gray_levels() -> None:
     ramp = torch.linspace(0.05, 0.95, 48).expand(64, 1, 48, 48)
     changed = augment(ramp, replace(STILL, gamma=0.7))
     assert bool((changed.diff(dim=-1) > 0).all())
@@ -82,7 +82,7 @@ def test_stretch_scales_width_and_height_independently() -> None:
     assert abs(float(torch.corrcoef(torch.stack([width, height]).float())[0, 1])) < 0.2
 
 
-def test_shear_moves_the_top_against_the_bottom_and_keeps_the_height() -> None:
+def test_shear_moves_rows_and_keeps_the_height() -> None:
     square = torch.zeros(300, 1, 48, 48)
     square[:, :, 14:34, 14:34] = 1
     torch.manual_seed(0)
@@ -94,7 +94,7 @@ def test_shear_moves_the_top_against_the_bottom_and_keeps_the_height() -> None:
     assert float((top - bottom).abs().max()) <= 0.3 * 15 + 0.5
 
 
-def test_shadow_darkens_one_side_brightens_the_other_and_comes_from_all_directions() -> None:
+def test_shadow_shades_from_all_directions() -> None:
     gray = torch.full((200, 1, 48, 48), 0.4)
     torch.manual_seed(0)
     changed = augment(gray, replace(STILL, shadow=0.5))[:, 0]
@@ -104,7 +104,7 @@ def test_shadow_darkens_one_side_brightens_the_other_and_comes_from_all_directio
         assert float(difference.min()) < -0.25 and float(difference.max()) > 0.25
 
 
-def test_sharpen_raises_the_contrast_at_edges_of_the_chosen_share() -> None:
+def test_sharpen_raises_the_contrast_at_edges() -> None:
     edge = torch.full((400, 1, 48, 48), 0.4)
     edge[:, :, :, 24:] = 0.6
     torch.manual_seed(0)
@@ -115,27 +115,29 @@ def test_sharpen_raises_the_contrast_at_edges_of_the_chosen_share() -> None:
     torch.testing.assert_close(changed[:, :, :, :18], edge[:, :, :, :18], rtol=0, atol=1e-4)
 
 
-def test_degrade_changes_the_wanted_share_and_blurs_or_adds_noise() -> None:
-    images = pictures(400) * 0.2 + 0.4
+def test_degrade_changes_its_share_of_the_images() -> None:
+    images = make_images(400) * 0.2 + 0.4
     changed = augment(images, replace(STILL, degrade=0.3))
-    moved = (changed - images).abs().amax((1, 2, 3)) > 0.01
-    assert 80 < int(moved.sum()) < 160
-    spread = changed[moved].std((1, 2, 3)) / images[moved].std((1, 2, 3))
+    changed_images = (changed - images).abs().amax((1, 2, 3)) > 0.01
+    assert 80 < int(changed_images.sum()) < 160
+    spread = changed[changed_images].std((1, 2, 3)) / images[changed_images].std((1, 2, 3))
     assert bool((spread < 0.8).any())  # blurred or of low resolution
     assert bool((spread > 1.05).any())  # noisy
 
 
-def test_motion_draws_the_wanted_share_of_points_out_into_lines_in_all_directions() -> None:
+def test_motion_blurs_points_into_lines() -> None:
     images = torch.zeros(200, 1, 48, 48)
     images[:, :, 24, 24] = 1
     torch.manual_seed(0)
     changed = augment(images, replace(STILL, motion=0.5))[:, 0]
-    moved = changed[(changed - images[:, 0]).abs().amax((1, 2)) > 0.1].double()
-    assert 70 < len(moved) < 130
-    torch.testing.assert_close(moved.sum((1, 2)), torch.ones(len(moved), dtype=torch.float64), rtol=0, atol=0.05)
+    changed_images = changed[(changed - images[:, 0]).abs().amax((1, 2)) > 0.1].double()
+    assert 70 < len(changed_images) < 130
+    torch.testing.assert_close(
+        changed_images.sum((1, 2)), torch.ones(len(changed_images), dtype=torch.float64), rtol=0, atol=0.05
+    )
     at = torch.arange(48).double() - 24
-    xx, yy = (moved * at**2).sum((1, 2)), (moved * at[:, None] ** 2).sum((1, 2))
-    xy = (moved * at * at[:, None]).sum((1, 2))
+    xx, yy = (changed_images * at**2).sum((1, 2)), (changed_images * at[:, None] ** 2).sum((1, 2))
+    xy = (changed_images * at * at[:, None]).sum((1, 2))
     along = (xx + yy) / 2 + torch.sqrt((xx - yy) ** 2 / 4 + xy**2)
     across = xx + yy - along
     assert bool((along > 2 * across).all())  # variances of the line: it is long and thin
@@ -144,7 +146,7 @@ def test_motion_draws_the_wanted_share_of_points_out_into_lines_in_all_direction
         assert bool(direction.any())
 
 
-def test_erasing_replaces_one_rectangle_of_the_wanted_area() -> None:
+def test_erasing_replaces_one_rectangle() -> None:
     images = torch.full((100, 1, 48, 48), 2.0)
     erased = augment(images, replace(STILL, erasing=0.5)) < 1  # augment clamps the rest to 1
     area = erased.float().mean((1, 2, 3))
@@ -156,19 +158,19 @@ def test_erasing_replaces_one_rectangle_of_the_wanted_area() -> None:
 
 
 @pytest.mark.parametrize("config", [replace(STILL, mixup=0.4), replace(STILL, cutmix=1.0)])
-def test_mixing_weighs_pictures_and_targets_alike(config: TrainConfig) -> None:
+def test_mix_weighs_images_and_targets_alike(config: TrainConfig) -> None:
     torch.manual_seed(3)
     targets = torch.eye(4)
     images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 48, 48)  # the picture's value is its class
-    mixed, wanted = mix(images, targets, config)
-    torch.testing.assert_close(wanted.sum(1), torch.ones(4))
-    torch.testing.assert_close(mixed.mean((1, 2, 3)), wanted @ torch.arange(4.0))
-    assert not torch.equal(wanted, targets)
+    mixed, mixed_targets = mix(images, targets, config)
+    torch.testing.assert_close(mixed_targets.sum(1), torch.ones(4))
+    torch.testing.assert_close(mixed.mean((1, 2, 3)), mixed_targets @ torch.arange(4.0))
+    assert not torch.equal(mixed_targets, targets)
 
 
-def test_without_mixing_nothing_is_drawn_or_changed() -> None:
-    images, targets = pictures(4), torch.eye(4)
+def test_mix_without_strengths_changes_nothing() -> None:
+    images, targets = make_images(4), torch.eye(4)
     before = torch.get_rng_state()
-    mixed, wanted = mix(images, targets, STILL)
-    assert mixed is images and wanted is targets
+    mixed, mixed_targets = mix(images, targets, STILL)
+    assert mixed is images and mixed_targets is targets
     assert torch.equal(torch.get_rng_state(), before)

@@ -83,9 +83,9 @@ def run(start: list[str], root: Path, out: Path, *more: str, **environment: str)
     script, recipe = root / "command.py", root / "recipe.yaml"
     script.write_text(COMMAND)
     recipe.write_text(json.dumps(RECIPE))
-    given = ["train", "--data", str(root / "data"), "--recipe", str(recipe), "--out", str(out), *more]
+    arguments = ["train", "--data", str(root / "data"), "--recipe", str(recipe), "--out", str(out), *more]
     process = subprocess.Popen(
-        [sys.executable, *start, str(script), *given], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, *start, str(script), *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, start_new_session=True,
     )  # fmt: skip
     try:
@@ -93,7 +93,7 @@ def run(start: list[str], root: Path, out: Path, *more: str, **environment: str)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    return subprocess.CompletedProcess(given, process.returncode, output, errors)
+    return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
 
 
 def rows(out: Path) -> list[list[float]]:
@@ -121,9 +121,7 @@ def fit_alone(root: Path, out: Path, resume: bool = False) -> None:
     trainer.fit(from_dict(RECIPE), registry.load_any(root / "data", 5), out, resume)
 
 
-def test_two_processes_learn_what_one_learns_and_write_once(
-    root: Path, whole: subprocess.CompletedProcess[str]
-) -> None:
+def test_two_processes_match_one_and_write_once(root: Path, whole: subprocess.CompletedProcess[str]) -> None:
     fit_alone(root, root / "one")
     one, two = (log.read_log(root / name / "log.csv") for name in ("one", "two"))
     assert [row["epoch"] for row in two] == [1, 2, 3]
@@ -134,18 +132,14 @@ def test_two_processes_learn_what_one_learns_and_write_once(
     assert whole.stdout.count("best checkpoint") == 1
 
 
-def test_shared_validation_gives_the_figures_of_one_process(
-    root: Path, whole: subprocess.CompletedProcess[str]
-) -> None:
+def test_sharded_validation_equals_one_process(root: Path, whole: subprocess.CompletedProcess[str]) -> None:
     for rank in ("0", "1"):
-        shared, alone, world = json.loads((root / rank).read_text())
+        sharded, alone, world = json.loads((root / rank).read_text())
         assert world == 2
-        assert shared == alone
+        assert sharded == alone
 
 
-def test_a_run_that_was_killed_goes_on_and_does_not_wait_for_a_dead_process(
-    root: Path, whole: subprocess.CompletedProcess[str]
-) -> None:
+def test_killed_distributed_run_resumes(root: Path, whole: subprocess.CompletedProcess[str]) -> None:
     killed = run([], root, root / "cut", "--devices", "2", DIE=f"all {STEPS + 2}")
     assert killed.returncode == -signal.SIGKILL
     assert rows(root / "cut") == rows(root / "two")[:1]
@@ -162,7 +156,7 @@ def group(rank: int, world: int) -> Any:
 
 
 @pytest.mark.parametrize(("count", "world"), [(16, 2), (15, 2), (7, 3), (2, 4)])
-def test_the_shares_hold_each_row_once_and_their_weighted_means_are_the_mean_of_all(count: int, world: int) -> None:
+def test_weighted_means_of_shares_are_the_mean(count: int, world: int) -> None:
     values = torch.rand(count, dtype=torch.float64)
     shares = [distributed.share(count, group(rank, world)) for rank in range(world)]
     assert torch.equal(torch.cat([values[share] for share in shares]), values)
@@ -174,20 +168,20 @@ def test_the_shares_hold_each_row_once_and_their_weighted_means_are_the_mean_of_
     assert float(sum(means)) / world == pytest.approx(float(values.mean()))
 
 
-def test_each_process_drops_out_at_random_and_the_shared_random_state_stays() -> None:
+def test_dropout_is_seeded_per_process() -> None:
     torch.manual_seed(3)
-    wanted = torch.rand(2)
-    drawn = []
+    expected = torch.rand(2)
+    draws = []
     for rank in (0, 1, 1):
         torch.manual_seed(3)
         with distributed.own_random(group(rank, 2), 1, 2, 3):
-            drawn.append(torch.rand(2))
-        assert torch.equal(torch.rand(2), wanted)
-    assert not torch.equal(drawn[0], drawn[1])
-    assert torch.equal(drawn[1], drawn[2])
+            draws.append(torch.rand(2))
+        assert torch.equal(torch.rand(2), expected)
+    assert not torch.equal(draws[0], draws[1])
+    assert torch.equal(draws[1], draws[2])
 
 
-def test_what_cannot_be_shared_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_impossible_numbers_of_devices_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faces = registry.load_any(root / "data", 5)
     with pytest.raises(ConfigError, match="at least 1"):
         trainer.fit(from_dict(RECIPE), faces, root / "none", devices=0)
@@ -196,7 +190,7 @@ def test_what_cannot_be_shared_is_refused(root: Path, monkeypatch: pytest.Monkey
         trainer.fit(from_dict(RECIPE), faces, root / "none", devices=5)
 
 
-def test_the_numbers_of_torchrun_must_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mismatched_torchrun_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "3", "RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     assert not distributed.is_first_process(1)
@@ -204,7 +198,7 @@ def test_the_numbers_of_torchrun_must_fit(monkeypatch: pytest.MonkeyPatch) -> No
         distributed.make_fabric(1, "32-true")
 
 
-def test_a_lost_process_is_told_and_other_errors_are_not_taken_for_it() -> None:
+def test_lost_process_is_reported() -> None:
     def fail(message: str) -> None:
         with distributed.process_group(SimpleNamespace(world_size=2, local_rank=0, global_rank=0, launch=lambda: None)):  # type: ignore[arg-type]
             raise RuntimeError(message)

@@ -75,16 +75,14 @@ def test_metadata_keeps_the_contract(files: tuple[Path, Path, Path]) -> None:
         assert OnnxClassifier(path).confidence_threshold == 0.4
 
 
-def test_files_hold_no_path_of_the_machine(files: tuple[Path, Path, Path]) -> None:
+def test_model_files_contain_no_local_path(files: tuple[Path, Path, Path]) -> None:
     for path in files[1:]:
         content = path.read_bytes()
         assert b"site-packages" not in content
         assert b"/mien/" not in content
 
 
-def test_shipping_calibrates_on_publictest_and_writes_it_into_both_files(
-    files: tuple[Path, Path, Path], tmp_path: Path
-) -> None:
+def test_export_all_calibrates_both_files_on_publictest(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     images = rng.integers(0, 256, (160, 48, 48), dtype=np.uint8)
     splits = np.repeat(np.array([0, 1], np.int8), 80)
@@ -110,14 +108,14 @@ def test_shipping_calibrates_on_publictest_and_writes_it_into_both_files(
     assert fitted.nll <= raw.nll
 
 
-def test_a_model_that_is_always_right_is_not_made_sure_of_everything() -> None:
+def test_calibration_does_not_sharpen_a_perfect_model() -> None:
     answers = np.array([[0.6, 0.4], [0.3, 0.7], [0.8, 0.2]], np.float32)
     assert calibration.calibrate(answers, np.array([0, 1, 0]))[0] == 1.0
     assert calibration.calibrate(answers, np.array([0, 1, 1]))[0] > 1.0
 
 
 @pytest.mark.parametrize(("network", "size"), [("rep", 32), ("rep", 40), ("baseline", 32), ("baseline", 40)])
-def test_a_network_of_smaller_pictures_sees_them_as_in_training(tmp_path: Path, network: str, size: int) -> None:
+def test_export_resizes_crops_as_in_training(tmp_path: Path, network: str, size: int) -> None:
     torch.manual_seed(0)
     net = models.build(network, 5).train()
     with torch.no_grad():
@@ -133,7 +131,7 @@ def test_a_network_of_smaller_pictures_sees_them_as_in_training(tmp_path: Path, 
     np.testing.assert_allclose(answers, truth, atol=1e-5)
 
 
-def test_the_exporter_is_quiet_while_it_works() -> None:
+def test_exporter_log_is_silenced() -> None:
     log = logging.getLogger("torch.onnx._internal.exporter")
     with export._quiet():
         assert not log.isEnabledFor(logging.WARNING)

@@ -67,16 +67,16 @@ def test_last_pool_is_adaptive_max_pooling_at_all_sizes(side: int) -> None:
 
 
 @pytest.mark.parametrize("size", [16, 24, 32, 40, 96])
-def test_smaller_pictures_still_fit_the_dense_layers(size: int) -> None:
+def test_baseline_accepts_all_input_sizes(size: int) -> None:
     assert models.build("baseline", 7, width=0.25)(torch.randn(2, 1, size, size)).shape == (2, 7)
 
 
-def test_unknown_network_lists_the_known_ones() -> None:
+def test_unknown_network_is_refused() -> None:
     with pytest.raises(ConfigError, match="choose one of baseline"):
         models.build("resnet9000", 5)
 
 
-def test_rep_folds_into_plain_convolutions_of_the_same_function() -> None:
+def test_fused_rep_computes_the_same_function() -> None:
     torch.manual_seed(0)
     net = models.build("rep", 5)
     assert isinstance(net, models.Rep)
@@ -94,7 +94,7 @@ def test_rep_folds_into_plain_convolutions_of_the_same_function() -> None:
             torch.testing.assert_close(fused(images), net(images), rtol=1e-4, atol=1e-4)
 
 
-def test_rep_stays_within_its_budget_and_stride_16() -> None:
+def test_rep_has_stride_16_and_its_budget() -> None:
     net = models.build("rep", 5)
     total = 0
 
@@ -112,14 +112,14 @@ def test_rep_stays_within_its_budget_and_stride_16() -> None:
     assert models.parameters(net) < 2e6
 
 
-def test_a_second_head_is_built_only_when_asked_for() -> None:
+def test_auxiliary_head_is_optional() -> None:
     assert not hasattr(models.build("rep", 5), "auxiliary")
     for name, filters in (("rep", 256), ("baseline", 512)):
         net = models.build(name, 5, auxiliary=8)
         assert net.auxiliary(torch.zeros(2, filters, 3, 3)).shape == (2, 8)
 
 
-def test_adopting_keeps_the_rows_of_shared_classes_and_starts_new_ones_afresh() -> None:
+def test_transfer_keeps_rows_of_shared_classes() -> None:
     torch.manual_seed(0)
     old, new = models.build("rep", 3, auxiliary=8), models.build("rep", 2)
     fresh = new.head[-1].weight.detach().clone()
@@ -131,7 +131,7 @@ def test_adopting_keeps_the_rows_of_shared_classes_and_starts_new_ones_afresh() 
     torch.testing.assert_close(new.eval().features(images), old.eval().features(images))
 
 
-def test_adopting_another_network_is_refused() -> None:
+def test_transfer_from_another_network_is_refused() -> None:
     with pytest.raises(ConfigError, match="another network"):
         models.transfer_weights(models.build("baseline", 5).state_dict(), ["a"] * 5, models.build("rep", 5), ["a"] * 5)
     with pytest.raises(ConfigError, match="another network"):
@@ -140,7 +140,7 @@ def test_adopting_another_network_is_refused() -> None:
         )
 
 
-def test_a_network_cut_down_to_the_channels_that_count_is_the_same_function() -> None:
+def test_pruning_dead_channels_keeps_the_function() -> None:
     torch.manual_seed(0)
     small, large = models.build("rep", 5, width=0.25), models.build("rep", 5, width=0.5)
     assert isinstance(small, models.Rep) and isinstance(large, models.Rep)
@@ -165,10 +165,10 @@ def test_a_network_cut_down_to_the_channels_that_count_is_the_same_function() ->
     with torch.no_grad():
         large.head[-1].weight[:, before] = small.head[-1].weight
         large.head[-1].bias.copy_(small.head[-1].bias)
-    found = models.build("rep", 5, width=0.25)
-    assert isinstance(found, models.Rep)
-    models.prune_channels(large, found)
+    pruned = models.build("rep", 5, width=0.25)
+    assert isinstance(pruned, models.Rep)
+    models.prune_channels(large, pruned)
     images = torch.randn(4, 1, 32, 32)
-    torch.testing.assert_close(found.eval()(images), small.eval()(images))
+    torch.testing.assert_close(pruned.eval()(images), small.eval()(images))
     with pytest.raises(ConfigError, match="fewer filters"):
         models.prune_channels(small, large)

@@ -34,29 +34,29 @@ class Fixed:
 FIRST, SECOND = [1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0, 0.0]
 
 
-def test_soft_labels_are_the_mean_of_the_models_and_found_by_pixels_in_any_order(tmp_path: Path) -> None:
+def test_soft_labels_are_mean_answers_found_by_pixels(tmp_path: Path) -> None:
     faces = stripes(32)
     path = tmp_path / "soft.npz"
-    spoken = write_soft_labels(path, [Fixed("a", FIRST), Fixed("b", SECOND)], faces)
-    assert spoken == {"0: a": 32, "1: b": 32}
-    turned = faces.take(np.arange(32)[::-1])
-    np.testing.assert_allclose(read_soft_labels(path, turned), [[0.5, 0.5, 0, 0, 0]] * 32, atol=1e-6)
+    answered = write_soft_labels(path, [Fixed("a", FIRST), Fixed("b", SECOND)], faces)
+    assert answered == {"0: a": 32, "1: b": 32}
+    reversed_faces = faces.take(np.arange(32)[::-1])
+    np.testing.assert_allclose(read_soft_labels(path, reversed_faces), [[0.5, 0.5, 0, 0, 0]] * 32, atol=1e-6)
 
 
-def test_a_model_of_a_fold_speaks_only_of_the_pictures_that_it_was_not_trained_on(tmp_path: Path) -> None:
+def test_models_of_folds_answer_unseen_images_only(tmp_path: Path) -> None:
     faces = stripes(64)
     models = [Fixed(f"{k}", answer, f'{{"folds": 2, "fold": {k}}}') for k, answer in enumerate((FIRST, SECOND))]
     path = tmp_path / "soft.npz"
     write_soft_labels(path, models, faces)
-    found = read_soft_labels(path, faces)
+    soft = read_soft_labels(path, faces)
     fold = (faces.keys() % 2).astype(int)
     assert 0 < fold.sum() < 64
-    np.testing.assert_array_equal(found.argmax(1), fold)
+    np.testing.assert_array_equal(soft.argmax(1), fold)
     with pytest.raises(ConfigError, match="in no model's fold"):
         write_soft_labels(path, models[:1], faces)
 
 
-def test_the_columns_follow_the_names_of_the_classes(tmp_path: Path) -> None:
+def test_soft_labels_are_mapped_by_class_name(tmp_path: Path) -> None:
     model = Fixed("a", [0.1, 0.2, 0.3, 0.4, 0.0], labels=("neutral", "surprise", "sad", "happy", "angry"))
     write_soft_labels(tmp_path / "soft.npz", [model], stripes(8))
     np.testing.assert_allclose(
@@ -66,19 +66,19 @@ def test_the_columns_follow_the_names_of_the_classes(tmp_path: Path) -> None:
         write_soft_labels(tmp_path / "x.npz", [Fixed("a", [1, 0], labels=("angry", "happy"))], stripes(8))
 
 
-def test_a_stage_that_distils_learns_from_the_soft_labels_of_its_pictures(tmp_path: Path) -> None:
+def test_distilling_stage_mixes_in_soft_labels(tmp_path: Path) -> None:
     faces = stripes(64).split("Training")
     path = tmp_path / "soft.npz"
     write_soft_labels(path, [Fixed("a", SECOND)], faces)
     config = replace(REP, soft_labels=str(path), label_smoothing=0.0, stages=(Stage(), Stage(distill=0.75)))
-    taught = targets.build_targets(config, faces, torch.device("cpu"))
+    data = targets.build_targets(config, faces, torch.device("cpu"))
     views, index = torch.rand(2, 1, 48, 48), torch.tensor([4, 7])
-    assert taught.soft_targets(config, config.stages[0], views, index).argmax(1).tolist() == [0, 1]
-    soft = taught.soft_targets(config, config.stages[1], views, index)
+    assert data.soft_targets(config, config.stages[0], views, index).argmax(1).tolist() == [0, 1]
+    soft = data.soft_targets(config, config.stages[1], views, index)
     torch.testing.assert_close(soft, torch.tensor([[0.25, 0.75, 0, 0, 0], [0.0, 1.0, 0, 0, 0]]))
 
 
-def test_other_pictures_and_other_files_are_refused(tmp_path: Path) -> None:
+def test_soft_labels_of_other_data_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "soft.npz"
     write_soft_labels(path, [Fixed("a", FIRST)], stripes(32))
     with pytest.raises(DataError, match="lacks 32 of 64 images"):
@@ -88,7 +88,7 @@ def test_other_pictures_and_other_files_are_refused(tmp_path: Path) -> None:
         read_soft_labels(path, stripes(32))
 
 
-def test_keys_tell_pixels_apart_and_not_names() -> None:
+def test_keys_depend_on_pixels_only() -> None:
     faces = stripes(8)
     same = replace(faces, names=faces.names[::-1], images=faces.images.copy())
     other = replace(faces, images=255 - faces.images)

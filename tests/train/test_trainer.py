@@ -42,7 +42,7 @@ def stripes(count: int = 64) -> Faces:
     return Faces(images, targets.astype(np.int64), splits, names, EMOTIONS)
 
 
-def test_loss_falls_and_the_best_epoch_is_kept(tmp_path: Path) -> None:
+def test_loss_falls_and_best_epoch_is_kept(tmp_path: Path) -> None:
     config = TrainConfig(
         width=0.125, batch=16, stages=(Stage(epochs=4, size=24, dropout=0), Stage(epochs=1, lr=1e-4)), ema=0.5,
         rotation=0, precision="32-true",
@@ -57,13 +57,13 @@ def test_loss_falls_and_the_best_epoch_is_kept(tmp_path: Path) -> None:
     assert "head.1.weight" in tensors
 
 
-def test_resume_after_kill_gives_the_weights_of_an_uninterrupted_run(tmp_path: Path) -> None:
+def test_killed_and_resumed_run_equals_uninterrupted_run(tmp_path: Path) -> None:
     trainer.fit(TINY, stripes(), tmp_path / "whole")
     script = (
         "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path; from test_trainer import TINY, stripes; from mien.train import trainer\n"
-        "tell = lambda f: os.kill(os.getpid(), signal.SIGKILL) if (f['epoch'], f['step']) == (2, 2) else None\n"
-        "trainer.fit(TINY, stripes(), Path(sys.argv[2]), progress=tell)\n"
+        "on_progress = lambda f: os.kill(os.getpid(), signal.SIGKILL) if (f['epoch'], f['step']) == (2, 2) else None\n"
+        "trainer.fit(TINY, stripes(), Path(sys.argv[2]), progress=on_progress)\n"
     )
     here = str(Path(__file__).parent)
     killed = subprocess.run(
@@ -80,7 +80,7 @@ def test_resume_after_kill_gives_the_weights_of_an_uninterrupted_run(tmp_path: P
         assert list(a.values())[drop] == list(b.values())[drop]
 
 
-def test_a_second_run_in_the_same_folder_needs_resume_and_the_same_recipe(tmp_path: Path) -> None:
+def test_second_run_in_a_folder_needs_resume(tmp_path: Path) -> None:
     short = TrainConfig(batch=16, stages=(Stage(epochs=1),), precision="32-true")
     faces = stripes(32)
     trainer.fit(short, faces, tmp_path)
@@ -92,7 +92,7 @@ def test_a_second_run_in_the_same_folder_needs_resume_and_the_same_recipe(tmp_pa
         )
 
 
-def test_a_run_goes_on_with_the_data_it_was_started_with(tmp_path: Path) -> None:
+def test_resume_refuses_other_data(tmp_path: Path) -> None:
     config = replace(REP, stages=(Stage(epochs=1),))
     faces = stripes()
     trainer.fit(config, faces, tmp_path)
@@ -111,7 +111,7 @@ def test_a_run_goes_on_with_the_data_it_was_started_with(tmp_path: Path) -> None
     trainer.fit(config, faces, tmp_path, resume=True, source="another name")
 
 
-def test_a_run_without_a_best_epoch_and_without_an_epoch_left_is_refused(tmp_path: Path) -> None:
+def test_resume_without_epochs_left_needs_a_best_epoch(tmp_path: Path) -> None:
     first = Stage(epochs=1, lr=0.01)
     best = trainer.fit(replace(REP, stages=(first,)), stripes(), tmp_path)
     best.unlink()
@@ -120,7 +120,7 @@ def test_a_run_without_a_best_epoch_and_without_an_epoch_left_is_refused(tmp_pat
     assert trainer.fit(replace(REP, stages=(first, first)), stripes(), tmp_path, resume=True).exists()
 
 
-def test_stages_that_have_not_begun_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
+def test_later_stages_may_change_on_resume(tmp_path: Path) -> None:
     first, planned, changed = Stage(epochs=1, lr=0.01), Stage(epochs=1, lr=0.01), Stage(epochs=1, lr=0.02)
     trainer.fit(replace(REP, stages=(first,)), stripes(), tmp_path / "cut")
     trainer.fit(replace(REP, stages=(first, changed)), stripes(), tmp_path / "cut", resume=True)
@@ -135,7 +135,7 @@ def test_stages_that_have_not_begun_may_change_when_a_run_goes_on(tmp_path: Path
         trainer.fit(replace(REP, stages=(first, planned)), stripes(), tmp_path / "cut", resume=True)
 
 
-def test_what_only_matters_at_export_may_change_after_the_last_epoch(tmp_path: Path) -> None:
+def test_export_settings_may_change_after_the_last_epoch(tmp_path: Path) -> None:
     faces = stripes()
     config = replace(REP, ferplus=1.0, blend=0.5, stages=(Stage(epochs=1),))
     faces = replace(faces, votes=np.ones((len(faces), 10), np.int16))
@@ -145,18 +145,18 @@ def test_what_only_matters_at_export_may_change_after_the_last_epoch(tmp_path: P
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-def test_too_few_images_are_told(tmp_path: Path) -> None:
+def test_too_few_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too few"):
         trainer.fit(TrainConfig(batch=128), stripes(), tmp_path)
 
 
-def test_a_checkpoint_may_be_read_by_whom_other_files_may(tmp_path: Path) -> None:
+def test_checkpoint_has_default_permissions(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "a.safetensors", {"x": torch.zeros(2)}, {})
     (tmp_path / "b").write_text("")
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "b").stat().st_mode
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+def test_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"no")
     with pytest.raises(ModelError, match=r"x\.safetensors is not a readable mien checkpoint"):
         checkpoint.load(tmp_path / "x.safetensors")
@@ -166,7 +166,7 @@ REP = TrainConfig(network="rep", batch=16, precision="32-true", stages=(Stage(ep
                   Stage(epochs=1, lr=0.01)), optimizer="sgd", ema=0.5)  # fmt: skip
 
 
-def test_the_ferplus_head_needs_votes_learns_from_them_and_is_not_exported(tmp_path: Path) -> None:
+def test_ferplus_head_learns_votes_and_is_not_exported(tmp_path: Path) -> None:
     config = replace(REP, ferplus=1.0)
     with pytest.raises(ConfigError, match="--votes"):
         trainer.fit(config, stripes(), tmp_path / "none")
@@ -191,26 +191,26 @@ class Always:
         return np.tile(np.array([0.7, 0.1, 0.1, 0.1, 0.0], np.float32), (len(crops), 1))
 
 
-def test_a_stage_that_distils_takes_the_teachers_answer_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_teacher_answers_are_mapped_by_class_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "load_classifier", lambda name, spin: Always())
     config = replace(REP, teacher="x", stages=(Stage(distill=1.0), Stage(distill=0.5)), label_smoothing=0.0)
-    taught = build_targets(config, stripes().split("Training"), torch.device("cpu"))
+    data = build_targets(config, stripes().split("Training"), torch.device("cpu"))
     views, index = torch.rand(2, 1, 48, 48), torch.tensor([0, 1])
-    full = taught.soft_targets(config, config.stages[0], views, index)
+    full = data.soft_targets(config, config.stages[0], views, index)
     torch.testing.assert_close(full, torch.tensor([[0.0, 0.1, 0.1, 0.1, 0.7]] * 2))
-    half = taught.soft_targets(config, config.stages[1], views, index)
+    half = data.soft_targets(config, config.stages[1], views, index)
     torch.testing.assert_close(half, torch.tensor([[0.5, 0.05, 0.05, 0.05, 0.35], [0.0, 0.55, 0.05, 0.05, 0.35]]))
 
 
 def test_teachers_take_turns_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spoke: list[str] = []
+    turns: list[str] = []
 
     class Named(Always):
         def __init__(self, name: str) -> None:
             self.name = name
 
         def __call__(self, crops: np.ndarray) -> np.ndarray:
-            spoke.append(self.name)
+            turns.append(self.name)
             return super().__call__(crops)
 
     monkeypatch.setattr(targets, "load_classifier", lambda name, spin: Named(name))
@@ -218,12 +218,12 @@ def test_teachers_take_turns_step_by_step(tmp_path: Path, monkeypatch: pytest.Mo
     faces = stripes()
     trainer.fit(config, faces, tmp_path)
     steps = 2 * (len(faces.split("Training")) // config.batch)
-    assert spoke == ["a", "b"] * (steps // 2) and steps >= 4
-    spoke.clear()
+    assert turns == ["a", "b"] * (steps // 2) and steps >= 4
+    turns.clear()
     build_targets(replace(config, teacher="folder+x/net.onnx"), faces, torch.device("cpu"))  # no name: a path
 
 
-def test_a_teacher_that_lacks_a_class_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_teacher_without_a_class_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher = Always()
     teacher.labels = ("neutral", "surprise", "sad", "happy", "fear")
     monkeypatch.setattr(targets, "load_classifier", lambda name, spin: teacher)
@@ -231,7 +231,7 @@ def test_a_teacher_that_lacks_a_class_is_refused(tmp_path: Path, monkeypatch: py
         trainer.fit(replace(REP, teacher="x"), stripes(), tmp_path)
 
 
-def test_a_run_that_starts_from_the_shipped_checkpoint_keeps_its_normalisation_and_is_near_it(tmp_path: Path) -> None:
+def test_init_loads_shipped_weights_and_normalisation(tmp_path: Path) -> None:
     config = replace(REP, init="mien-s", stages=(Stage(epochs=1, lr=1e-6),), ema=0.0)
     _, before = checkpoint.load(ASSETS / "mien-s.safetensors")
     tensors, after = checkpoint.load(trainer.fit(config, stripes(), tmp_path))
@@ -240,7 +240,7 @@ def test_a_run_that_starts_from_the_shipped_checkpoint_keeps_its_normalisation_a
     torch.testing.assert_close(tensors["head.3.weight"], shipped["head.3.weight"].float(), rtol=0, atol=1e-3)
 
 
-def test_a_fold_is_left_out_of_training(tmp_path: Path) -> None:
+def test_fold_is_left_out_of_training(tmp_path: Path) -> None:
     faces = stripes(64)
     train = faces.split("Training")
     left = int((train.keys() % 3 != 1).sum())
@@ -249,8 +249,8 @@ def test_a_fold_is_left_out_of_training(tmp_path: Path) -> None:
     assert meta["train"] == left
 
 
-def seven(count: int = 84) -> Faces:
-    """Noise in seven classes, of which the validation pictures of disgust and fear must not count."""
+def seven_classes(count: int = 84) -> Faces:
+    """Noise in seven_classes classes, of which the validation pictures of disgust and fear must not count."""
     rng = np.random.default_rng(1)
     targets = np.arange(count) % 7
     splits = np.where(np.arange(count) < count * 2 // 3, 0, 1).astype(np.int8)
@@ -259,9 +259,9 @@ def seven(count: int = 84) -> Faces:
     return Faces(images, targets.astype(np.int64), splits, names, EMOTIONS7)
 
 
-def test_extra_classes_are_learned_but_neither_validated_nor_exported(tmp_path: Path) -> None:
+def test_extra_classes_are_for_training_only(tmp_path: Path) -> None:
     config = replace(REP, extra_classes=True, stages=(Stage(epochs=1),))
-    best = trainer.fit(config, seven(), tmp_path)
+    best = trainer.fit(config, seven_classes(), tmp_path)
     tensors, meta = checkpoint.load(best)
     assert tensors["head.3.weight"].shape[0] == 7
     assert (meta["train"], meta["valid"]) == (56, 20)
@@ -287,7 +287,7 @@ def test_validation_counts_only_the_classes_to_choose(tmp_path: Path) -> None:
     assert run.validate()[1] == 0.75
 
 
-def test_one_cycle_turns_the_momentum_against_the_learning_rate(tmp_path: Path) -> None:
+def test_one_cycle_moves_momentum_against_learning_rate(tmp_path: Path) -> None:
     seen: list[tuple[float, float]] = []
     step = torch.optim.SGD.step
 
@@ -307,34 +307,34 @@ def test_one_cycle_turns_the_momentum_against_the_learning_rate(tmp_path: Path) 
     assert all((a < b) == (m > n) for a, b, m, n in zip(rates, rates[1:], momenta, momenta[1:], strict=False))
 
 
-def test_the_blend_of_the_ferplus_head_is_one_layer_with_the_sum_of_the_logits(tmp_path: Path) -> None:
+def test_blend_adds_ferplus_logits(tmp_path: Path) -> None:
     faces = stripes()
     votes = np.random.default_rng(0).integers(0, 5, (len(faces), 10)).astype(np.int16)
     config = replace(REP, ferplus=1.0, blend=0.5, stages=(Stage(epochs=1, lr=0.1),))
     best = trainer.fit(config, replace(faces, votes=votes), tmp_path)
     tensors, meta = checkpoint.load(best)
-    both = models.build("rep", 5, auxiliary=8)
-    both.load_state_dict(tensors)
+    two_heads = models.build("rep", 5, auxiliary=8)
+    two_heads.load_state_dict(tensors)
     features = torch.rand(3, 256, 3, 3)
     order = [4, 1, 3, 2, 0]  # angry, happy, sad, surprise, neutral among FER+'s columns
-    wanted = both.eval().head(features) + 0.5 * both.auxiliary(features)[:, order]
+    expected = two_heads.eval().head(features) + 0.5 * two_heads.auxiliary(features)[:, order]
     network, _ = export.load_network(best)
-    torch.testing.assert_close(network.head(features), wanted)
+    torch.testing.assert_close(network.head(features), expected)
     assert meta["config"]["blend"] == 0.5
 
 
-def test_a_mirrored_model_gives_a_picture_and_its_mirror_image_the_same_answer() -> None:
+def test_mirrored_export_is_symmetric() -> None:
     torch.manual_seed(0)
     network = models.build("rep", 5).eval()
     crops = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
-    plain, both = (export.ExportModule(network, 0.5, 0.25, mirror=mirror).eval() for mirror in (False, True))
+    plain, two_heads = (export.ExportModule(network, 0.5, 0.25, mirror=mirror).eval() for mirror in (False, True))
     with torch.no_grad():
         assert not torch.allclose(plain(crops), plain(crops.flip(2)), atol=1e-4)
-        torch.testing.assert_close(both(crops), both(crops.flip(2)))
-        torch.testing.assert_close(both(crops), (plain(crops) + plain(crops.flip(2))) / 2)
+        torch.testing.assert_close(two_heads(crops), two_heads(crops.flip(2)))
+        torch.testing.assert_close(two_heads(crops), (plain(crops) + plain(crops.flip(2))) / 2)
 
 
-def test_mixed_pictures_have_mixed_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mixing_includes_the_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faces = stripes()
     votes = np.zeros((len(faces), 10), np.int16)
     votes[np.arange(len(faces)), np.where(faces.targets == 0, 3, 6)] = 10
@@ -352,17 +352,17 @@ def test_mixed_pictures_have_mixed_votes(tmp_path: Path, monkeypatch: pytest.Mon
     torch.testing.assert_close(rows[:, [5 + 3, 5 + 6]], rows[:, :2])
 
 
-def test_checkpoints_may_be_rarer_than_epochs_and_the_last_epoch_always_has_one(tmp_path: Path) -> None:
+def test_pause_skips_checkpoints_except_the_last(tmp_path: Path) -> None:
     kept: list[bool] = []
-    tell = lambda told: kept.append((tmp_path / "last.safetensors").exists())  # noqa: E731
-    best = trainer.fit(REP, stripes(), tmp_path, progress=tell, pause=1e9)
+    on_progress = lambda facts: kept.append((tmp_path / "last.safetensors").exists())  # noqa: E731
+    best = trainer.fit(REP, stripes(), tmp_path, progress=on_progress, pause=1e9)
     assert not any(kept)
     _, last = checkpoint.load(tmp_path / "last.safetensors")
     assert last["epoch"] == REP.epochs
     assert checkpoint.load(best)[1]["epoch"] == 2
 
 
-def test_a_run_may_start_from_a_wider_network_cut_down(tmp_path: Path) -> None:
+def test_init_prunes_a_wider_network(tmp_path: Path) -> None:
     torch.manual_seed(0)
     wide = models.build("wide", 5)
     assert isinstance(wide, models.Rep)
@@ -379,13 +379,13 @@ def test_a_run_may_start_from_a_wider_network_cut_down(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # the exporter warns about its own insides
-def test_a_checkpoint_answers_as_its_exported_file_does_with_the_classes_it_learned_from(tmp_path: Path) -> None:
+def test_torch_classifier_equals_exported_file(tmp_path: Path) -> None:
     config = replace(REP, extra_classes=True, stages=(Stage(epochs=1, size=32, lr=0.01),))
-    faces = seven()
+    faces = seven_classes()
     best = trainer.fit(config, faces, tmp_path)
-    teller = TorchClassifier(best)
-    assert teller.labels == EMOTIONS7
-    assert json.loads(teller.metadata["recipe"])["extra_classes"]
-    found = teller(faces.images)[:, [EMOTIONS7.index(label) for label in EMOTIONS]]
+    classifier = TorchClassifier(best)
+    assert classifier.labels == EMOTIONS7
+    assert json.loads(classifier.metadata["recipe"])["extra_classes"]
+    answers = classifier(faces.images)[:, [EMOTIONS7.index(label) for label in EMOTIONS]]
     exported = OnnxClassifier(export.export(best, tmp_path / "x.onnx", "0"))
-    np.testing.assert_allclose(found / found.sum(1, keepdims=True), exported(faces.images), atol=2e-3)
+    np.testing.assert_allclose(answers / answers.sum(1, keepdims=True), exported(faces.images), atol=2e-3)

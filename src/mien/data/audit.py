@@ -205,12 +205,7 @@ def audit(faces: Faces, near: float = NEAR) -> Audit:
         blurred=tuple(blurred[np.argsort(sharp[blurred], kind="stable")].tolist()),
         sharpness=medians,
         blurred_splits=tuple(split for split, value in medians.items() if value < BLURRED_SPLIT * sharpest),
-        balance={
-            split: {
-                label: int(((faces.splits == k) & (faces.targets == c)).sum()) for c, label in enumerate(faces.labels)
-            }
-            for k, split in present
-        },
+        balance={split: faces.split(split).counts() for _, split in present},
         votes=None if faces.votes is None else _votes(faces, faces.votes),
     )
 

@@ -53,6 +53,10 @@ class Faces:
         kept = self.take(places[self.targets] >= 0)
         return replace(kept, targets=places[kept.targets], labels=labels)
 
+    def counts(self) -> dict[str, int]:
+        """Return the number of images of each class."""
+        return dict(zip(self.labels, np.bincount(self.targets, minlength=len(self.labels)).tolist(), strict=True))
+
     def groups(self) -> NDArray[np.int64]:
         """Return int64 (N,): equal numbers for pixel-identical images."""
         return np.unique(self.keys(), return_inverse=True)[1].astype(np.int64)

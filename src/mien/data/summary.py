@@ -44,8 +44,6 @@ def summarize(everything: faces.Faces, labels: tuple[str, ...] | None = None) ->
     labels = labels or everything.labels
     whole, kept = everything.with_labels(labels), splits.without_leaks(everything).with_labels(labels)
     parts = {name: whole.split(name) for name in faces.SPLITS} | {KEPT: kept.split("Training")}
-    counts = {
-        name: {label: int((part.targets == k).sum()) for k, label in enumerate(labels)} for name, part in parts.items()
-    }
+    counts = {name: part.counts() for name, part in parts.items()}
     mean, std = faces.statistics(parts[KEPT]) if len(parts[KEPT]) else (0.0, 0.0)
     return DataSummary(counts, mean, std, len(parts["Training"]) - len(parts[KEPT]))

@@ -119,13 +119,18 @@ def _reliability(report: Report) -> Figure:
     rows = report.reliability
     lows, widths = [row["low"] for row in rows], [row["high"] - row["low"] for row in rows]
     bars = [row["accuracy"] for row in rows]
-    axes.bar(lows, bars, widths, align="edge", color=_BLUE, alpha=0.75, edgecolor="none", label="right answers")
+    axes.bar(lows, bars, widths, align="edge", color=_BLUE, alpha=0.75, edgecolor="none", label="accuracy")
     shares = [row["count"] / report.n for row in rows]
     axes.plot(
-        [row["confidence"] for row in rows], shares, color=_ORANGE, marker="o", markersize=3, label="share of all"
+        [row["confidence"] for row in rows],
+        shares,
+        color=_ORANGE,
+        marker="o",
+        markersize=3,
+        label="share of predictions",
     )
     axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="perfectly calibrated")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence of the answer", ylabel="share")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share")
     title = f"ECE {report.ece:.3f}"
     if report.temperature != 1:
         title += f"; {report.ece_before:.3f} before the temperature {report.temperature:g}"
@@ -145,7 +150,7 @@ def _risk(report: Report) -> Figure:
         axes.plot([100 * report.coverage], [100 * wrong], color=_ORANGE, marker="o", linestyle="none", label=text)
         axes.axvline(100 * report.coverage, color=_ORANGE, linewidth=1, linestyle=":")
         axes.legend(loc="upper left", frameon=False)
-    axes.set(xlim=(0, 100), xlabel="answers given, the surest first, %", ylabel="wrong among them, %")
+    axes.set(xlim=(0, 100), xlabel="coverage (most confident first), %", ylabel="error, %")
     axes.set_ylim(0, max([*risk, 1.0]) * 1.15)
     axes.set_title(f"area under the curve {report.aurc:.3f}", fontsize=10)
     axes.grid(alpha=0.3)

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ class Batcher:
         self._classify, self._max_batch, self._max_wait, self._on_batch = classify, max_batch, max_wait, on_batch
         self._queue: deque[_Request] = deque()
         self._count = 0  # crops in the queue
-        self._arrived = asyncio.Event()
+        self._full = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "mien-classify")
 
@@ -60,7 +61,8 @@ class Batcher:
         request = _Request(crops, loop.create_future(), loop.time() + self._max_wait)
         self._queue.append(request)
         self._count += len(crops)
-        self._arrived.set()
+        if self._count >= self._max_batch:
+            self._full.set()
         if self._running is None:
             self._running = loop.create_task(self._run())
         return await request.answer
@@ -76,22 +78,13 @@ class Batcher:
     async def _run(self) -> None:
         try:
             while self._queue:
-                await self._collect()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(self._queue[0].deadline):
+                        await self._full.wait()
                 if batch := self._next_batch():
                     await self._answer(batch)
         finally:
             self._running = None
-
-    async def _collect(self) -> None:
-        """Wait until the batch is full or its first request is due."""
-        loop = asyncio.get_running_loop()
-        while self._count < self._max_batch and loop.time() < self._queue[0].deadline:
-            self._arrived.clear()
-            try:
-                async with asyncio.timeout_at(self._queue[0].deadline):
-                    await self._arrived.wait()
-            except TimeoutError:
-                return
 
     def _next_batch(self) -> list[_Request]:
         """Take the next batch, without cancelled requests."""
@@ -103,6 +96,8 @@ class Batcher:
             if not request.answer.done():
                 batch.append(request)
                 count += len(request.crops)
+        if self._count < self._max_batch:
+            self._full.clear()
         return batch
 
     async def _answer(self, batch: list[_Request]) -> None:
@@ -115,9 +110,7 @@ class Batcher:
                     request.answer.set_exception(error)
             return
         self._on_batch(len(crops))
-        start = 0
-        for request in batch:
-            end = start + len(request.crops)
+        ends = np.cumsum([len(request.crops) for request in batch])
+        for request, part in zip(batch, np.split(rows, ends[:-1]), strict=True):
             if not request.answer.done():
-                request.answer.set_result(rows[start:end])
-            start = end
+                request.answer.set_result(part)

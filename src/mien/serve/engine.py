@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -39,19 +39,6 @@ class EncodedImage:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ImageResult:
-    """The faces of an image.
-
-    Attributes:
-        result: its frame has the size of the image but no pixels (all are 0).
-        left_out: number of faces beyond the limit.
-    """
-
-    result: Result
-    left_out: int = 0
-
-
 def load(model: str | None = None, detector: str = "yunet") -> Pipeline:
     """Load a pipeline for concurrent use.
 
@@ -80,11 +67,6 @@ class Engine:
         """Number of images that take a place in the queue or a thread."""
         return self._admitted + self._abandoned
 
-    @property
-    def stuck(self) -> bool:
-        """Whether threads still work on images that nobody waits for."""
-        return self._abandoned > 0
-
     @contextmanager
     def admit(self, count: int = 1) -> Iterator[None]:
         """Reserve room in the queue for `count` images, or raise QueueFull."""
@@ -102,23 +84,24 @@ class Engine:
 
     async def process(
         self, image: EncodedImage, index: int = 0, time: float = 0.0, cropped: bool = False
-    ) -> ImageResult:
+    ) -> tuple[Result, int]:
         """Find and classify the faces of an image, or raise SourceError. Call it within `admit`.
 
-        With `cropped`, the whole image is one face, stretched to the square of the network.
+        With `cropped`, the whole image is one face, stretched to the square of the network. Return the result, whose
+        frame has the image's size but no pixels (all are 0), and the number of faces beyond the limit.
         """
         frame, faces, crops = await self._in_thread(lambda: self._extract(image, index, time, cropped))
         self._metrics.faces.observe(len(faces))
         if not len(crops):
-            return ImageResult(Result(frame))
+            return Result(frame), 0
         rows = await self._classify(crops)
         kept = self.pipeline.label(faces[: len(crops)], rows)
-        return ImageResult(Result(frame, kept, crops), len(faces) - len(crops))
+        return Result(frame, kept, crops), len(faces) - len(crops)
 
     async def annotate(self, image: EncodedImage, suffix: str) -> bytes:
         """Draw the faces of an image and encode it as ".png" or ".jpeg", or raise SourceError."""
-        faces = (await self.process(image)).result.faces
-        return await self._in_thread(lambda: _draw(image, faces, suffix, self.limits.pixels))
+        result, _ = await self.process(image)
+        return await self._in_thread(lambda: _draw(image, result.faces, suffix, self.limits.pixels))
 
     async def warm(self) -> None:
         """Load the detector in each thread and run the network once, so that the first request is as fast as others."""
@@ -144,23 +127,21 @@ class Engine:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        loop = asyncio.get_running_loop()
+        """Run work in the pool. When nobody waits for it any more, its thread still counts until it is free."""
         future = self._pool.submit(work)
-
-        def release() -> None:
-            self._abandoned -= 1
-
-        def finished(_: object) -> None:
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(release)
-
+        waiting = asyncio.wrap_future(future)
         try:
-            return await asyncio.wrap_future(future)
+            await asyncio.wait([waiting])
         except asyncio.CancelledError:
-            if not future.cancel():  # it runs, and a thread cannot be stopped
+            if not future.cancel() and not waiting.done():  # it runs, and a thread cannot be stopped
                 self._abandoned += 1
-                future.add_done_callback(finished)
+                waiting.add_done_callback(self._release)
             raise
+        return waiting.result()
+
+    def _release(self, abandoned: asyncio.Future[Any]) -> None:
+        self._abandoned -= 1
+        abandoned.cancelled() or abandoned.exception()  # nobody asks for it
 
     def _extract(
         self, image: EncodedImage, index: int, time: float, cropped: bool

@@ -12,6 +12,7 @@ import hmac
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from time import perf_counter
 from urllib.parse import parse_qs
 
@@ -29,19 +30,10 @@ SUBPROTOCOL = "mien"
 CROWDED = "crowded"
 """Key in the state of a request whose connection is one too many; the server sets it."""
 
-CSP = "; ".join(
-    (
-        "default-src 'self'",
-        "script-src 'self' 'wasm-unsafe-eval'",
-        "worker-src 'self' blob:",
-        "connect-src 'self'",
-        "img-src 'self' data: blob:",
-        "media-src 'self' blob:",
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
+CSP = (
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; connect-src 'self'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
 )
 
 _SECURITY_HEADERS = {
@@ -181,13 +173,7 @@ def _tokens(scope: Scope, headers: Headers) -> list[bytes]:
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         tokens += [value.encode() for value in query.get("token", [])[:1]]
         for offered in scope.get("subprotocols", [])[:8]:
-            if offered.startswith("bearer."):
-                tokens.append(_decode_base64url(offered.removeprefix("bearer.")))
+            text = offered.removeprefix("bearer.")
+            with suppress(ValueError):
+                tokens.append(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     return tokens
-
-
-def _decode_base64url(text: str) -> bytes:
-    try:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except ValueError:
-        return b""

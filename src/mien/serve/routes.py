@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response, WebSocket
 from fastapi.responses import FileResponse
@@ -51,9 +51,7 @@ async def predict(request: Request, crops: Annotated[bool, schemas.CROPS] = Fals
     serving: Serving = request.app.state.serving
     async with serving.uploads.images(request) as images:
         with serving.engine.admit(len(images)):
-            results = await _while_connected(
-                request, asyncio.gather(*(_predict(serving, image, k, crops) for k, image in enumerate(images)))
-            )
+            results = await _while_connected(request, _predict_all(serving, images, crops))
     if all(result.error for result in results):
         raise HTTPException(422, "; ".join(result.error or "" for result in results[:3]))
     return schemas.Prediction(model=_model_name(serving), results=results)
@@ -86,14 +84,7 @@ async def stream(socket: WebSocket) -> None:
     await websocket.handle(socket, serving.engine, serving.metrics)
 
 
-@router.get(
-    "/v1/model",
-    dependencies=_TOKEN,
-    responses={
-        200: {"content": {"application/json": {"example": schemas.MODEL}}},
-        **schemas.problems(400, 401, 429, 503),
-    },
-)
+@router.get("/v1/model", dependencies=_TOKEN, responses=schemas.problems(400, 401, 429, 503))
 async def model(request: Request) -> schemas.ModelInfo:
     """Describe the model, its classes and the limits of a request."""
     serving: Serving = request.app.state.serving
@@ -147,17 +138,21 @@ async def metrics(request: Request) -> Response:
     return Response(request.app.state.serving.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+async def _predict_all(serving: Serving, images: list[EncodedImage], cropped: bool) -> list[schemas.ImagePrediction]:
+    return await asyncio.gather(*(_predict(serving, image, k, cropped) for k, image in enumerate(images)))
+
+
 async def _predict(serving: Serving, image: EncodedImage, index: int, cropped: bool) -> schemas.ImagePrediction:
     try:
-        seen = await serving.engine.process(image, index, cropped=cropped)
+        result, left_out = await serving.engine.process(image, index, cropped=cropped)
     except SourceError as error:
         return schemas.ImagePrediction(name=image.name, index=index, error=str(error))
-    return schemas.ImagePrediction.model_validate(seen.result.to_dict() | {"left_out": seen.left_out})
+    return schemas.ImagePrediction.model_validate(result.to_dict() | {"left_out": left_out})
 
 
-async def _while_connected(request: Request, work: Awaitable[T]) -> T:
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Await work until it is done, its time is up or the client has left."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnect(request))
+    task, gone = asyncio.create_task(work), asyncio.create_task(_disconnect(request))
     try:
         seconds = request.app.state.serving.limits.work_seconds
         await asyncio.wait((task, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -9,7 +9,6 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 _PGM = "P2\n4 4\n255\n0 85 170 255 0 85 170 255 0 85 170 255 0 85 170 255\n"  # an image that JSON can hold as text
 _BASE64 = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVQIHWOsZ2CsZwAAA4gBAaTVtyAAAAAASUVORK5CYII="
-_FILE = "base64 of an image file (JPEG, PNG, WebP, ...), or a data: URL"
 
 CROPS = Query(
     description="Each image is one cropped face: no detector runs, and the box is the whole image. Best is a square as "
@@ -21,7 +20,10 @@ class UploadItem(BaseModel):
     """An image as text."""
 
     model_config = ConfigDict(extra="forbid")
-    data: str = Field(description=_FILE)
+    data: str = Field(
+        description="base64 of an image file (JPEG, PNG, WebP, ...), or a data: URL",
+        json_schema_extra={"contentEncoding": "base64"},
+    )
     name: str = Field(default="", description="returned in the answer")
 
 
@@ -70,14 +72,6 @@ class Prediction(BaseModel):
     results: list[ImagePrediction] = Field(description="one for each image, in the order of the request")
 
 
-class ModelInput(BaseModel):
-    """The network's input: uint8 gray crops."""
-
-    name: str = "crops"
-    dtype: str = "uint8"
-    shape: list[str | int] = ["N", 48, 48]
-
-
 class ModelInfo(BaseModel):
     """The model behind the answers."""
 
@@ -86,7 +80,7 @@ class ModelInfo(BaseModel):
     sha256: str = Field(description="of the model file; empty when the model is not a file")
     labels: list[str]
     uncertain_below: float = Field(description="top probability below which a face is uncertain, 0..1")
-    input: ModelInput = ModelInput()
+    input: dict[str, Any] = {"name": "crops", "dtype": "uint8", "shape": ["N", 48, 48]}
     detector: str
     limits: dict[str, int] = Field(description="body_bytes, frame_bytes, pixels, images, faces")
 
@@ -111,47 +105,20 @@ PREDICTION: dict[str, Any] = {
     ],
 }  # fmt: skip
 
-MODEL: dict[str, Any] = {
-    "name": "mien-s",
-    "version": "0.1.0",
-    "sha256": "3bc55dd6bf313a51d5e02d3bed20dc721a1726903e109510939d5102902791cc",
-    "labels": ["angry", "happy", "sad", "surprise", "neutral"],
-    "uncertain_below": 0.6125,
-    "input": {"name": "crops", "dtype": "uint8", "shape": ["N", 48, 48]},
-    "detector": "yunet",
-    "limits": {"body_bytes": 16777216, "frame_bytes": 4194304, "pixels": 25000000, "images": 16, "faces": 64},
-}
-
 
 def request_body(many: bool) -> dict[str, Any]:
     """Return the OpenAPI description of a request's body: one image or many."""
     file = {"type": "string", "contentMediaType": "application/octet-stream"}
-    item = {
-        "type": "object",
-        "required": ["data"],
-        "additionalProperties": False,
-        "properties": {
-            "data": {"type": "string", "contentEncoding": "base64", "description": _FILE},
-            "name": {"type": "string", "description": "returned in the answer"},
-        },
-    }
+    most = {} if many else {"maxItems": 1}
 
     def content(items: dict[str, Any], about: str, example: Any) -> dict[str, Any]:
-        images = {"type": "array", "items": items, "minItems": 1, "description": about} | (
-            {} if many else {"maxItems": 1}
-        )
+        images = {"type": "array", "items": items, "minItems": 1, "description": about, **most}
         schema = {"type": "object", "required": ["images"], "properties": {"images": images}}
         return {"schema": schema, "example": {"images": [example]}}
 
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": content(file, "image files; any field name will do, text is ignored", _PGM),
-                "application/json": content(item, "images as text", {"name": "dot.png", "data": _BASE64}),
-            },
-        }
-    }
+    form = content(file, "image files; any field name will do, text fields are ignored", _PGM)
+    text = content(UploadItem.model_json_schema(), "images as text", {"name": "dot.png", "data": _BASE64})
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": form, "application/json": text}}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

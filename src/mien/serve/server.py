@@ -84,7 +84,7 @@ def run(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
     config.http_protocol_class = partial(_Connection, config.http_protocol_class, limits, set())  # type: ignore[assignment]
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
-    if app.state.serving.engine.stuck:  # a thread in native code cannot be stopped, and Python would wait for it
+    if app.state.serving.engine.pending:  # a thread in native code cannot be stopped, and Python would wait for it
         os._exit(0)
 
 

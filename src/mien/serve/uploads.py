@@ -34,23 +34,20 @@ class Uploads:
 
         Raises HTTPException: 408 too slow, 413 too large or too many, 415 wrong type, 422 malformed, 503 no memory.
         """
+        parse = _parse_form if _media_type(request) == "multipart/form-data" else _parse_json
         body = _Body(self, self._limits, request)
         try:
-            yield await self._parse(request, body)
+            try:
+                async with asyncio.timeout(self._limits.read_seconds):
+                    images = await parse(request, body.chunks(), self._limits)
+            except TimeoutError:
+                # Closed: the rest of the body would be taken for the next request.
+                raise HTTPException(408, "the body came too slowly", {"Connection": "close"}) from None
+            if not images:
+                raise HTTPException(422, f"no image in the request; {_HINT}")
+            yield images
         finally:
             self.held -= body.length
-
-    async def _parse(self, request: Request, body: _Body) -> list[EncodedImage]:
-        parse = _parse_form if _media_type(request) == "multipart/form-data" else _parse_json
-        try:
-            async with asyncio.timeout(self._limits.read_seconds):
-                images = await parse(request, body.chunks(), self._limits)
-        except TimeoutError:
-            # Closed: the rest of the body would be taken for the next request.
-            raise HTTPException(408, "the body came too slowly", {"Connection": "close"}) from None
-        if not images:
-            raise HTTPException(422, f"no image in the request; {_HINT}")
-        return images
 
 
 class _Body:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -25,30 +25,8 @@ from mien.serve.middleware import SUBPROTOCOL
 
 _GOING_AWAY, _NOT_BYTES, _TOO_LARGE = 1001, 1003, 1009  # RFC 6455, section 7.4.1
 
-
-@dataclass(slots=True)
-class _LatestFrame:
-    """Holds one frame: index, seconds since the start, bytes. A newer one replaces it."""
-
-    frame: tuple[int, float, bytes] | None = None
-    skipped: int = 0
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def put(self, frame: tuple[int, float, bytes]) -> bool:
-        """Store a frame. Return whether it replaced another."""
-        replaced = self.frame is not None
-        self.frame, self.skipped = frame, self.skipped + replaced
-        self.arrived.set()
-        return replaced
-
-    async def get(self) -> tuple[tuple[int, float, bytes], int]:
-        """Wait for a frame. Return it and the number of frames that it replaced."""
-        await self.arrived.wait()
-        self.arrived.clear()
-        assert self.frame is not None
-        frame, skipped = self.frame, self.skipped
-        self.frame, self.skipped = None, 0
-        return frame, skipped
+_Frames = asyncio.Queue[tuple[int, float, bytes]]
+"""Holds the newest frame: index, seconds since the start, bytes."""
 
 
 async def handle(socket: WebSocket, engine: Engine, metrics: Metrics) -> None:
@@ -59,18 +37,23 @@ async def handle(socket: WebSocket, engine: Engine, metrics: Metrics) -> None:
         return
     engine.streams += 1
     try:
-        await _handle(socket, engine, metrics)
+        offered = socket.scope.get("subprotocols", [])
+        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        code = await _serve(socket, engine, metrics)
+        if code is not None:
+            with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):  # the client may have left
+                async with asyncio.timeout(1):
+                    await socket.close(code)
     finally:
         engine.streams -= 1
 
 
-async def _handle(socket: WebSocket, engine: Engine, metrics: Metrics) -> None:
-    offered = socket.scope.get("subprotocols", [])
-    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    latest = _LatestFrame()
-    receiving: asyncio.Task[int | None] = asyncio.create_task(_receive(socket, latest, engine.limits, metrics))
-    answering: asyncio.Task[None] = asyncio.create_task(_answer(socket, latest, engine, metrics))
-    tasks = {receiving, answering}
+async def _serve(socket: WebSocket, engine: Engine, metrics: Metrics) -> int | None:
+    """Receive and answer until either ends. Return the code to close with, or None."""
+    frames = _Frames(1)
+    receiving = asyncio.create_task(_receive(socket, frames, engine.limits, metrics))
+    answering = asyncio.create_task(_answer(socket, frames, engine, metrics))
+    tasks: tuple[asyncio.Task[Any], ...] = (receiving, answering)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -81,14 +64,10 @@ async def _handle(socket: WebSocket, engine: Engine, metrics: Metrics) -> None:
         error = None if task.cancelled() else task.exception()
         if error and not isinstance(error, WebSocketDisconnect | TimeoutError):
             raise error
-    code = None if receiving.cancelled() or receiving.exception() else receiving.result()
-    if code is not None:
-        with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):  # the client may have left
-            async with asyncio.timeout(1):
-                await socket.close(code)
+    return None if receiving.cancelled() or receiving.exception() else receiving.result()
 
 
-async def _receive(socket: WebSocket, latest: _LatestFrame, limits: Limits, metrics: Metrics) -> int | None:
+async def _receive(socket: WebSocket, frames: _Frames, limits: Limits, metrics: Metrics) -> int | None:
     """Receive frames. Return the code to close with, or None when the client has left."""
     start, index = monotonic(), 0
     while True:
@@ -103,22 +82,25 @@ async def _receive(socket: WebSocket, latest: _LatestFrame, limits: Limits, metr
             return _NOT_BYTES
         if len(data) > limits.frame_bytes:
             return _TOO_LARGE
-        if latest.put((index, monotonic() - start, data)):
+        if frames.full():
+            frames.get_nowait()
             metrics.frames.labels("skipped").inc()
+        frames.put_nowait((index, monotonic() - start, data))
         index += 1
 
 
-async def _answer(socket: WebSocket, latest: _LatestFrame, engine: Engine, metrics: Metrics) -> None:
-    tracker = Tracker()
+async def _answer(socket: WebSocket, frames: _Frames, engine: Engine, metrics: Metrics) -> None:
+    tracker, last = Tracker(), -1
     while True:
-        (index, time, data), skipped = await latest.get()
-        answer: dict[str, Any] = {"index": index, "skipped": skipped}
+        index, time, data = await frames.get()
+        answer: dict[str, Any] = {"index": index, "skipped": index - last - 1}
+        last = index
         try:
             with engine.admit():
                 async with asyncio.timeout(engine.limits.work_seconds):
-                    image = await engine.process(EncodedImage(f"frame {index}", data), index, time)
-            result = replace(image.result, faces=tracker.update(image.result.faces, time))
-            answer |= result.to_dict() | {"left_out": image.left_out}
+                    result, left_out = await engine.process(EncodedImage(f"frame {index}", data), index, time)
+            faces = tracker.update(result.faces, time)
+            answer |= replace(result, faces=faces).to_dict() | {"left_out": left_out}
         except (SourceError, QueueFull) as error:
             answer["error"] = str(error)
         except TimeoutError:

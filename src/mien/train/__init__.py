@@ -7,17 +7,18 @@ if TYPE_CHECKING:
     from mien.train.config import TrainConfig, read_recipe
     from mien.train.export import export_all
     from mien.train.torch_classifier import TorchClassifier
-    from mien.train.trainer import fit
+    from mien.train.trainer import Trainer, fit
 
 _MODULES = {
     "TorchClassifier": "mien.train.torch_classifier",
     "TrainConfig": "mien.train.config",
+    "Trainer": "mien.train.trainer",
     "export_all": "mien.train.export",
     "fit": "mien.train.trainer",
     "read_recipe": "mien.train.config",
 }
 
-__all__ = ["TorchClassifier", "TrainConfig", "export_all", "fit", "read_recipe"]
+__all__ = ["TorchClassifier", "TrainConfig", "Trainer", "export_all", "fit", "read_recipe"]
 
 
 def __getattr__(name: str) -> Any:

@@ -47,13 +47,9 @@ def resolve(name: str) -> Path:
 def find_resumable(
     config: TrainConfig, info: Mapping[str, Any], last: Path, resume: bool
 ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Return the state to continue from, or None for a fresh run; refuse that of another run.
+    """Return the state in `last` to continue from, or None for a fresh run; refuse that of another recipe or data.
 
-    Args:
-        config: the recipe.
-        info: what the run knows about its data.
-        last: path of the state; `best.safetensors` lies beside it.
-        resume: whether a state may exist.
+    `info` describes the data; without `resume` no state may exist.
     """
     if not last.exists():
         return None

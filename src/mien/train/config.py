@@ -76,20 +76,13 @@ def _check_ranges(config: Any) -> None:
 class Stage:
     """A stretch of training at one input size."""
 
-    epochs: Annotated[int, Range(1, 10_000)] = 40
-    """Passes over the training images."""
-    lr: Annotated[float, Range(0, open_low=True)] = 1e-3
-    """Learning rate at the start of the stage, after the warm-up."""
-    lr_end: NotNegative = 0.0
-    """Learning rate at the end of the stage."""
-    size: Annotated[int, Range(16, 96)] = 48
-    """Side of the square input in pixels, by area averaging after augmentation; that of the last stage is exported."""
-    dropout: Share = 1.0
-    """Factor on the network's dropout rates."""
-    augment: Share = 1.0
-    """Factor on every strength of the augmentation except `flip`."""
-    distill: Share = 0.0
-    """Weight of the teacher's answer in the target; needs `teacher` or `soft_labels`."""
+    epochs: Annotated[int, Range(1, 10_000)] = 40  # passes over the training images
+    lr: Annotated[float, Range(0, open_low=True)] = 1e-3  # learning rate at the start of the stage, after the warm-up
+    lr_end: NotNegative = 0.0  # learning rate at the end of the stage
+    size: Annotated[int, Range(16, 96)] = 48  # side of the input in pixels; that of the last stage is exported
+    dropout: Share = 1.0  # factor on the network's dropout rates
+    augment: Share = 1.0  # factor on every strength of the augmentation except `flip`
+    distill: Share = 0.0  # weight of the teacher's answer in the target; needs `teacher` or `soft_labels`
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -99,87 +92,48 @@ class Stage:
 class TrainConfig:
     """Everything that decides the result of a run."""
 
-    name: Annotated[str, PlainName()] = "baseline"
-    """Name of the model in its metadata and file name."""
-    network: str = "baseline"
-    """A key of `models.NETWORKS`."""
-    width: Annotated[float, Range(0, 1, open_low=True)] = 1.0
-    """Factor on the number of filters."""
-    init: str = ""
-    """Checkpoint, or name of a shipped one, that the run starts from; "" for a fresh start."""
-    classes: Annotated[int, Choice((5, 7, 8))] = 5
-    """5 or 7 emotions of FER2013, or 8: with the contempt of FER+ and AffectNet."""
-    extra_classes: bool = False
-    """Train on FER2013's other two classes too; validation and the exported model leave them out."""
-    folds: Annotated[int, Range(0, 1000)] = 0
-    """Cross-fitting: split the Training images into this many parts by a hash of their pixels; 0 for none."""
-    fold: Annotated[int, Range(0, 999)] = 0
-    """The part that this run leaves out, for soft labels of images that the model has not seen."""
-    drop_leaks: bool = True
-    """Leave out Training images that are identical to a test image."""
-    stages: tuple[Stage, ...] = (Stage(),)
-    """Stretches of training, in order."""
-    batch: Annotated[int, Range(2, 65_536)] = 128
-    """Images a step."""
-    optimizer: Annotated[str, Choice(("adamw", "adam", "sgd"))] = "adamw"
-    """adamw (decoupled weight decay), adam (L2 in the gradient) or sgd (Nesterov momentum 0.9, L2)."""
-    weight_decay: NotNegative = 0.05
-    """Weight decay of convolutions and dense layers."""
-    warmup: NotNegative = 0.5
-    """Epochs of linear warm-up at the start of each stage."""
-    schedule: Annotated[str, Choice(("cosine", "one-cycle"))] = "cosine"
-    """cosine, or one-cycle (Smith 2018): the warm-up takes at least 0.3 of the stage; momentum falls, then rises."""
-    label_smoothing: ShareBelowOne = 0.1
-    """Share of the target that is spread evenly over the classes."""
-    mixup: NotNegative = 0.0
-    """Parameter of the Beta distribution that mixes pairs of images and their targets; 0 turns it off."""
-    cutmix: Share = 0.0
-    """Share of the batches in which a rectangle comes from another image; targets are mixed by area."""
-    ferplus: NotNegative = 0.0
-    """Weight of the loss of an auxiliary head for the FER+ votes; needs votes."""
-    blend: NotNegative = 0.0
-    """Factor on the FER+ head's logits, which the exported model adds to its own; needs `ferplus`."""
+    name: Annotated[str, PlainName()] = "baseline"  # name of the model in its metadata and file name
+    network: str = "baseline"  # a key of `models.NETWORKS`
+    width: Annotated[float, Range(0, 1, open_low=True)] = 1.0  # factor on the number of filters
+    init: str = ""  # checkpoint, or name of a shipped one, that the run starts from; "" for a fresh start
+    classes: Annotated[int, Choice((5, 7, 8))] = 5  # 5 or 7 emotions of FER2013; 8: with contempt
+    extra_classes: bool = False  # train on FER2013's other two classes too; only for training
+    folds: Annotated[int, Range(0, 1000)] = 0  # cross-fitting: parts of Training, by a hash of the pixels; 0 for none
+    fold: Annotated[int, Range(0, 999)] = 0  # the part to leave out, for soft labels of unseen images
+    drop_leaks: bool = True  # leave out Training images that are identical to a test image
+    stages: tuple[Stage, ...] = (Stage(),)  # stretches of training, in order
+    batch: Annotated[int, Range(2, 65_536)] = 128  # images a step
+    optimizer: Annotated[str, Choice(("adamw", "adam", "sgd"))] = "adamw"  # sgd: Nesterov momentum 0.9
+    weight_decay: NotNegative = 0.05  # weight decay of convolutions and dense layers
+    warmup: NotNegative = 0.5  # epochs of linear warm-up at the start of each stage
+    schedule: Annotated[str, Choice(("cosine", "one-cycle"))] = "cosine"  # one-cycle: Smith 2018
+    label_smoothing: ShareBelowOne = 0.1  # share of the target that is spread evenly over the classes
+    mixup: NotNegative = 0.0  # parameter of the Beta distribution that mixes pairs of images and targets; 0: off
+    cutmix: Share = 0.0  # share of the batches in which a rectangle comes from another image; targets are mixed by area
+    ferplus: NotNegative = 0.0  # weight of the loss of an auxiliary head for the FER+ votes; needs votes
+    blend: NotNegative = 0.0  # factor on the FER+ head's logits in the exported model; needs `ferplus`
+    # shipped model or ONNX file whose answers to the augmented images are the targets of stages with `distill`; several
+    # names, as in mien-m+baseline, take turns step by step
     teacher: str = ""
-    """Shipped model or ONNX file whose answers to the augmented images are learned in stages with `distill`; several
-    names, as in mien-m+baseline, take turns step by step."""
-    soft_labels: str = ""
-    """File of `mien data soft-labels`, in place of a teacher."""
-    mirror: bool = False
-    """Export the mean over the image and its mirror image, at twice the time."""
-    ema: ShareBelowOne = 0.998
-    """Decay a step of the moving average of the weights that is validated and kept; 0 turns it off."""
-    flip: bool = True
-    """Mirror half of the images."""
-    rotation: Annotated[float, Range(0, 180)] = 12.0
-    """Largest rotation in degrees, either way."""
-    zoom: ShareBelowOne = 0.1
-    """Largest change of scale."""
-    stretch: ShareBelowOne = 0.0
-    """Scale each axis on its own by a factor from exp(-stretch) to exp(stretch)."""
-    shear: ShareBelowOne = 0.0
-    """Largest horizontal shift of a row, as a share of its distance from the centre."""
-    shift: ShareBelowOne = 0.08
-    """Largest shift, as a share of the side."""
-    brightness: Share = 0.2
-    """Largest change of brightness, as a share of the range."""
-    contrast: Share = 0.2
-    """Largest change of contrast."""
-    gamma: Annotated[float, Range(0, 3)] = 0.0
-    """Change exposure: raise pixels (0..1) to a power from exp(-gamma) to exp(gamma)."""
-    shadow: Share = 0.0
-    """Largest strength of light from one side: pixels gain up to this share on one side and lose it on the other."""
-    sharpen: Share = 0.0
-    """Share of the images that are sharpened with an unsharp mask."""
-    degrade: Share = 0.0
-    """Share of the images that are blurred, made noisy or reduced to a low resolution (one of the three)."""
-    motion: Share = 0.0
-    """Share of the images that are blurred along a line, as when a head moves."""
-    erasing: Share = 0.0
-    """Share of the images in which a rectangle is replaced by noise."""
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 1
-    """Seed of initialisation, order, augmentation and dropout."""
-    precision: Annotated[str, Choice(("auto", "32-true", "bf16-mixed"))] = "auto"
-    """auto takes bf16 only where the hardware has it."""
+    soft_labels: str = ""  # file of `mien data soft-labels`, in place of a teacher
+    mirror: bool = False  # export the mean over the image and its mirror image, at twice the time
+    ema: ShareBelowOne = 0.998  # decay a step of the moving average that is validated and kept; 0: off
+    flip: bool = True  # mirror half of the images
+    rotation: Annotated[float, Range(0, 180)] = 12.0  # largest rotation in degrees, either way
+    zoom: ShareBelowOne = 0.1  # largest change of scale
+    stretch: ShareBelowOne = 0.0  # scale each axis on its own by a factor from exp(-stretch) to exp(stretch)
+    shear: ShareBelowOne = 0.0  # largest horizontal shift of a row, as a share of its distance from the centre
+    shift: ShareBelowOne = 0.08  # largest shift, as a share of the side
+    brightness: Share = 0.2  # largest change of brightness, as a share of the range
+    contrast: Share = 0.2  # largest change of contrast
+    gamma: Annotated[float, Range(0, 3)] = 0.0  # exposure: power from exp(-gamma) to exp(gamma) of the pixels
+    shadow: Share = 0.0  # light from one side: pixels gain up to this share there and lose it opposite
+    sharpen: Share = 0.0  # share of the images that are sharpened with an unsharp mask
+    degrade: Share = 0.0  # share of the images that are blurred, made noisy or reduced in resolution
+    motion: Share = 0.0  # share of the images that are blurred along a line, as when a head moves
+    erasing: Share = 0.0  # share of the images in which a rectangle is replaced by noise
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 1  # seed of initialisation, order, augmentation and dropout
+    precision: Annotated[str, Choice(("auto", "32-true", "bf16-mixed"))] = "auto"  # auto: bf16 if the hardware has it
 
     def __post_init__(self) -> None:
         _check_ranges(self)

@@ -32,7 +32,7 @@ TIMEOUT = timedelta(minutes=10)
 
 
 class Heads(nn.Module):
-    """A network with both of its heads in one forward pass, which is what DDP needs to share their gradients."""
+    """A network with both heads in one forward pass, as DDP needs it to share their gradients."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

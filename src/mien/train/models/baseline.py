@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mien.train.models.layers import initialise
-
 
 class LastMaxPool(nn.MaxPool2d):
     """Adaptive max-pooling to 3x3, so that the dense layers fit inputs of all sizes; 2x2 max-pooling at 48 pixels.
@@ -38,15 +36,10 @@ class Baseline(nn.Module):
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(before * 9, 512),
-            nn.ReLU(inplace=True),
-            nn.Dropout(0.5 * dropout),
-            nn.Linear(512, 256),
-            nn.ReLU(inplace=True),
-            nn.Dropout(0.5 * dropout),
+            *(nn.Linear(before * 9, 512), nn.ReLU(inplace=True), nn.Dropout(0.5 * dropout)),
+            *(nn.Linear(512, 256), nn.ReLU(inplace=True), nn.Dropout(0.5 * dropout)),
             nn.Linear(256, classes),
         )
-        initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """float (N, 1, S, S), normalised -> raw logits (N, classes)."""

@@ -14,18 +14,18 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {"baseline": Baseline, "rep": Re
 
 
 def build(network: str, classes: int, width: float = 1.0, dropout: float = 1.0, auxiliary: int = 0) -> nn.Module:
-    """Build a fresh network.
+    """Build a fresh network; `width` is a factor on the filters, `dropout` on the dropout rates.
 
-    Args:
-        network: a key of NETWORKS.
-        classes: number of outputs.
-        width: factor on the filters.
-        dropout: factor on the dropout rates.
-        auxiliary: outputs of a second head on the pooled features, for training only; 0 for none.
+    `auxiliary` is the number of outputs of a second head on the pooled features, for training only; 0 for none.
     """
     if network not in NETWORKS:
         raise ConfigError(f"no network is called {network!r}; choose one of {', '.join(NETWORKS)}")
     model = NETWORKS[network](classes=classes, width=width, dropout=dropout)
+    for layer in model.modules():  # He et al. 2015, for layers followed by a ReLU
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     if auxiliary:
         filters = [layer.out_channels for layer in model.modules() if isinstance(layer, nn.Conv2d)][-1]
         head = nn.Linear(filters, auxiliary)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mien.train.models.layers import initialise
-
 
 class RepBlock(nn.Module):
     """3x3 convolution, batch norm, residual addition if the shape allows it, ReLU.
@@ -77,7 +75,6 @@ class Rep(nn.Module):
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(self.RATE * dropout), nn.Linear(before, classes)
         )
-        initialise(self)
         for block in blocks:  # a residual branch that starts at 0 trains faster (Goyal et al. 2017)
             if block.adds:
                 nn.init.zeros_(block.norm.weight)

@@ -33,13 +33,8 @@ def load_initial(
 def transfer_weights(tensors: dict[str, Tensor], old: Sequence[str], model: nn.Module, new: Sequence[str]) -> None:
     """Copy weights into a network of the same kind, its last layer by the names of the classes.
 
-    A class that is new keeps its fresh row; an auxiliary head stays fresh.
-
-    Args:
-        tensors: state of the other network.
-        old: its labels.
-        model: changed in place.
-        new: labels of `model`.
+    `old` are the labels of `tensors`, `new` those of `model`, which is changed in place. A class that is new keeps its
+    fresh row; an auxiliary head stays fresh.
     """
     state = model.state_dict()
     last = [name for name in state if name.startswith("head.")][-2:]
