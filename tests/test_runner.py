@@ -22,8 +22,8 @@ from media_files import number
 
 from conftest import SHARED
 from mien import Pipeline, runner
-from mien.errors import ConfigError, SourceError
-from mien.media import output_paths, prefetch, readers
+from mien.errors import ConfigError
+from mien.media import prefetch, readers
 from mien.media.paths import expand_videos, unique_names
 from mien.media.video import Video
 from mien.media.video_reader import VideoReader
@@ -234,7 +234,7 @@ def test_deleted_video_is_a_failure(film: Film, tmp_path: Path) -> None:
 def test_unwritable_copy_is_an_error(film: Film, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", [0.0, 0.1])
     (tmp_path / "file").touch()
-    with pytest.raises(SourceError, match="cannot be written"):
+    with pytest.raises(ConfigError, match="is a file, not a folder"):
         runner.video(path, Pipeline(Even(), Happy()), save=tmp_path / "file" / "copy.mp4")
 
 
@@ -265,24 +265,9 @@ def test_folders_and_globs_expand_to_videos(tmp_path: Path) -> None:
     assert expand_videos(kept) == kept
 
 
-def test_copies_have_names_of_their_own(tmp_path: Path) -> None:
-    assert output_paths.annotated_paths(["in/a.mp4"], tmp_path / "out.mkv") == [tmp_path / "out.mkv"]
-    assert output_paths.annotated_paths(["x/a.mp4", "y/A.mov", "z/b.avi"], tmp_path) == [
-        tmp_path / "a.mp4", tmp_path / "A_2.mp4", tmp_path / "b.mp4",
-    ]  # fmt: skip
-    here = [str(tmp_path / "a.mp4"), str(tmp_path / "a_mien.mp4")]
-    assert output_paths.annotated_paths(here, tmp_path) == [
-        tmp_path / "a_mien_mien.mp4",
-        tmp_path / "a_mien_mien_mien.mp4",
-    ]
-    assert unique_names(["http://host/film.mp4", "frames/%04d.png", "...", "..."]) == [
-        "film",
-        "_04d",
-        "video",
-        "video_2",
-    ]
-    with pytest.raises(ConfigError, match="give a folder"):
-        output_paths.annotated_paths(["a.mp4", "b.mp4"], tmp_path / "out.mp4")
+def test_names_of_videos_are_unique_and_safe() -> None:
+    videos = ["http://host/film.mp4", "frames/%04d.png", "...", "..."]
+    assert unique_names(videos) == ["film", "_04d", "video", "video_2"]
 
 
 def ffprobe_times(path: Path) -> list[float]:

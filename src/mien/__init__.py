@@ -9,7 +9,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import ConfigError, DataError, Error, ModelError, SourceError
+from mien.errors import ConfigError, DataError, Error, ModelError, OutputError, SourceError
 from mien.types import EMOTIONS, Face, Failure, Frame, Result
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "EMOTIONS", "ConfigError", "DataError", "Error", "Face", "Failure", "Frame", "ModelError", "Pipeline", "Result",
-    "SourceError", "__version__", "data", "draw", "evaluation", "load", "serve", "sinks", "train",
+    "EMOTIONS", "ConfigError", "DataError", "Error", "Face", "Failure", "Frame", "ModelError", "OutputError",
+    "Pipeline", "Result", "SourceError", "__version__", "data", "draw", "evaluation", "load", "serve", "sinks", "train",
 ]  # fmt: skip
 
 

@@ -1,10 +1,11 @@
 """The errors that mien raises on purpose.
 
 Error
-├── SourceError       an image, video or camera cannot be read, or an output cannot be written
+├── SourceError       an image, video or camera cannot be read
 │   └── VideoError    a video cannot be read, or not to its end
 ├── ModelError        a model file is missing, damaged or of another kind
 ├── DataError         a data set is missing, truncated or in another layout
+├── OutputError       an output cannot be written
 └── ConfigError       a setting does not exist or has an impossible value
 
 Every message says what was wrong and what to do.
@@ -18,7 +19,7 @@ class Error(Exception):
 
 
 class SourceError(Error):
-    """An image, video or camera cannot be read, or an output cannot be written."""
+    """An image, video or camera cannot be read."""
 
 
 class VideoError(SourceError):
@@ -31,6 +32,10 @@ class ModelError(Error):
 
 class DataError(Error):
     """A data set is missing, truncated or in another layout."""
+
+
+class OutputError(Error):
+    """An output cannot be written."""
 
 
 class ConfigError(Error):

@@ -13,6 +13,8 @@ from mien.errors import SourceError
 from mien.faces import onnx
 from mien.faces.tracker import Tracker
 from mien.media import readers
+from mien.media.output_paths import Output, OutputPaths
+from mien.media.paths import numbered_images
 from mien.media.prefetch import Prefetch, map_batches
 from mien.media.video import Video
 from mien.pipeline import Pipeline
@@ -38,7 +40,7 @@ def video(
     path: str | Path,
     pipeline: Pipeline,
     outputs: Sequence[Sink] = (),
-    save: Path | None = None,
+    save: str | Path | Output | None = None,
     smoothing: float = 0.25,
     detect_every: int = 1,
     redetect_every: float = REDETECT_EVERY,
@@ -53,7 +55,7 @@ def video(
         path: a file, its URL, or numbered images, see `media.video.Video`.
         pipeline: use `load(threads=1)`, since the steps of a video run in threads of their own.
         outputs: sinks for every result and failure; they stay open for the next video.
-        save: file for an annotated copy with the video's sound.
+        save: file for an annotated copy with the video's sound, or what `sinks.Video.ask` returned for it.
         smoothing: seconds in which a frame's weight in the probabilities halves; 0 does not smooth.
         detect_every: run the detector every N frames, see `VideoPipeline`.
         redetect_every: seconds between full detections, see `VideoPipeline`.
@@ -78,7 +80,7 @@ def video(
                 sound = path if Path(path).is_file() else None
                 copy = sinks.Video(save, Overlay(), source.rate, sound, source.start, on_message)
                 goals.append(stack.enter_context(copy))
-        sink = MultiSink(goals)
+        sink = MultiSink(goals, OutputPaths(input_files(path)))
         for item in tracked.track(items):
             if isinstance(item, Failure):
                 failures.append(item)
@@ -115,8 +117,23 @@ def _pixel_bytes(item: Frame | Failure) -> int:
     return 0 if isinstance(item, Failure) else item.nbytes
 
 
+def input_files(*sources: str | Path) -> list[str | Path]:
+    """Return the files that videos are read from: of numbered images each one."""
+    found: list[str | Path] = []
+    for source in sources:
+        try:
+            found += numbered_images(source) or [source]
+        except SourceError:
+            found.append(source)
+    return found
+
+
 def tables(
-    stack: ExitStack, labels: Sequence[str], jsonl: Path | None, csv: Path | None, parquet: Path | None
+    stack: ExitStack,
+    labels: Sequence[str],
+    jsonl: Path | Output | None,
+    csv: Path | Output | None,
+    parquet: Path | Output | None,
 ) -> list[Sink]:
     """Open the sinks for the given files; the stack closes them."""
     made: list[Sink] = []

@@ -107,7 +107,7 @@ def test_predict_resumes_after_kill(
         cv2.imwrite(str(tmp_path / f"in/{k % 2}/{k // 2}.png"), np.full((20, 20, 3), k, np.uint8))
     (tmp_path / "in/0/3.png").write_bytes(b"not an image")
     words = ["predict", str(tmp_path / "in"), "--jsonl", str(tmp_path / "a.jsonl"), "--save", str(tmp_path / "a")]
-    part = tmp_path / "a.jsonl.part"
+    part = tmp_path / "a.jsonl.mien.part"
     command = [sys.executable, "-c", SLOW, "61", *words]
     with subprocess.Popen(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL) as child:
         end = time.monotonic() + 60

@@ -18,7 +18,9 @@ import pytest
 
 import mien
 from mien.cli import main
+from mien.cli.video import annotated_paths
 from mien.errors import ConfigError, SourceError
+from mien.media.output_paths import OutputPaths
 from mien.media.video_reader import VideoReader
 
 Film = Callable[..., Path]
@@ -56,7 +58,7 @@ def test_video_writes_all_outputs(portraits: Path, tmp_path: Path, capsys: pytes
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4
     assert len(list(VideoReader(tmp_path / "out.mp4"))) == 4
     assert (tmp_path / "out.svg").read_text().startswith("<?xml")
-    assert not list(tmp_path.glob("*.part*"))
+    assert not list(tmp_path.glob("*.mien*"))
     text = capsys.readouterr().out
     assert f"{portraits}: 4 frames, 0.12 s" in " ".join(text.split())
     assert "uncertain" in text and max(len(line) for line in text.splitlines()[1:]) <= 80
@@ -85,23 +87,36 @@ def test_several_videos_share_tables_and_continue_after_a_bad_one(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--save", "out.gif"], None),
-        (["--save", "out.avi"], "let the name end in"),
-        (["--timeline", "out.pdf"], r"\.png or \.svg"),
+        (["--save", "out.gif"], r"must end in \.mp4"),
+        (["--save", "out.avi"], r"must end in \.mp4"),
+        (["--timeline", "out.pdf"], r"must end in \.png, \.svg"),
         (["--detector", "magic"], "yunet"),
         (["--smoothing", "-1"], "smoothing"),
     ],
 )
 def test_invalid_options_are_refused(
-    words: list[str], message: str | None, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], message: str, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = film(tmp_path / "a.mp4", [0.0, 0.1])
-    if message is None:  # not a video's suffix: a folder
-        assert run("video", path, *words) == 0 and (tmp_path / "out.gif" / "a.mp4").exists()
-        return
     with pytest.raises(ConfigError, match=message):
         run("video", path, *words)
+
+
+def test_annotated_copies_have_unique_names(tmp_path: Path) -> None:
+    def names(videos: list[str], save: Path) -> list[Path]:
+        return annotated_paths(videos, save, OutputPaths(videos))
+
+    assert names(["in/a.mp4"], tmp_path / "out.mkv") == [tmp_path / "out.mkv"]
+    videos = ["x/a.mp4", "y/A.mov", "z/b.avi"]
+    assert [path.name for path in names(videos, tmp_path)] == ["a.mp4", "A_2.mp4", "b.mp4"]
+    here = [tmp_path / "a.mp4", tmp_path / "a_mien.mp4"]
+    for path in here:
+        path.touch()
+    copies = names([str(path) for path in here], tmp_path)
+    assert [path.name for path in copies] == ["a_mien_mien.mp4", "a_mien_mien_mien.mp4"]
+    with pytest.raises(ConfigError, match="give a folder"):
+        names(["a.mp4", "b.mp4"], tmp_path / "out.mp4")
 
 
 def test_former_flags_commands_and_models_work_with_one_note_each(film: Film, tmp_path: Path) -> None:
@@ -178,7 +193,7 @@ def interrupted(draft: Path, number: signal.Signals, *words: str | Path) -> tupl
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_live_finishes_its_files_on_signals(number: signal.Signals, film: Film, tmp_path: Path) -> None:
     path, goal = film(tmp_path / "a.mp4", [k / 10 for k in range(600)]), tmp_path / "out.jsonl"
-    draft = tmp_path / "out.jsonl.part"
+    draft = tmp_path / "out.jsonl.mien.part"
     assert interrupted(draft, number, "live", path, "--headless", "--jsonl", goal) == (0, "")
     assert json.loads(goal.read_text().splitlines()[0])["index"] == 0
     assert not draft.exists()
@@ -187,7 +202,7 @@ def test_live_finishes_its_files_on_signals(number: signal.Signals, film: Film, 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_interrupted_video_keeps_its_drafts(film: Film, tmp_path: Path) -> None:
     path, goal = film(tmp_path / "a.mp4", [k / 10 for k in range(1500)]), tmp_path / "out.jsonl"
-    draft = tmp_path / "out.jsonl.part"
+    draft = tmp_path / "out.jsonl.mien.part"
     code, message = interrupted(draft, signal.SIGINT, "video", path, "--jsonl", goal)
     assert code == 130 and "stopped" in message and "Traceback" not in message
     assert not goal.exists()

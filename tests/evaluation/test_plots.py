@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mien.draw import COLOURS
-from mien.errors import DataError
+from mien.errors import DataError, OutputError
 from mien.evaluation.metrics import evaluate
 from mien.evaluation.plots import confusion_png, curves_png, montage, robustness_png, timeline
 from mien.sinks import Timeline
@@ -180,7 +180,7 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(Figure, "savefig", broken)
     else:
         monkeypatch.setattr(os, "replace", stuck)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OutputError, match="disk full"):
         confusion_png(REPORT, path)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 

@@ -15,7 +15,7 @@ import pytest
 
 from mien.cli import main
 from mien.data.faces import Faces
-from mien.errors import ConfigError
+from mien.errors import ConfigError, OutputError
 from mien.evaluation import corruptions, robustness
 from mien.evaluation.html import environment
 from mien.evaluation.metrics import evaluate
@@ -181,7 +181,7 @@ def test_failed_write_keeps_the_old_page(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError("disk full")
 
     monkeypatch.setattr("os.replace", stuck)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OutputError, match="disk full"):
         write_html(Page("m", "d", "s", {"test": report}), path)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 

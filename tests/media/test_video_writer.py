@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from media_files import HEIGHT, WIDTH, click, number, numbered, write_video
 
-from mien.errors import ConfigError, SourceError, VideoError
+from mien.errors import ConfigError, OutputError, VideoError
 from mien.media import audio, video_writer
 from mien.media.video_reader import VideoReader
 from mien.media.video_writer import VideoWriter
@@ -203,10 +203,10 @@ def test_format_can_be_given_without_a_suffix(tmp_path: Path) -> None:
 def test_unwritable_path_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"end in \.mp4"):
         VideoWriter(tmp_path / "a.gif", WIDTH, HEIGHT)
-    with pytest.raises(SourceError, match=r"a\.mp4: cannot be written \(No such file"):
+    with pytest.raises(OutputError, match=r"a\.mp4: cannot be written \(No such file"):
         VideoWriter(tmp_path / "missing" / "a.mp4", WIDTH, HEIGHT)
     (tmp_path / "folder.mp4").mkdir()
-    with pytest.raises(SourceError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         VideoWriter(tmp_path / "folder.mp4", WIDTH, HEIGHT)
 
 
@@ -218,7 +218,7 @@ def test_full_disk_is_one_error(kind: str) -> None:
             for k in range(120):
                 writer.write(np.random.default_rng(k).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), k / 30)
 
-    with pytest.raises(SourceError, match=r"/dev/full: cannot be written \(No space left on device\)"):
+    with pytest.raises(OutputError, match=r"/dev/full: cannot be written \(No space left on device\)"):
         fill()
 
 
@@ -230,7 +230,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import numpy as np
 from media_files import WIDTH, HEIGHT
-from mien.errors import SourceError
+from mien.errors import OutputError
 from mien.media.video_writer import VideoWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
@@ -239,7 +239,7 @@ try:
     for k in range(500):
         writer.write(np.random.default_rng(k).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), k / 30)
     print("no error")
-except SourceError as error:
+except OutputError as error:
     print(error)
 writer.close()
 """
@@ -255,7 +255,7 @@ def test_finished_video_refuses_frames(tmp_path: Path) -> None:
     writer.write(numbered(1), 0.0)
     writer.close()
     writer.close()
-    with pytest.raises(SourceError, match="finished"):
+    with pytest.raises(OutputError, match="finished"):
         writer.write(numbered(2), 1.0)
 
 

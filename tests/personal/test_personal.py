@@ -19,7 +19,7 @@ from media_files import number, numbered
 import mien
 from mien import Pipeline
 from mien.cli import main
-from mien.errors import ConfigError, DataError
+from mien.errors import ConfigError, DataError, OutputError
 from mien.live import playback
 from mien.personal import prior
 from mien.personal.fit import LEAST, SPREAD, Take, fit, solve, trial
@@ -225,7 +225,7 @@ def test_failed_write_keeps_the_old_profile(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(ConfigError, match=r"cannot be written \(No space"):
+    with pytest.raises(OutputError, match=r"cannot be written \(No space"):
         PriorShift({"happy": 1.0}).write(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["me.json"] and read_profile(path).shifts == {"happy": 0.5}
 
@@ -449,7 +449,7 @@ def test_personalize_refuses_a_video_without_faces_and_bad_outputs(command: Call
         command(pipeline(detector=Middle(lambda _: True)), "--out", tmp_path / "me.json")
     with pytest.raises(ConfigError, match=r"must end in \.json"):
         run("personalize", "--out", tmp_path / "me.jpg")
-    with pytest.raises(ConfigError, match=r"film\.mp4 is not a folder that you can write to"):
+    with pytest.raises(ConfigError, match=r"film\.mp4 is a file, not a folder"):
         run("personalize", "--out", tmp_path / "film.mp4" / "new" / "me.json")
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 

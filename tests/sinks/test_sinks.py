@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from media_files import number, numbered
 
-from mien.errors import ConfigError, SourceError
+from mien.errors import ConfigError, Error, OutputError, SourceError
 from mien.media.video_reader import VideoReader
 from mien.sinks import Crops, Csv, Failures, Images, Jsonl, Parquet, Video
 from mien.types import EMOTIONS, Face, Failure, Frame, Image, Result, Sink
@@ -79,11 +79,11 @@ def test_jsonl_keeps_failures_not_retried(tmp_path: Path) -> None:
 
 
 def test_jsonl_leaves_no_draft_of_a_foreign_file(tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
+    path = tmp_path / "table.txt"
     path.write_text("name,emotion\n")
     with pytest.raises(SourceError, match="line 1 was not written by mien"):
-        Jsonl(path, resume=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+        Jsonl(path, resume=True).start()
+    assert [path.name for path in tmp_path.iterdir()] == ["table.txt"]
 
 
 @pytest.mark.parametrize("name", ["failures.jsonl", "failures.csv"])
@@ -104,7 +104,7 @@ def test_failures_have_names_and_reasons(tmp_path: Path, name: str) -> None:
 
 
 def test_jsonl_resumes_after_the_complete_lines_of_a_draft(tmp_path: Path) -> None:
-    path, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
+    path, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.mien.part"
     with pytest.raises(KeyboardInterrupt), Jsonl(path, resume=True) as sink:
         assert sink.done == {}  # nothing to resume
         sink.write(seen("\udcff.png"))
@@ -139,7 +139,7 @@ def test_jsonl_does_not_resume_another_kind_of_file(tmp_path: Path, line: bytes)
     path = tmp_path / "out.jsonl"
     path.write_bytes(b'{"name": "a.png"}\n' + line + b"\n")
     with pytest.raises(SourceError, match="line 2"):
-        Jsonl(path, resume=True)
+        Jsonl(path, resume=True).start()
     assert path.read_bytes() == b'{"name": "a.png"}\n' + line + b"\n"
 
 
@@ -199,12 +199,12 @@ def test_final_name_appears_on_close(tmp_path: Path, kind: type[Jsonl] | type[Cs
     sink = kind(path)
     sink.write(seen())
     assert path.read_text() == "older"
-    assert "a.png" in (tmp_path / "out.part").read_text()  # flushed: a crash loses nothing
+    assert "a.png" in (tmp_path / "out.mien.part").read_text()  # flushed: a crash loses nothing
     sink.close()
     sink.close()
     assert "a.png" in path.read_text()
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
-    with pytest.raises(SourceError, match="closed"):
+    with pytest.raises(OutputError, match="closed"):
         sink.write(seen())
 
 
@@ -220,7 +220,7 @@ def test_exception_keeps_the_older_file(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         interrupt()
     assert path.read_text() == "older"
-    assert (tmp_path / "out.csv.part").exists()
+    assert (tmp_path / "out.csv.mien.part").exists()
 
 
 def test_names_that_are_not_utf8_are_escaped(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_parquet_matches_csv(tmp_path: Path) -> None:
 def test_parquet_draft_is_readable(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     sink = Parquet(tmp_path / "a.parquet", seconds=0.0)
-    part = tmp_path / "a.parquet.part"
+    part = tmp_path / "a.parquet.mien.part"
     for count in (1, 2, 3):
         sink.write(seen(faces=0))
         assert len(table(part)) == count
@@ -305,14 +305,15 @@ def test_parquet_draft_is_readable(tmp_path: Path) -> None:
     sink.close()
     assert len(table(tmp_path / "a.parquet")) == 3
     assert [path.name for path in part.iterdir()] == ["notes.txt"]
-    with pytest.raises(SourceError, match="closed"):
+    with pytest.raises(OutputError, match="closed"):
         sink.write(seen())
 
 
 def test_parquet_replaces_an_old_draft_and_may_be_empty(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     old = Parquet(tmp_path / "a.parquet", seconds=0.0)
-    old.write(seen())  # and then it was killed
+    old.write(seen())
+    del old  # as if it was killed
     Parquet(tmp_path / "a.parquet").close()
     assert table(tmp_path / "a.parquet") == []
 
@@ -332,7 +333,7 @@ def test_video_shows_drawn_frames_at_their_times(tmp_path: Path) -> None:
     items = list(VideoReader(tmp_path / "new/a.mp4"))
     assert [(number(item.bgr()), item.time) for item in items] == [(10 + k, pytest.approx(k / 10)) for k in range(5)]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.mp4"]
-    with pytest.raises(SourceError, match="closed"):
+    with pytest.raises(OutputError, match="closed"):
         sink.write(Result(Frame(numbered(0))))
 
 
@@ -350,7 +351,7 @@ def test_video_keeps_its_source_and_an_older_file(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         interrupt()
     assert path.read_bytes() == b"older"
-    (frame,) = VideoReader(tmp_path / "a.mp4.part")
+    (frame,) = VideoReader(tmp_path / "a.mp4.mien.part.mp4")
     assert number(frame.bgr()) == 3
 
 
@@ -385,14 +386,14 @@ def test_drafts_are_readable_after_kill(tmp_path: Path) -> None:
         child.kill()
     assert child.returncode in (-signal.SIGKILL, 1)
     done = 200
-    lines = (tmp_path / "a.jsonl.part").read_text().splitlines(keepends=True)
+    lines = (tmp_path / "a.jsonl.mien.part").read_text().splitlines(keepends=True)
     whole = [json.loads(line) for line in lines if line.endswith("\n")]
     assert [row["index"] for row in whole] == list(range(len(whole))) and len(whole) > done
-    assert [row["index"] for row in rows(tmp_path / "a.csv.part")][: done + 1] == [str(k) for k in range(done + 1)]
+    assert [row["index"] for row in rows(tmp_path / "a.csv.mien.part")][: done + 1] == [str(k) for k in range(done + 1)]
     if "parquet" in extras:
-        found = table(tmp_path / "a.parquet.part")
+        found = table(tmp_path / "a.parquet.mien.part")
         assert [row["index"] for row in found] == list(range(len(found))) and len(found) > done
-    frames = list(VideoReader(tmp_path / "a.mp4.part"))
+    frames = list(VideoReader(tmp_path / "a.mp4.mien.part.mp4"))
     assert [number(frame.bgr()) for frame in frames] == [k % 256 for k in range(len(frames))]
     assert len(frames) > done - 31
     names = {path.name for path in tmp_path.iterdir()}
@@ -409,15 +410,15 @@ def test_unwritable_paths_are_one_error_each(tmp_path: Path) -> None:
         lambda p: Crops(p),
     )
     for make in makes:
-        with pytest.raises(SourceError, match="choose another place"):
+        with pytest.raises(Error, match=r"is a file, not a folder|no folder"):
             make(tmp_path / "file")
-    with pytest.raises(SourceError, match="folder"):
+    with pytest.raises(ConfigError, match="a folder, and JSON lines is a file"):
         Jsonl(tmp_path)
 
 
 def test_image_that_cannot_be_encoded_leaves_no_file(tmp_path: Path) -> None:
     sink = Images(tmp_path, lambda _: np.zeros((0, 0, 3), np.uint8))
-    with pytest.raises(SourceError):
+    with pytest.raises(OutputError):
         sink.write(seen())
     assert list(tmp_path.iterdir()) == []
 
@@ -432,7 +433,7 @@ def test_image_too_long_for_jpeg_becomes_png(tmp_path: Path, side: int, name: st
 
 def test_image_too_large_for_any_format_is_an_error(tmp_path: Path) -> None:
     sink = Images(tmp_path, lambda _: np.zeros((1, 1_000_001, 3), np.uint8))
-    with pytest.raises(SourceError, match=r"a\.png: an image of 1000001x1 pixels is too large"):
+    with pytest.raises(OutputError, match=r"a\.png: an image of 1000001x1 pixels is too large"):
         sink.write(seen())
     assert list(tmp_path.iterdir()) == []
 
@@ -442,19 +443,21 @@ def test_long_names_are_cut_between_letters_and_stay_unique(tmp_path: Path, lett
     name = f"{(letter * 255).encode()[:250].decode(errors='ignore')}/{letter * 60}.png"
     frame = Frame(np.zeros((8, 10, 3), np.uint8), 123456, 0.0, name)
     faces = (replace(seen().faces[0], probabilities={letter * 90: 1.0}),)
-    with Images(tmp_path, plain) as images, Crops(tmp_path) as crops:
+    with Images(tmp_path / "a", plain) as images, Crops(tmp_path / "b") as crops:
         for sink in (images, crops):
             for _ in range(12):
                 sink.write(Result(frame, faces, np.zeros((1, 48, 48), np.uint8)))
-    assert len(list(tmp_path.iterdir())) == 24
-    assert all(path.name.startswith(letter * 20) for path in tmp_path.iterdir())
+    files = list(tmp_path.glob("*/*"))
+    assert len(files) == 24
+    assert all(path.name.startswith(letter * 20) for path in files)
 
 
 def test_removed_folder_is_an_error(tmp_path: Path) -> None:
     sink = Images(tmp_path / "a", plain)
+    sink.start()
     (tmp_path / "a").rmdir()
     (tmp_path / "a").write_text("")
-    with pytest.raises(SourceError, match="choose another place"):
+    with pytest.raises(OutputError, match="choose another place"):
         sink.write(seen())
 
 

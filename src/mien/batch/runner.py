@@ -23,10 +23,11 @@ from typing import Any
 
 from mien.batch import filesystem, partition
 from mien.batch.worker import Job, Worker, digest
-from mien.errors import ConfigError, SourceError
+from mien.errors import ConfigError, OutputError, SourceError
 from mien.faces import detectors, models
 from mien.faces.classifier import OnnxClassifier
 from mien.faces.onnx import cores
+from mien.media.output_paths import OutputPaths
 
 _SETTINGS, _MANIFEST = "_run.json", "_manifest.json"  # readers of Parquet folders pass over names with _ or .
 _STARTS = 3  # of Ray, before it counts as failed
@@ -103,19 +104,34 @@ def run(
     }
     if not parts:
         raise SourceError(f"{source}: holds no images; check the path")
-    try:
-        done = _prepare(job.out, settings, parts)
-        todo = {name: part for name, part in parts.items() if name not in done}
-        if todo:
-            _compute(
-                job, todo, workers, address, lambda count: on_progress and on_progress(len(done) + count, len(parts))
-            )
-        summary = Summary(*_totals(job.out, parts), len(parts), len(done), round(monotonic() - start, 3))
-        _write(job.out, _MANIFEST, settings | asdict(summary) | {"files": sorted(parts)})
-    except OSError as error:
-        reason = filesystem.cause(error)
-        raise SourceError(f"{job.out}: cannot be written ({reason}); check the folder and its free space") from error
+    with contextlib.ExitStack() as stack:
+        if "://" not in job.out:  # locked for the whole run
+            outputs = OutputPaths([source, model])
+            stack.enter_context(outputs.folder(job.out, what="results"))
+        try:
+            done = _prepare(job.out, settings, parts)
+            todo = {name: part for name, part in parts.items() if name not in done}
+            if todo:
+                computed = lambda count: on_progress and on_progress(len(done) + count, len(parts))  # noqa: E731
+                _compute(job, todo, workers, address, computed)
+                _clear(job.out)
+            summary = Summary(*_totals(job.out, parts), len(parts), len(done), round(monotonic() - start, 3))
+            _write(job.out, _MANIFEST, settings | asdict(summary) | {"files": sorted(parts)})
+        except OSError as error:
+            reason = filesystem.cause(error)
+            advice = "check the folder and its free space"
+            raise OutputError(f"{job.out}: cannot be written ({reason}); {advice}") from error
     return summary
+
+
+def _clear(out: str) -> None:
+    """Remove the drafts and journals of killed workers."""
+    from pyarrow import fs
+
+    system, folder = filesystem.resolve(out)
+    for posix in system.get_file_info(fs.FileSelector(folder)):
+        if posix.base_name.startswith(".") and _OWN.fullmatch(posix.base_name):
+            _remove(system, posix.path)
 
 
 def _model(model: str | Path | None) -> tuple[str, OnnxClassifier]:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from mien.media import atomic
+from mien.media.targets import resolve
 
 out, err = Console(), Console(stderr=True)
 _PEACE = 5.0  # seconds
@@ -50,14 +52,30 @@ def progress(show: bool, *more: ProgressColumn) -> Progress:
     )
 
 
-def echo(message: str) -> None:
+def screen_for(*outputs: Path | None) -> Console:
+    """Return stdout's console, or stderr's if one of the outputs goes to stdout."""
+    return err if any(path is not None and resolve(path).descriptor == 1 for path in outputs) else out
+
+
+def echo(message: str, screen: Console = out) -> None:
     """Print a line as it is: no markup, no highlighting, no wrapping."""
-    out.print(message, highlight=False, markup=False, soft_wrap=True)
+    screen.print(printable(message), highlight=False, markup=False, soft_wrap=True)
 
 
 def warn(message: str) -> None:
     """Print a line as it is, on stderr."""
-    err.print(message, highlight=False, markup=False, soft_wrap=True)
+    echo(message, err)
+
+
+def printable(text: str) -> str:
+    """Escape what terminals obey or cannot show: control characters, and bytes of names that are not UTF-8."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+
+
+def literal(text: str) -> str:
+    """Escape markup, too."""
+    return escape(printable(text))
 
 
 def write_json(path: Path, values: Any) -> None:

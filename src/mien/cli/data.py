@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Column, Table
 
 from mien.cli import console
-from mien.cli.console import echo, write_json
+from mien.cli.console import echo, literal, screen_for, write_json
 from mien.cli.options import Classes, Data, Kind
 from mien.cli.tables import audit_tables
 from mien.errors import ConfigError
+from mien.media.output_paths import OutputPaths
 
 
 def info(path: Data, *, classes: Classes = None, kind: Kind = None, votes: Path | None = None) -> int:
@@ -26,9 +26,9 @@ def info(path: Data, *, classes: Classes = None, kind: Kind = None, votes: Path 
     classes = classes or _default_classes(path, kind)
     everything = load_any(path, None, kind, votes, drop_leaks=False)
     summary = summarize(everything, labels := load_any(path, classes, kind, votes, drop_leaks=False).labels)
-    table = Table("class", *(Column(name, justify="right") for name in summary.counts), title=escape(str(path)))
+    table = Table("class", *(Column(name, justify="right") for name in summary.counts), title=literal(str(path)))
     for label in labels:
-        table.add_row(escape(label), *(str(counts[label]) for counts in summary.counts.values()))
+        table.add_row(literal(label), *(str(counts[label]) for counts in summary.counts.values()))
     table.add_row("all", *(str(sum(counts.values())) for counts in summary.counts.values()))
     console.out.print(table)
     for name, text in summary.remarks().items():
@@ -56,9 +56,15 @@ def audit(
     from mien.data.audit import NEAR, audit_source
     from mien.evaluation.audit_page import write_html
 
+    outputs = OutputPaths([path, votes])
+    if json:
+        outputs.file(json, what="the figures", suffixes=(".json", ""), stdout=True)
+    if html:
+        outputs.file(html, what="a page", suffixes=(".html", ".htm"))
+    screen = screen_for(json)
     found = audit_source(path, votes, NEAR if near is None else near, kind)
     for table in audit_tables(found, str(path)):
-        console.out.print(table)
+        screen.print(table)
     if json:
         write_json(json, found.to_dict())
     if html:
@@ -80,6 +86,7 @@ def soft_labels(path: Data, *, model: list[str], classes: int = 5, out: Path = P
     from mien.train.soft_labels import write_soft_labels
     from mien.train.torch_classifier import TorchClassifier
 
+    OutputPaths([path, *model]).file(out, what="soft labels", suffixes=(".npz",))
     faces = load_any(path, classes).split("Training")
     models = [TorchClassifier(Path(name)) if name.endswith(".safetensors") else load_classifier(name) for name in model]
     for name, count in write_soft_labels(out, models, faces).items():
@@ -100,7 +107,7 @@ def montage(
     """Draw twelve random images of each class.
 
     Args:
-        out: PNG file to write.
+        out: PNG file to write, outside of the data set.
         split: Training, PublicTest or PrivateTest.
         seed: Chooses the images.
     """
@@ -112,6 +119,7 @@ def montage(
 
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}")
+    OutputPaths([path]).file(out, what="an image", suffixes=(".png",))
     faces = load_any(path, classes or _default_classes(path, kind), kind, drop_leaks=False).split(split)
     rng = np.random.default_rng(seed)
     groups = {}

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.markup import escape
 
-from mien.cli.console import out, write_json
+from mien.cli.console import literal, screen_for, write_json
 from mien.cli.options import Measured
 from mien.cli.tables import comparison_table, robustness_table, views_table
 from mien.errors import ConfigError
+from mien.media.output_paths import OutputPaths
 
 
 def evaluate(
@@ -39,37 +39,40 @@ def evaluate(
     from mien.evaluation.robustness import evaluate_robustness
     from mien.evaluation.views import compare_answers
     from mien.faces.models import load_classifier
-    from mien.media.output_paths import OutputPaths
 
-    OutputPaths([*measured.inputs, *(compare or [])]).check(json)
     *first, second = compare or [""]
     if len(first) > 1 or (first and measured.model):
         raise ConfigError("--compare takes a second model, or two models and no --model")
     model = first[0] if first else measured.model
+    outputs = OutputPaths([*measured.inputs, *(compare or [])])
+    if json:
+        outputs.file(json, what="figures", suffixes=(".json", ""), stdout=True)
+    folder = outputs.folder(plots, what="plots") if plots else None
+    screen = screen_for(json)
     classifier = load_classifier(model)
     answers = measured.answers(classifier)
     reports = {view: part.report() for view, part in answers.items()}
-    out.print(views_table(reports, f"{classifier.name} on {measured.split}"))
+    screen.print(views_table(reports, f"{classifier.name} on {measured.split}"))
     for view, report in reports.items():
-        name = escape(f"{view}: {report.name}" if report.name != view else view)
-        out.print(name, "sha256", report.index, soft_wrap=True)
-        if plots:
-            confusion_png(report, plots / f"confusion-{view}.png")
+        name = literal(f"{view}: {report.name}" if report.name != view else view)
+        screen.print(name, "sha256", report.index, soft_wrap=True)
+        if folder:
+            confusion_png(report, folder.check(f"confusion-{view}.png"))
     figures: dict[str, Any] = {"model": classifier.name, "sha256": classifier.sha256, "split": measured.split}
     figures["views"] = {view: report.to_dict() for view, report in reports.items()}
     if second:
         other = load_classifier(second)
         others = measured.answers(other)
         compared = {view: compare_answers(answers[view], others[view]) for view in answers}
-        out.print(comparison_table(compared, Path(model or classifier.name).stem, Path(second).stem))
+        screen.print(comparison_table(compared, Path(model or classifier.name).stem, Path(second).stem))
         views = {view: comparison.to_dict() for view, comparison in compared.items()}
         figures["comparison"] = {"model": other.name, "sha256": other.sha256, "views": views}
     if robustness:
         result = evaluate_robustness(classifier, next(iter(answers.values())).faces)
         figures["robustness"] = result.to_dict()
-        out.print(robustness_table(result))
-        if plots:
-            robustness_png({classifier.name: figures["robustness"]}, plots / "robustness.png")
+        screen.print(robustness_table(result))
+        if folder:
+            robustness_png({classifier.name: figures["robustness"]}, folder.check("robustness.png"))
     if json:
         write_json(json, figures)
     return 0

@@ -7,7 +7,6 @@ from pathlib import Path
 import mien
 from mien.cli.console import echo, warn
 from mien.cli.options import Detector, Model
-from mien.errors import ConfigError
 
 
 def explain(
@@ -25,9 +24,8 @@ def explain(
     from mien.evaluation.explain import occlusion_map, write_explanation
     from mien.media.output_paths import OutputPaths
 
-    if out.suffix.lower() not in (".png", ".html", ".htm"):
-        raise ConfigError(f"{out}: the name of the explanation must end in .png or .html")
-    OutputPaths([image]).check(out)
+    inputs = OutputPaths([image, model])
+    inputs.file(out, what="an explanation", suffixes=(".png", ".html", ".htm"))
     pipeline = mien.load(model=model, detector=detector)
     result = pipeline(image)
     if not result.faces:

@@ -35,7 +35,7 @@ def live(
         source: Number of a camera, URL of a stream, or a video file.
         headless: No window. Prints a line a second unless there are output files. Ctrl-C stops it.
     """
-    from mien import sinks
+    from mien import runner, sinks
     from mien.draw import Overlay
     from mien.faces.tracker import Tracker
     from mien.live import playback, viewer
@@ -44,16 +44,19 @@ def live(
     from mien.sinks import Timeline
     from mien.video_pipeline import VideoPipeline
 
-    OutputPaths([source]).check(outputs.save, *outputs.files)
+    asked = OutputPaths([source, model, profile])
+    files = outputs.ask_tables(asked)
+    plots = outputs.ask_plots(asked)
+    copy = sinks.Video.ask(asked, outputs.save) if outputs.save else None
     with ExitStack() as stack:
         window = None if headless else stack.enter_context(Window("mien"))
         pipeline = with_profile(mien.load(model=model, detector=detector), profile)
-        made = outputs.tables(stack, pipeline.classifier.labels)
+        made = runner.tables(stack, pipeline.classifier.labels, *files)
         feed = stack.enter_context(closing(playback.open_source(source)))
         people = Timeline(pipeline.classifier.labels)
-        made += [people] if outputs.timeline else []
-        if outputs.save:
-            made.append(stack.enter_context(sinks.Video(outputs.save, Overlay(), feed.rate)))
+        made += [people] if plots else []
+        if copy:
+            made.append(stack.enter_context(sinks.Video(copy, Overlay(), feed.rate)))
         report = _line if headless and not made else None
         view = viewer.Viewer(
             feed, VideoPipeline(pipeline, Tracker(smoothing)), made, window, on_message=warn, report=report
@@ -62,8 +65,8 @@ def live(
             old = signal.signal(number, lambda *_: view.stop())
             stack.callback(signal.signal, number, old)
         view.run()
-    if outputs.timeline:
-        plot_timeline(people, outputs.timeline, feed.name)
+    for path in plots:
+        plot_timeline(people, path, feed.name)
     return 1 if view.lost else 0
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from mien.errors import ConfigError
 from mien.types import Classifier
 
 if TYPE_CHECKING:
     from mien.evaluation.views import Answers
-    from mien.types import Sink
+    from mien.media.output_paths import Output, OutputPaths
 
 Flag = Annotated[bool, Parameter(negative=())]
 Detector = Annotated[str, Parameter(help="yunet, haar or mtcnn.")]
@@ -56,20 +55,24 @@ class Outputs:
     timeline: Path | None = None
     """PNG or SVG plot of each person's emotions over time; for several videos one file each."""
 
-    @property
-    def files(self) -> tuple[Path | None, ...]:
-        """All outputs but the annotated videos."""
-        return self.jsonl, self.csv, self.parquet, self.timeline
+    def ask_tables(self, outputs: OutputPaths) -> list[Output | None]:
+        """Check the files of all results, for `runner.tables`."""
+        from mien.sinks import Csv, Jsonl, Parquet
 
-    def tables(self, stack: ExitStack, labels: Any) -> list[Sink]:
-        """Open the sinks for all results, and check early that the plot can be drawn."""
-        from mien import runner
+        kinds = ((Jsonl, self.jsonl), (Csv, self.csv), (Parquet, self.parquet))
+        return [kind.ask(outputs, path) if path else None for kind, path in kinds]
 
-        if self.timeline:
-            if self.timeline.suffix.lower() not in (".png", ".svg"):
-                raise ConfigError(f"{self.timeline}: not an image format for plots; let the name end in .png or .svg")
-            from mien.evaluation import plots  # noqa: F401
-        return runner.tables(stack, labels, self.jsonl, self.csv, self.parquet)
+    def ask_plots(self, outputs: OutputPaths, names: Sequence[str] = ("",)) -> list[Path]:
+        """Check the plots of several videos, or of one without a name."""
+        if not self.timeline:
+            return []
+        from mien.evaluation import plots  # noqa: F401 (is there a matplotlib?)
+
+        stem = self.timeline.stem
+        found = [self.timeline.with_stem(f"{stem}-{name}" if name else stem) for name in names]
+        for path in found:
+            outputs.file(path, what="a plot", suffixes=(".png", ".svg"))
+        return found
 
 
 @Parameter(name="*")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack, closing
 from datetime import date
 from pathlib import Path
@@ -14,7 +13,7 @@ import mien
 from mien.cli.console import echo, out, warn
 from mien.cli.options import Detector, Flag, Model
 from mien.cli.tables import personal_table
-from mien.errors import ConfigError
+from mien.media.output_paths import OutputPaths
 
 if TYPE_CHECKING:
     from mien.personal.fit import Take
@@ -55,11 +54,7 @@ def personalize(
     """
     from mien.personal import fit, prior
 
-    if to.suffix.lower() != ".json" or to.is_dir():
-        raise ConfigError(f"{to}: the name of the profile must end in .json")
-    folder = next(parent for parent in to.absolute().parents if parent.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):  # now rather than after the recording
-        raise ConfigError(f"{to}: {folder} is not a folder that you can write to; choose another place")
+    OutputPaths([source, model]).file(to, what="a profile", suffixes=(".json",))
     pipeline = mien.load(model=model, detector=detector)
     try:
         takes, camera = _record(source, pipeline, seconds, headless)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from rich.markup import escape
+from rich.console import Console
 
 import mien
-from mien.cli.console import echo, err, out, progress, warn
+from mien.cli.console import echo, err, literal, progress, screen_for, warn
 from mien.cli.options import Detector, Flag, MinFace, Model
 from mien.cli.tables import faces_rows, faces_table
 from mien.errors import ConfigError
+from mien.media.paths import IMAGE_SUFFIXES
 from mien.types import Failure, Result
+
+if TYPE_CHECKING:
+    from mien.media.output_paths import OutputPaths
 
 _SHOWN = 200  # rows and failures on the terminal: the output must not grow with the number of images
 
@@ -49,16 +53,19 @@ def predict(
     """
     import cv2
 
-    from mien import runner, sinks
+    from mien import runner
     from mien.media.output_paths import OutputPaths
     from mien.media.paths import expand_images
+    from mien.sinks import MultiSink
 
     if resume and (csv or not json):
         raise ConfigError("--resume continues JSON lines: give --jsonl FILE, and leave out --csv")
     if retry and not resume:
         raise ConfigError("--retry retries the failures of an earlier run: give --resume with it")
     paths = expand_images(sources)
-    OutputPaths(paths).check(json, csv, failures)
+    outputs = OutputPaths([*paths, model])
+    wanted = _Sinks(outputs, paths, save, json, csv, crops, failures, resume, retry)
+    screen = screen_for(json, csv, failures)
     threads = None
     if len(paths) > 1:  # images run in parallel: more threads for each would compete
         threads = 1
@@ -66,62 +73,74 @@ def predict(
     pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads)
     shown = _Shown(pipeline.classifier.labels)
     with ExitStack() as stack:
-        made, done = _image_sinks(
-            stack, pipeline.classifier.labels, save, json, csv, crops, failures, resume,
-            {str(path) for path in paths} if retry else (),
-        )  # fmt: skip
+        sinks, done = wanted.open(stack, pipeline.classifier.labels)
+        sink = MultiSink(sinks)
         for name, reason in done.items():
             if reason:
                 shown.add(Failure(name, reason))
         bar = stack.enter_context(progress(len(paths) > 3))
         task = bar.add_task("images", total=len(paths), completed=sum(str(path) in done for path in paths))
-        sink = sinks.MultiSink(made)
         for item in runner.images(paths, pipeline, skip=done):
             shown.add(item)
             sink.put(item)
             bar.advance(task)
-    shown.print(json or csv, failures)
+    shown.print(screen, json or csv, failures)
     if done:
-        echo("skipped 1 image done before" if len(done) == 1 else f"skipped {len(done):,} images done before")
+        count = "1 image" if len(done) == 1 else f"{len(done):,} images"
+        echo(f"skipped {count} done before", screen)
     if save:
-        echo(f"annotated images are in {save}")
+        echo(f"annotated images are in {save}", screen)
     return 1 if shown.failed else 0
 
 
-def _image_sinks(
-    stack: ExitStack,
-    labels: Any,
-    save: Path | None,
-    json: Path | None,
-    csv: Path | None,
-    crops: Path | None,
-    failures: Path | None,
-    resume: bool,
-    retry: Container[str],
-) -> tuple[list[Any], dict[str, str]]:
-    """Return the sinks, and what an earlier run has done: name -> reason of a failure, or ""."""
-    from mien import sinks
-    from mien.draw import draw
+class _Sinks:
+    """The sinks of `predict`; all paths are checked at once, before the model is loaded."""
 
-    lines = stack.enter_context(sinks.Jsonl(json, resume, retry)) if json else None
-    done = lines.done if lines else {}
-    made: list[Any] = []
-    if save:
-        made.append(stack.enter_context(sinks.Images(save, draw)))
-    if crops:
-        made.append(stack.enter_context(sinks.Crops(crops)))
-    for folder in made:
+    def __init__(
+        self,
+        outputs: OutputPaths,
+        paths: Sequence[Path],
+        save: Path | None,
+        json: Path | None,
+        csv: Path | None,
+        crops: Path | None,
+        failures: Path | None,
+        resume: bool,
+        retry: bool,
+    ) -> None:
+        from mien import sinks
+        from mien.draw import draw
+
+        self._lines = None
+        if json:
+            again = {str(path) for path in paths} if retry else ()
+            self._lines = sinks.Jsonl(sinks.Jsonl.ask(outputs, json), resume, again)
+        self._csv = sinks.Csv.ask(outputs, csv) if csv else None
+        self._failures = sinks.Failures(sinks.Failures.ask(outputs, failures)) if failures else None
+        self._images: list[Any] = []
+        if save and len(paths) == 1 and save.suffix.lower() in IMAGE_SUFFIXES and not save.is_dir():
+            self._images.append(sinks.AnnotatedImage(sinks.AnnotatedImage.ask(outputs, save), draw))
+        elif save:
+            self._images.append(sinks.Images(sinks.Images.ask(outputs, save), draw))
+        if crops:
+            self._images.append(sinks.Crops(sinks.Crops.ask(outputs, crops)))
+
+    def open(self, stack: ExitStack, labels: Sequence[str]) -> tuple[list[Any], dict[str, str]]:
+        """Return the sinks, and what an earlier run has done: name -> reason of a failure, or ""."""
+        from mien import sinks
+
+        csv = [sinks.Csv(self._csv, labels)] if self._csv else []
+        others = [*self._images, *csv, *filter(None, [self._failures])]
+        for sink in [*filter(None, [self._lines]), *others]:
+            stack.enter_context(sink)
+        done = self._lines.done if self._lines else {}  # first: what a killed run left is read, not replaced
         for name, reason in done.items():
-            if not reason:
-                folder.reserve(name)
-    if csv:
-        made.append(stack.enter_context(sinks.Csv(csv, tuple(labels))))
-    if failures:
-        made.append(stack.enter_context(sinks.Failures(failures)))
-        for name, reason in done.items():
-            if reason:
-                made[-1].fail(Failure(name, reason))
-    return [*made, *([lines] if lines else [])], done  # the line comes last: an image that has one is finished
+            for folder in self._images:
+                if not reason and isinstance(folder, sinks.Images | sinks.Crops):
+                    folder.reserve(name)
+            if reason and self._failures:
+                self._failures.fail(Failure(name, reason))
+        return [*others, *filter(None, [self._lines])], done  # the line comes last: an image that has one is finished
 
 
 class _Shown:
@@ -144,16 +163,16 @@ class _Shown:
         else:
             self._more += 1
 
-    def print(self, table: Path | None, failures: Path | None) -> None:
-        """Print the rows on stdout and the failures on stderr; the arguments are the files that hold all of them."""
+    def print(self, screen: Console, table: Path | None, failures: Path | None) -> None:
+        """Print the rows, and the failures on stderr; `table` and `failures` are the files that hold all of them."""
         if self._more:
             rest = f"in {table}" if table else "not shown; --json FILE or --csv FILE lists all"
-            self._table.caption = escape(f"probabilities in %; {self._more} more images are {rest}")
+            self._table.caption = literal(f"probabilities in %; {self._more} more images are {rest}")
         if self._table.row_count:
-            out.print(self._table)
+            screen.print(self._table)
         for failure in self._failures:
             reason = failure.reason.removeprefix(f"{failure.name}: ")  # most reasons begin with the name
-            err.print(f"[red]not read:[/red] {escape(f'{failure.name}: {reason}')}", highlight=False)
+            err.print(f"[red]not read:[/red] {literal(f'{failure.name}: {reason}')}", highlight=False)
         if more := self.failed - len(self._failures):
             where = f"in {failures}" if failures else "not shown; --failures FILE lists all"
             warn(f"{more} more could not be read, {where}")

@@ -27,7 +27,7 @@ def report(*, measured: Measured, robustness: bool = True, out: Path = Path("rep
     from mien.faces.models import load_classifier
     from mien.media.output_paths import OutputPaths
 
-    OutputPaths(measured.inputs).check(out)
+    OutputPaths(measured.inputs).file(out, what="a report", suffixes=(".html", ".htm"))
     classifier = load_classifier(measured.model)
     answers = measured.answers(classifier)
     main = next(iter(answers.values()))

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Column, Table
 
-from mien.cli.console import out
+from mien.cli.console import literal, out
 from mien.errors import ConfigError
 from mien.types import Result
 
@@ -23,7 +22,7 @@ _PEOPLE = 20  # rows of `people_table`
 
 
 def _columns(names: Iterable[str]) -> list[Column]:
-    return [Column(escape(name), justify="right") for name in names]
+    return [Column(literal(name), justify="right") for name in names]
 
 
 def faces_table(labels: Sequence[str]) -> Table:
@@ -41,13 +40,13 @@ def faces_table(labels: Sequence[str]) -> Table:
 
 
 def faces_rows(table: Table, result: Result, labels: Sequence[str]) -> None:
-    name = escape(Path(result.frame.name).name)
+    name = literal(Path(result.frame.name).name)
     wide = len(table.columns) > 3 + len(labels)
     if not result.faces:
         table.add_row(name, "-", *[""] * wide, "no face found", *[""] * len(labels))
     for number, face in enumerate(result.faces, start=1):
         box = [" ".join(f"{v:.0f}" for v in face.box)] if wide else []
-        emotion = escape(f"{face.emotion}?" if face.uncertain else face.emotion)
+        emotion = literal(f"{face.emotion}?" if face.uncertain else face.emotion)
         table.add_row(name, str(number), *box, emotion, *(f"{100 * face.probabilities[k]:.0f}" for k in labels))
 
 
@@ -55,7 +54,7 @@ def people_table(people: Timeline, title: str) -> Table:
     """Return a row a person: those seen longest, in order of appearance."""
     states = [*people.labels, "uncertain"]
     table = Table(*_columns(("id", "from", "to", "seen", *states, "changes")), box=SIMPLE_HEAD, title_justify="left")
-    table.title = f"{escape(title)}\ntimes in s, shares in %"
+    table.title = f"{literal(title)}\ntimes in s, shares in %"
     table.padding, table.show_edge = (0, 1, 0, 0), False  # fits into 80 columns
     tracks = people.summary()
     longest = sorted(tracks, key=lambda track: -track.seconds)[:_PEOPLE]
@@ -79,15 +78,15 @@ def before_after(before: str, after: Path, path: Path, kind: str | None, votes: 
             report = next(iter(evaluate_views(load_classifier(name), path, votes, kind=kind).values()))
             low, high = (100 * v for v in report.interval)
             accuracy = f"{100 * report.accuracy:.1f} ({low:.0f}-{high:.0f})"
-            table.add_row(escape(name), escape(", ".join(report.labels)), str(report.n), accuracy)
+            table.add_row(literal(name), literal(", ".join(report.labels)), str(report.n), accuracy)
         except ConfigError as error:
-            table.add_row(escape(name), escape(str(error)), "-", "-")
+            table.add_row(literal(name), literal(str(error)), "-", "-")
     return table
 
 
 def views_table(reports: Mapping[str, Any], title: str) -> Table:
     """Return a column a view, so that the table fits a narrow terminal."""
-    table = Table("", *_columns(reports), title=escape(title))
+    table = Table("", *_columns(reports), title=literal(title))
     views = list(reports.values())
     table.add_row("images", *(f"{view.n:,}" for view in views))
     table.add_row("accuracy %", *(f"{100 * view.accuracy:.2f}" for view in views))
@@ -104,7 +103,7 @@ def views_table(reports: Mapping[str, Any], title: str) -> Table:
     for label in views[0].labels:
         rows = (view.per_class[label] for view in views)
         shares = ("  ".join(f"{100 * row[key]:.0f}" for key in ("precision", "recall", "f1")) for row in rows)
-        table.add_row(escape(label), *shares)
+        table.add_row(literal(label), *shares)
     return table
 
 
@@ -119,7 +118,7 @@ def robustness_table(found: Robustness) -> Table:
 
 
 def comparison_table(compared: Mapping[str, Any], first: str, second: str) -> Table:
-    first, second = escape(first), escape(second)
+    first, second = literal(first), literal(second)
     table = Table("", *_columns(compared), title=f"{first} minus {second}")
     views = list(compared.values())
     table.add_row("images", *(f"{view.n:,}" for view in views))
@@ -134,19 +133,19 @@ def comparison_table(compared: Mapping[str, Any], first: str, second: str) -> Ta
 
 
 def audit_tables(found: Any, title: str) -> list[Table]:
-    findings = Table("finding", Column("count", justify="right"), "remark", title=escape(title))
+    findings = Table("finding", Column("count", justify="right"), "remark", title=literal(title))
     for what, count, remark in found.findings():
         findings.add_row(what, f"{count:,}", remark)
     splits = Table("class", *_columns(found.balance), title="Splits")
     for label in found.faces.labels:
-        splits.add_row(escape(label), *(f"{counts[label]:,}" for counts in found.balance.values()))
+        splits.add_row(literal(label), *(f"{counts[label]:,}" for counts in found.balance.values()))
     marks = dict.fromkeys(found.blurred_splits, " blurred")
     splits.add_row("median sharpness", *(f"{v:.2f}{marks.get(k, '')}" for k, v in found.sharpness.items()))
     if found.votes is None:
         return [findings, splits]
     votes = Table("majority", *_columns(found.votes.table), title="Labels (columns) and the majority of FER+ raters")
     for majority in next(iter(found.votes.table.values())):
-        votes.add_row(escape(majority), *(f"{row[majority]:,}" for row in found.votes.table.values()))
+        votes.add_row(literal(majority), *(f"{row[majority]:,}" for row in found.votes.table.values()))
     votes.add_row("differs", *(f"{share:.1%}" for share in found.votes.share.values()))
     return [findings, splits, votes]
 
@@ -157,7 +156,7 @@ def personal_table(trial: Trial, shifts: dict[str, float]) -> Table:
     table = Table("prompt", *columns, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for label, shift in shifts.items():
         shares = (f"{100 * part[label]:.0f}" for part in (trial.before, trial.after))
-        table.add_row(escape(label), *shares, f"{shift:+.2f}")
+        table.add_row(literal(label), *shares, f"{shift:+.2f}")
     table.add_row("mean", f"{100 * trial.accuracy_before:.1f}", f"{100 * trial.accuracy_after:.1f}", "")
     table.add_row("cross-entropy", f"{trial.loss_before:.2f}", f"{trial.loss_after:.2f}", "")
     return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mien.cli import console
 from mien.cli.console import echo, progress
 from mien.cli.options import Data
 from mien.cli.tables import before_after
+from mien.media.output_paths import OutputPaths
 from mien.types import EMOTIONS7
 
 
@@ -54,6 +56,11 @@ def train(
     changes: dict[str, Any] = {k: v for k, v in {"seed": seed, "fold": fold}.items() if v is not None}
     config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
     folder = out or Path("runs") / config.name
+    first = distributed.is_first_process(devices)
+    inputs = [data, recipe, votes, config.init, config.teacher, config.soft_labels]
+    names = ["config.json", "log.csv", "curves.png", "best.safetensors", "last.safetensors"]
+    names += [f"{config.name}.onnx", f"{config.name}-fp32.onnx"]
+    asked = OutputPaths(inputs).folder(folder, what="a run", names=names, again=_AGAIN) if first else None
     wanted = votes if config.ferplus or kind == "ferplus" else None
     classes = 7 if config.extra_classes else config.classes
     faces = load_any(data, classes if recipe else None, kind, wanted, config.drop_leaks)
@@ -62,22 +69,26 @@ def train(
         known = len(faces.labels) if faces.labels in (EMOTIONS7, EMOTIONS8) else config.classes
         batch = max(2, min(config.batch, len(faces.split("Training")) // 4))
         config = replace(config, batch=batch, classes=known)
-    first = distributed.is_first_process(devices)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # otherwise a line for each process
-    with progress(first, TimeRemainingColumn(), TextColumn(_TRAINING)) as bar:
-        best = trainer.fit(
-            config, faces, folder, resume, devices, progress=_progress_callback(bar), source=data.stem, pause=10.0
-        )
-    if not first:
-        return 0
-    curves_png(log.read_log(folder / "log.csv"), folder / "curves.png")
-    exported = export.export_all(best, folder, faces, mien.__version__)
+    with ExitStack() as stack:
+        if asked:
+            stack.enter_context(asked)  # the folder is locked for the whole run
+        with progress(first, TimeRemainingColumn(), TextColumn(_TRAINING)) as bar:
+            on_progress = _progress_callback(bar)
+            best = trainer.fit(
+                config, faces, folder, resume, devices, progress=on_progress, source=data.stem, pause=10.0
+            )
+        if not first:
+            return 0
+        curves_png(log.read_log(folder / "log.csv"), folder / "curves.png")
+        exported = export.export_all(best, folder, faces, mien.__version__)
     echo(f"best checkpoint, log, curves and ONNX files are in {folder}")
     if not recipe:
         console.out.print(before_after(config.init, exported[1], data, kind, wanted))
     return 0
 
 
+_AGAIN = ("*.json", "*.csv", "*.png", "*.safetensors", "*.onnx")  # what a run writes again
 _TRAINING = "loss {task.fields[loss]:.3f}  acc {task.fields[accuracy]:.3f}  {task.fields[rate]:.0f} img/s"
 
 

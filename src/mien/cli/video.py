@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.markup import escape
+from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task
 from rich.text import Text
 
 import mien
-from mien.cli.console import echo, err, out, progress, warn
+from mien.cli.console import echo, err, literal, progress, screen_for, warn
 from mien.cli.options import Detector, MinFace, Model, Outputs, Profile, Smoothing
 from mien.cli.tables import people_table
+from mien.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mien.media.output_paths import Output, OutputPaths
     from mien.pipeline import Pipeline
     from mien.runner import VideoSummary
     from mien.sinks import Timeline
@@ -46,13 +48,18 @@ def video(
     """
     import cv2
 
-    from mien import runner
-    from mien.media import output_paths, paths
+    from mien import runner, sinks
     from mien.media.output_paths import OutputPaths
+    from mien.media.paths import expand_videos, unique_names
 
-    videos = paths.expand_videos(files)
-    copies = output_paths.annotated_paths(videos, outputs.save) if outputs.save else [None] * len(videos)
-    OutputPaths(videos).check(*copies, *outputs.files)
+    videos = expand_videos(files)
+    asked = OutputPaths([*runner.input_files(*videos), model, profile])
+    copies: Sequence[Output | None] = [None] * len(videos)
+    if outputs.save:
+        copies = [sinks.Video.ask(asked, path) for path in annotated_paths(videos, outputs.save, asked)]
+    files_of_tables = outputs.ask_tables(asked)
+    plots = outputs.ask_plots(asked, unique_names(videos) if len(videos) > 1 else [""])
+    screen = screen_for(outputs.jsonl, outputs.csv)
     # The stages of a video run in parallel: more threads for each would compete. Only Haar gains from OpenCV's threads.
     if detector != "haar":
         cv2.setNumThreads(1)
@@ -60,7 +67,7 @@ def video(
     seen: list[VideoSummary] = []
     try:
         with ExitStack() as stack:
-            tables = outputs.tables(stack, pipeline.classifier.labels)
+            tables = runner.tables(stack, pipeline.classifier.labels, *files_of_tables)
             bar = stack.enter_context(progress(err.is_terminal, _Speed()))
             for name, copy in zip(videos, copies, strict=True):
                 on_progress = _progress_callback(bar, name)
@@ -73,12 +80,29 @@ def video(
         warn("stopped; the results so far are in the files with .part in their names")
         return 130
     for summary in seen:
-        _summarize(summary)
-    if outputs.timeline:
-        for summary, name in zip(seen, paths.unique_names(videos), strict=True):
-            suffix = f"-{name}" if len(seen) > 1 else ""
-            plot_timeline(summary.people, outputs.timeline.with_stem(outputs.timeline.stem + suffix), summary.name)
+        _summarize(summary, screen)
+    if plots:
+        for summary, path in zip(seen, plots, strict=True):
+            plot_timeline(summary.people, path, summary.name)
     return 1 if any(summary.failures for summary in seen) else 0
+
+
+def annotated_paths(videos: Sequence[str], save: Path, outputs: OutputPaths) -> list[Path]:
+    """Return the path of each annotated copy: `save` itself, or `<stem>.mp4` in the folder `save`, never an input."""
+    from mien.media.output_paths import READS
+    from mien.media.paths import unique_names
+
+    if save.suffix.lower() in READS and not save.is_dir():
+        if len(videos) > 1:
+            raise ConfigError(f"{save}: one file for {len(videos)} videos; give a folder, as in --save annotated")
+        return [save]
+    folder = outputs.folder(save, what="annotated videos")
+    found: list[Path] = []
+    for name in unique_names(videos):
+        while not folder.is_free(f"{name}.mp4") or save / f"{name}.mp4" in found:
+            name += "_mien"
+        found.append(save / f"{name}.mp4")
+    return found
 
 
 class _Speed(ProgressColumn):
@@ -103,15 +127,15 @@ def _progress_callback(bar: Progress, name: str) -> Callable[[int, int | None], 
     return on_progress
 
 
-def _summarize(seen: VideoSummary) -> None:
+def _summarize(seen: VideoSummary, screen: Console) -> None:
     """Print a table of the people in one video, and its failures on stderr."""
     title = f"{seen.name}: {seen.frames} frames, {seen.people.span[1]:.2f} s"
     if seen.people.ids:
-        out.print(people_table(seen.people, title))
+        screen.print(people_table(seen.people, title))
     elif seen.frames:
-        echo(f"{title}, no face found")
+        echo(f"{title}, no face found", screen)
     for failure in seen.failures:
-        err.print(f"[red]not read:[/red] {escape(failure.reason)}", highlight=False, soft_wrap=True)
+        err.print(f"[red]not read:[/red] {literal(failure.reason)}", highlight=False, soft_wrap=True)
 
 
 def plot_timeline(people: Timeline, path: Path, name: str) -> None:

@@ -13,7 +13,8 @@ from stat import S_ISDIR
 import numpy as np
 
 from mien.data.faces import Faces
-from mien.media import atomic
+from mien.errors import OutputError
+from mien.media import atomic, drafts
 
 Reader = Callable[[Path, dict[str, str] | None], Faces]
 """Reads a source; an unusable image is an error, or goes into the dictionary with the reason."""
@@ -29,7 +30,9 @@ def cached(path: Path, kind: str, read: Reader, unusable: dict[str, str] | None 
         return Faces(packed["images"], packed["targets"], packed["splits"], packed["names"], labels)
     faces = read(path, unusable)
     if not unusable:
-        with suppress(OSError), atomic.draft(cache) as draft, draft.open("wb") as file:  # the folder may be read-only
+        drafts.remove_dead_drafts(cache.parent, ".mien-*.npz")
+        # the folder may be read-only
+        with suppress(OutputError), atomic.draft(cache, sync=False) as draft, draft.open("wb") as file:
             np.savez(
                 file, images=faces.images, targets=faces.targets, splits=faces.splits, names=faces.names,
                 labels=np.array(faces.labels),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
@@ -13,9 +14,10 @@ import cv2
 
 from mien import sinks
 from mien.draw import Overlay, Status
-from mien.errors import Error, SourceError
+from mien.errors import Error, OutputError
 from mien.faces.detectors import DETECTORS
 from mien.media import atomic
+from mien.media.drafts import draft_path
 from mien.pipeline import Pipeline
 from mien.sinks import MultiSink
 from mien.types import Failure, Frame, FrameSource, Result, Sink, View
@@ -149,7 +151,9 @@ class Viewer:
         if self._recorder:
             try:
                 self._recorder.write(result)
-            except SourceError as error:  # a full disk ends the recording, not the view
+            except OutputError as error:  # a full disk ends the recording, not the view
+                with suppress(OutputError):
+                    self._recorder.abandon()
                 self._recorder = None
                 self._show_message(str(error))
         if self._report and not 0 <= result.frame.time - self._reported < 1:
@@ -168,17 +172,16 @@ class Viewer:
             try:
                 recorder.close()
                 self._show_message(f"recorded {recorder.path}" if recorder.path.exists() else "nothing was recorded")
-            except SourceError as error:
+            except OutputError as error:
                 self._show_message(str(error))
 
     def _save_image(self, result: Result) -> None:
         path = self._free_path(".png")
         try:
-            with atomic.draft(path) as draft:
-                draft.write_bytes(cv2.imencode(".png", Overlay(self._inset)(result))[1].tobytes())
+            atomic.write_bytes(path, cv2.imencode(".png", Overlay(self._inset)(result))[1].tobytes())
             self._show_message(f"saved {path}")
-        except OSError as error:
-            self._show_message(f"{path}: cannot be written ({error.strerror}); start mien in a writable folder")
+        except OutputError as error:
+            self._show_message(str(error))
 
     def _next_detector(self) -> None:
         old = self.stream.pipeline
@@ -198,7 +201,7 @@ class Viewer:
         """Return an unused path in the folder, named by the date."""
         stem = f"mien-{datetime.now():%Y%m%d-%H%M%S}"
         candidates = (self._folder / f"{stem}{end}{suffix}" for end in chain([""], (f"-{k}" for k in count(2))))
-        return next(path for path in candidates if not path.exists())
+        return next(path for path in candidates if not (path.exists() or draft_path(path, ".mp4").exists()))
 
     def _show_message(self, message: str) -> None:
         self._message = (monotonic() + _MESSAGE, message)

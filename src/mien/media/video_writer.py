@@ -16,8 +16,9 @@ import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
-from mien.errors import ConfigError, SourceError
+from mien.errors import ConfigError, OutputError
 from mien.media.audio import Sound
+from mien.media.targets import output_error
 from mien.types import Image
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -60,6 +61,7 @@ class VideoWriter:
         audio_start: float | None = None,
         file_format: str | None = None,
         on_message: Callable[[str], None] | None = None,
+        name: str | os.PathLike[str] | None = None,
     ) -> None:
         """Open the file and write its header.
 
@@ -72,8 +74,10 @@ class VideoWriter:
             audio_start: time of the first frame by that file's clock (`VideoReader.start`); None to look it up.
             file_format: one of the values of `FORMATS`, for a path with another suffix.
             on_message: called with a sentence about sound that cannot simply be copied.
+            name: path for errors, if another one.
         """
         self.path = Path(path)
+        self._name = Path(name or path)
         self.width, self.height = max(width + width % 2, 2), max(height + height % 2, 2)  # 4:2:0 needs even sides
         self.count = 0
         kind = file_format or FORMATS.get(self.path.suffix.lower())
@@ -99,7 +103,7 @@ class VideoWriter:
         An image of another size is fitted into the video, on black.
         """
         if self._stream is None:
-            raise SourceError(f"{self.path}: the video is finished; nothing can be added")
+            raise OutputError(f"{self._name}: the video is finished; nothing can be added")
         if self.count == 0:
             self._start = time
         pixels = _fit(image, (self.width, self.height))
@@ -196,14 +200,12 @@ class VideoWriter:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn errors of libav and the system into a SourceError."""
+        """Turn errors of libav and the system into an OutputError."""
         try:
             yield
         except (OSError, av.FFmpegError) as error:
             self._is_broken = True
-            reason = getattr(error, "strerror", None) or error
-            advice = "choose another place, or check its rights and free space"
-            raise SourceError(f"{self.path}: cannot be written ({reason}); {advice}") from error
+            raise output_error(self._name, error) from error
 
 
 def _encoder(wanted: dict[str, dict[str, str]], path: Path) -> tuple[str, dict[str, str]]:

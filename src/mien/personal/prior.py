@@ -57,10 +57,7 @@ class PriorShift:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON file, whole or not at all."""
-        try:
-            atomic.write_text(path, json.dumps(asdict(self), indent=2) + "\n")
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+        atomic.write_text(path, json.dumps(asdict(self), indent=2) + "\n")
 
 
 class PersonalClassifier:

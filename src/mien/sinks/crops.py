@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from mien.sinks.base import FolderSink, safe_name
 from mien.types import Result
 
 
 class Crops(FolderSink):
     """The 48x48 gray crops that the network saw, as `<stem>_<k>_<emotion>.png`, k from 0."""
+
+    _options: ClassVar = {"what": "crops"}
 
     def write(self, result: Result) -> None:
         stem = self._stem(result.frame.name, result.frame.index)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
+from mien.media.output_paths import Output
 from mien.sinks.base import COLUMNS, LineWriter, TextSink, rows
 from mien.types import EMOTIONS, Failure, Result
 
@@ -17,12 +19,20 @@ class Csv(TextSink):
     1), a probability for each of `labels`, error.
     """
 
-    def __init__(self, path: str | Path, labels: Sequence[str] = EMOTIONS) -> None:
+    _options: ClassVar = {
+        "what": "a CSV table", "suffixes": (".csv", ".txt", ""), "keep": True, "stdout": True,
+    }  # fmt: skip
+
+    def __init__(self, path: str | Path | Output, labels: Sequence[str] = EMOTIONS) -> None:
         super().__init__(path)
         self._labels = tuple(labels)
         columns = [*COLUMNS, *self._labels, "error"]
         self._writer = csv.DictWriter(LineWriter(self._put), columns, restval="", lineterminator="\n")
+
+    def _begin(self) -> bool:
+        super()._begin()
         self._writer.writeheader()
+        return False
 
     def write(self, result: Result) -> None:
         for row in rows(result, self._labels):

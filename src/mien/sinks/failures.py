@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import ClassVar
 
+from mien.media.output_paths import Output
 from mien.sinks.base import LineWriter, TextSink
 from mien.types import Failure, Result
 
@@ -13,13 +15,20 @@ from mien.types import Failure, Result
 class Failures(TextSink):
     """Names and reasons of failures: a JSON object a line, or a table if the path ends in .csv; empty without any."""
 
-    def __init__(self, path: str | Path) -> None:
+    _options: ClassVar = {
+        "what": "a list of failures", "suffixes": (".jsonl", ".json", ".csv", ".txt", ""), "keep": True, "stdout": True,
+    }  # fmt: skip
+
+    def __init__(self, path: str | Path | Output) -> None:
         super().__init__(path)
-        self._writer = (
-            csv.writer(LineWriter(self._put), lineterminator="\n") if self.path.suffix.lower() == ".csv" else None
-        )
+        is_table = self.path.suffix.lower() == ".csv"
+        self._writer = csv.writer(LineWriter(self._put), lineterminator="\n") if is_table else None
+
+    def _begin(self) -> bool:
+        super()._begin()
         if self._writer:
             self._writer.writerow(("name", "reason"))
+        return False
 
     def write(self, result: Result) -> None:
         """Write nothing."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
-from mien.sinks.base import FolderSink
-from mien.types import Image, Result
+from mien.media.output_paths import Output, OutputFolder
+from mien.sinks.base import FileSink, FolderSink, encode
+from mien.types import Failure, Image, Result
 
 _JPEG_SIDE = 65_500  # px, the encoder's limit
 
@@ -18,7 +20,9 @@ class Images(FolderSink):
     BGR image; usually `mien.draw.draw`.
     """
 
-    def __init__(self, folder: str | Path, draw: Callable[[Result], Image]) -> None:
+    _options: ClassVar = {"what": "annotated images"}
+
+    def __init__(self, folder: str | Path | OutputFolder, draw: Callable[[Result], Image]) -> None:
         super().__init__(folder)
         self._draw = draw
 
@@ -26,3 +30,26 @@ class Images(FolderSink):
         image = self._draw(result)
         suffix = ".jpg" if max(image.shape[:2]) <= _JPEG_SIDE else ".png"
         self._save(self._stem(result.frame.name, result.frame.index) + suffix, image)
+
+
+class AnnotatedImage(FileSink):
+    """One annotated image, as a file of this name; without a result there is no file."""
+
+    _options: ClassVar = {"what": "an annotated image", "suffixes": (".jpg", ".jpeg", ".png", ".webp")}
+
+    def __init__(self, path: str | Path | Output, draw: Callable[[Result], Image]) -> None:
+        super().__init__(path)
+        self._draw = draw
+        self._data = b""
+
+    def write(self, result: Result) -> None:
+        self._data = encode(self.path, self._draw(result))
+
+    def fail(self, failure: Failure) -> None:
+        """Write nothing."""
+
+    def _finish(self) -> None:
+        if self._data:
+            self.file.write(self._data)
+        else:
+            self.file.discard()

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mien.media.output_paths import OutputPaths
+from mien.sinks.base import FileSink, FolderSink
 from mien.types import Failure, Result, Sink
 
 
 class MultiSink:
-    """A sink that passes everything on to others, in order."""
+    """A sink that passes everything on to others, in order.
 
-    def __init__(self, sinks: Iterable[Sink]) -> None:
+    `outputs` knows the inputs of the run; the others are started with it, so that none replaces an input.
+    """
+
+    def __init__(self, sinks: Iterable[Sink], outputs: OutputPaths | None = None) -> None:
         self._sinks = tuple(sinks)
+        for sink in self._sinks:
+            if isinstance(sink, FileSink | FolderSink):
+                sink.start(outputs)
 
     def put(self, item: Result | Failure) -> None:
         """Write a result or a failure."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mien.errors import ConfigError
+from mien.media.output_paths import Output, OutputPaths
 from mien.media.video_writer import FORMATS, VideoWriter
 from mien.sinks.base import FileSink
 from mien.types import Failure, Image, Result
@@ -27,47 +27,55 @@ class Video(FileSink):
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | Output,
         draw: Callable[[Result], Image],
         rate: float = 30.0,
         sound: str | Path | None = None,
         sound_start: float | None = None,
         on_message: Callable[[str], None] | None = None,
     ) -> None:
-        suffix = Path(path).suffix.lower()
-        if suffix not in FORMATS:
-            raise ConfigError(f"{path}: not a video format mien writes; let the name end in {', '.join(FORMATS)}")
-        if sound and Path(sound).exists() and Path(path).exists() and Path(path).samefile(sound):
-            raise ConfigError(f"{path}: that is the video being read; give the new one another name")
-        self._format = FORMATS[suffix]
+        super().__init__(path)
+        if sound and not self._asked:
+            self.ask(OutputPaths([sound]), self.path)
         self._draw, self._rate, self._sound, self._sound_start = draw, rate, sound, sound_start
         self._on_message = on_message
         self._writer: VideoWriter | None = None
-        super().__init__(path)
+
+    @classmethod
+    def ask(cls, outputs: OutputPaths, path: str | Path) -> Output:
+        draft = Path(path).suffix
+        return outputs.file(
+            path, what="a video", suffixes=tuple(FORMATS), draft_suffixes=(draft,), keep=True, stream=False
+        )
 
     def write(self, result: Result) -> None:
-        """Add a frame."""
-        self._check_open()
+        self.start()
         image = self._draw(result)
         if self._writer is None:
+            assert self.file.draft is not None
             height, width = image.shape[:2]
             self._writer = VideoWriter(
-                self._part, width, height, self._rate, self._sound, self._sound_start, self._format, self._on_message
+                self.file.draft,
+                width,
+                height,
+                self._rate,
+                self._sound,
+                self._sound_start,
+                FORMATS[self.path.suffix.lower()],
+                self._on_message,
+                self.path,
             )
+        self._is_empty = False
         self._writer.write(image, result.frame.time)
 
     def fail(self, failure: Failure) -> None:
         """Show nothing; the frame before stays longer."""
-
-    def _open(self) -> None:
-        self._part.touch()
 
     def _stop(self) -> None:
         if self._writer:
             self._writer.close()
 
     def _finish(self) -> None:
-        if self._writer:
-            super()._finish()
-        else:
-            self._part.unlink(missing_ok=True)
+        self._stop()
+        if self._writer is None:
+            self.file.discard()

@@ -107,7 +107,6 @@ def export(
     size = config.stages[-1].size
     module = ExportModule(model, meta["mean"], meta["std"], temperature, config.mirror, size).eval()
     crops = torch.zeros(2, 48, 48, dtype=torch.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _quiet():
         program = torch.onnx.export(
             module, (crops,), dynamo=True, input_names=["crops"], output_names=["probabilities"],
