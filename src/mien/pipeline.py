@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mien.errors import ConfigError, SourceError
 from mien.faces import crop, detectors, models
 from mien.media.image import decode, to_bgr
-from mien.types import Classifier, Detector, Face, Floats, Frame, Image, Pixels, Result, ScaledDetector
+from mien.types import Classifier, Detector, Face, Floats, Frame, Image, Pixels, Result
 
 MARGIN = 0.0
 """Share of the box's side to add around a face.
@@ -61,11 +61,9 @@ class Pipeline:
         self.margin = margin
         self.align = align
 
-    def detect(self, image: Image | Pixels) -> list[Face]:
+    def detect(self, image: Image) -> list[Face]:
         """Return the faces of a uint8 BGR image (H, W, 3), largest first, not yet classified."""
-        if isinstance(image, np.ndarray):
-            return self.detector(image)
-        return self.detector.find(image) if isinstance(self.detector, ScaledDetector) else self.detector(image.bgr())
+        return self.detector(image)
 
     def crop(self, image: Image | Pixels, faces: Sequence[Face]) -> NDArray[np.uint8]:
         """Return the network's input for each face: uint8 gray (N, 48, 48)."""
@@ -95,7 +93,7 @@ class Pipeline:
             detected: the faces of each frame, to skip detection.
         """
         if detected is None:
-            detected = [self.detect(frame.pixels) for frame in frames]
+            detected = [self.detect(frame.image) for frame in frames]
         crops = [self.crop(frame.pixels, faces) for frame, faces in zip(frames, detected, strict=True)]
         probabilities = self.classify(np.concatenate([np.zeros((0, crop.SIZE, crop.SIZE), np.uint8), *crops]))
         ends = np.cumsum([len(faces) for faces in detected])

@@ -104,7 +104,7 @@ def images(
     """
 
     def detect(frame: Frame) -> tuple[Frame, Sequence[Face]]:
-        return frame, pipeline.detect(frame.pixels)
+        return frame, pipeline.detect(frame.image)
 
     def classify(batch: Sequence[tuple[Frame, Sequence[Face]]]) -> list[Result]:
         return pipeline.process_batch([frame for frame, _ in batch], [faces for _, faces in batch])

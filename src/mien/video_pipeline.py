@@ -103,7 +103,8 @@ class VideoPipeline:
             self._known = self._scaled.find(frame.pixels, max(_NEAR * smallest, 1.0))
             if len(self._known) >= len(known):
                 return _Detections(frame, self._known, True)
-        self._known, self._redetected = self.pipeline.detect(frame.pixels), frame.time
+        self._known = self._scaled.find(frame.pixels) if self._scaled else self.pipeline.detect(frame.image)
+        self._redetected = frame.time
         return _Detections(frame, self._known, True)
 
     def _classify(self, group: Sequence[_Detections]) -> list[Result]:
