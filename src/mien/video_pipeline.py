@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from mien.errors import ConfigError
 from mien.faces.tracker import Tracker
 from mien.media.prefetch import Prefetch, map_batches
@@ -103,7 +105,10 @@ class VideoPipeline:
             self._known = self._scaled.find(frame.pixels, max(_NEAR * smallest, 1.0))
             if len(self._known) >= len(known):
                 return _Detections(frame, self._known, True)
-        self._known = self._scaled.find(frame.pixels) if self._scaled else self.pipeline.detect(frame.image)
+        if self._scaled and not isinstance(frame.pixels, np.ndarray):
+            self._known = self._scaled.find(frame.pixels)
+        else:
+            self._known = self.pipeline.detector(frame.image)
         self._redetected = frame.time
         return _Detections(frame, self._known, True)
 
