@@ -26,6 +26,9 @@ EMOTIONS7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 EMOTIONS8 = (*EMOTIONS7, "contempt")
 
+CLASSES = {5: EMOTIONS, 7: EMOTIONS7, 8: EMOTIONS8}
+"""The emotions by their number."""
+
 
 class Pixels(Protocol):
     """An image in another form than BGR, from which small or gray parts are made quickly: a frame of a video."""

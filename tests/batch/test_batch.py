@@ -25,10 +25,11 @@ from mien import sinks
 from mien.batch import filesystem, partition, runner, worker
 from mien.batch.worker import CropPipeline, Job, Worker, process_images, write_part
 from mien.cli.batch import batch
-from mien.errors import ConfigError, SourceError
+from mien.errors import ConfigError, OutputError, SourceError
 from mien.faces import crop
 from mien.faces.models import load_classifier
 from mien.faces.onnx import ASSETS
+from mien.media.output_paths import OutputPaths
 from mien.pipeline import Pipeline
 from mien.types import Frame, Result
 
@@ -332,6 +333,36 @@ def test_results_of_another_run_are_not_overwritten(tmp_path: Path, plain: list[
     (tmp_path / "theirs" / "a.parquet").write_bytes(b"")
     with pytest.raises(ConfigError, match="another program"):
         runner.run(folder, tmp_path / "theirs", crops=True)
+
+
+def test_drafts_of_killed_workers_are_removed_in_the_same_run(
+    tmp_path: Path, plain: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, compute = tmp_path / "out", runner._compute
+
+    def killed_once(job: Any, todo: dict[str, Any], *rest: Any) -> None:
+        name = next(iter(todo))
+        for draft in (f".{name}.{'0' * 32}.tmp", f".{name}.tries"):
+            (out / draft).write_bytes(b"half of it")
+        compute(job, todo, *rest)
+
+    monkeypatch.setattr(runner, "_compute", killed_once)
+    runner.run(fill(tmp_path / "in", 3), out, crops=True)
+    assert len(rows(out)) == 3 and not list(out.glob(".*"))
+
+
+def test_impossible_folder_and_second_run_are_errors_before_the_work(tmp_path: Path, plain: list[str]) -> None:
+    folder = fill(tmp_path / "in", 2)
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(ConfigError, match=r"no folder|is a file, not a folder"):
+            runner.run(folder, out, crops=True)
+    with (
+        OutputPaths().folder(tmp_path / "out", what="results"),
+        pytest.raises(OutputError, match="another run is writing into it"),
+    ):
+        runner.run(folder, tmp_path / "out", crops=True)
+    assert plain == [] and list((tmp_path / "out").iterdir()) == []
 
 
 def test_only_leftovers_of_batch_are_removed(tmp_path: Path, plain: list[str]) -> None:

@@ -60,7 +60,10 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the work has begun")
 
     monkeypatch.setattr(mien, "load", fail)
-    for place in ("mien.faces.models.load_classifier", "mien.data.registry.load_any", "mien.data.audit.audit_source"):
+    for place in (
+        "mien.faces.models.load_classifier", "mien.data.registry.load_any", "mien.data.joint.load_sets",
+        "mien.data.audit.audit_source",
+    ):  # fmt: skip
         module, _, name = place.rpartition(".")
         monkeypatch.setattr(importlib.import_module(module), name, fail)
 

@@ -50,12 +50,12 @@ def average_or_die(model, fabric):
 
 def validate_seven(self):
     if folder := os.environ.get("SEVEN"):
-        everything, fabric = (self.valid_images, self.valid_targets), self.fabric
-        self.valid_images, self.valid_targets = everything[0][:7], everything[1][:7]
+        everything, fabric = self.valid, self.fabric
+        self.valid = {name: (images[:7], targets[:7]) for name, (images, targets) in everything.items()}
         results = [validate(self, 2)]
         self.fabric = SimpleNamespace(global_rank=0, world_size=1)
         results.append(validate(self, 2))
-        (self.valid_images, self.valid_targets), self.fabric = everything, fabric
+        self.valid, self.fabric = everything, fabric
         Path(folder, str(fabric.global_rank)).write_text(json.dumps([*results, fabric.world_size]))
     return validate(self)
 

@@ -71,7 +71,7 @@ def test_distilling_stage_mixes_in_soft_labels(tmp_path: Path) -> None:
     path = tmp_path / "soft.npz"
     write_soft_labels(path, [Fixed("a", SECOND)], faces)
     config = replace(REP, soft_labels=str(path), label_smoothing=0.0, stages=(Stage(), Stage(distill=0.75)))
-    data = targets.build_targets(config, faces, torch.device("cpu"))
+    data = targets.build_targets(config, [faces], torch.device("cpu"))
     views, index = torch.rand(2, 1, 48, 48), torch.tensor([4, 7])
     assert data.soft_targets(config, config.stages[0], views, index).argmax(1).tolist() == [0, 1]
     soft = data.soft_targets(config, config.stages[1], views, index)

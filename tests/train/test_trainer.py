@@ -194,7 +194,7 @@ class Always:
 def test_teacher_answers_are_mapped_by_class_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "load_classifier", lambda name, spin: Always())
     config = replace(REP, teacher="x", stages=(Stage(distill=1.0), Stage(distill=0.5)), label_smoothing=0.0)
-    data = build_targets(config, stripes().split("Training"), torch.device("cpu"))
+    data = build_targets(config, [stripes().split("Training")], torch.device("cpu"))
     views, index = torch.rand(2, 1, 48, 48), torch.tensor([0, 1])
     full = data.soft_targets(config, config.stages[0], views, index)
     torch.testing.assert_close(full, torch.tensor([[0.0, 0.1, 0.1, 0.1, 0.7]] * 2))
@@ -220,7 +220,7 @@ def test_teachers_take_turns_step_by_step(tmp_path: Path, monkeypatch: pytest.Mo
     steps = 2 * (len(faces.split("Training")) // config.batch)
     assert turns == ["a", "b"] * (steps // 2) and steps >= 4
     turns.clear()
-    build_targets(replace(config, teacher="folder+x/net.onnx"), faces, torch.device("cpu"))  # no name: a path
+    build_targets(replace(config, teacher="folder+x/net.onnx"), [faces], torch.device("cpu"))  # no name: a path
 
 
 def test_teacher_without_a_class_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,11 +280,11 @@ def test_validation_counts_only_the_classes_to_choose(tmp_path: Path) -> None:
     run = trainer.Trainer(replace(REP, stages=(Stage(size=48),)), stripes(), tmp_path, fabric)
     run.start_stage(run.config.stages[0])
     run.average.module = Last()
-    run.valid_images, run.valid_targets = torch.zeros(4, 1, 48, 48, dtype=torch.uint8), torch.tensor([1, 1, 1, 0])
+    run.valid = {"set": (torch.zeros(4, 1, 48, 48, dtype=torch.uint8), torch.tensor([1, 1, 1, 0]))}
     run.columns = [0, 1, 2]
-    assert run.validate()[1] == 0.0
+    assert run.validate()["set"][1] == 0.0
     run.columns = [0, 1]
-    assert run.validate()[1] == 0.75
+    assert run.validate()["set"][1] == 0.75
 
 
 def test_one_cycle_moves_momentum_against_learning_rate(tmp_path: Path) -> None:

@@ -7,22 +7,28 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 import mien
 from mien.cli import console
 from mien.cli.console import echo, progress
-from mien.cli.options import Data
 from mien.cli.tables import before_after
+from mien.errors import ConfigError
 from mien.media.output_paths import OutputPaths
 from mien.types import EMOTIONS7
+
+_DATA = (
+    "FER2013 (zip, unpacked folder or csv), RAF-DB, AffectNet or a folder with a folder a class; kind:path names the "
+    "kind. Give it again for further data sets, whose labels are mapped by name onto those of the first."
+)
 
 
 def train(
     *,
-    data: Data,
+    data: Annotated[list[str], Parameter(negative=(), help=_DATA)],
     recipe: Path | None = None,
     kind: str | None = None,
     votes: Path | None = None,
@@ -39,15 +45,15 @@ def train(
     Args:
         recipe: YAML file with the settings that differ from the defaults. Without it the shipped network is fine-tuned
             on `data`, with its classes, and measured before and after.
-        kind: fer2013, rafdb, affectnet, ferplus or folder, if the layout is not recognised.
-        votes: csv of FER+ votes, for recipes with an auxiliary FER+ head and for the kind ferplus.
+        kind: fer2013, rafdb, affectnet, ferplus, folder or photographs, if the layout is not recognised.
+        votes: csv of FER+ votes of the first data set, for recipes with a FER+ head and for the kind ferplus.
         out: Folder of the run; runs/<name> by default.
         resume: Continue the run in that folder.
         seed: Overrides the recipe's.
         fold: Overrides the recipe's: the fold of a cross-fitting recipe to leave out.
         devices: Number of GPUs of this machine, or of processes if it has none. Leave it out under torchrun.
     """
-    from mien.data.registry import load_any
+    from mien.data.joint import load_sets, split_kind
     from mien.evaluation.plots import curves_png
     from mien.train import distributed, export, log, trainer
     from mien.train.config import FINETUNE, read_recipe
@@ -57,13 +63,19 @@ def train(
     config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
     folder = out or Path("runs") / config.name
     first = distributed.is_first_process(devices)
-    inputs = [data, recipe, votes, config.init, config.teacher, config.soft_labels]
+    if kind and len(data) > 1:
+        raise ConfigError("--kind is for one data set; of several, give --data kind:path")
+    sources = [f"{kind}:{data[0]}"] if kind else data
+    first_kind, path = split_kind(sources[0])
+    inputs: list[str | Path | None] = [split_kind(source)[1] for source in sources]
+    inputs += [recipe, votes, config.init, config.teacher, config.soft_labels]
     names = ["config.json", "log.csv", "curves.png", "best.safetensors", "last.safetensors"]
     names += [f"{config.name}.onnx", f"{config.name}-fp32.onnx"]
     asked = OutputPaths(inputs).folder(folder, what="a run", names=names, again=_AGAIN) if first else None
-    wanted = votes if config.ferplus or kind == "ferplus" else None
+    wanted = votes if config.ferplus or first_kind == "ferplus" else None
     classes = 7 if config.extra_classes else config.classes
-    faces = load_any(data, classes if recipe else None, kind, wanted, config.drop_leaks)
+    sets = load_sets(sources, classes if recipe else None, wanted, config.drop_leaks)
+    faces = next(iter(sets.values()))
     if not recipe:
         # For custom classes the labels in the model file say more than the number in the configuration.
         known = len(faces.labels) if faces.labels in (EMOTIONS7, EMOTIONS8) else config.classes
@@ -74,17 +86,14 @@ def train(
         if asked:
             stack.enter_context(asked)  # the folder is locked for the whole run
         with progress(first, TimeRemainingColumn(), TextColumn(_TRAINING)) as bar:
-            on_progress = _progress_callback(bar)
-            best = trainer.fit(
-                config, faces, folder, resume, devices, progress=on_progress, source=data.stem, pause=10.0
-            )
+            best = trainer.fit(config, sets, folder, resume, devices, progress=_progress_callback(bar), pause=10.0)
         if not first:
             return 0
         curves_png(log.read_log(folder / "log.csv"), folder / "curves.png")
-        exported = export.export_all(best, folder, faces, mien.__version__)
+        exported = export.export_all(best, folder, sets, mien.__version__)
     echo(f"best checkpoint, log, curves and ONNX files are in {folder}")
     if not recipe:
-        console.out.print(before_after(config.init, exported[1], data, kind, wanted))
+        console.out.print(before_after(config.init, exported[1], path, first_kind, wanted))
     return 0
 
 

@@ -33,9 +33,14 @@ def list_class_folders(root: Path, numbers: Mapping[str, str] | None = None) -> 
         name = folder.name.lower()
         if numbers and name.isdigit() and name not in numbers:
             raise DataError(f"{folder}: the class {name} is not one of {', '.join(numbers)}")
-        label = (numbers or {}).get(name) or _ALIASES.get(name, name)
+        label = (numbers or {}).get(name) or class_label(name)
         for file in list_images(folder):
             yield Item(file, label, split)
+
+
+def class_label(folder: str) -> str:
+    """Return mien's name of a class folder: "Happiness" -> "happy"."""
+    return _ALIASES.get(folder.lower(), folder.lower())
 
 
 def class_folders(root: Path) -> list[tuple[Path, int]]:

@@ -53,6 +53,12 @@ class Faces:
         kept = self.take(places[self.targets] >= 0)
         return replace(kept, targets=places[kept.targets], labels=labels)
 
+    def mapped(self, labels: tuple[str, ...]) -> Faces:
+        """Return the images whose class is one of `labels`, by name, with targets in their order."""
+        places = np.array([labels.index(name) if name in labels else -1 for name in self.labels])
+        kept = self.take(places[self.targets] >= 0)
+        return replace(kept, targets=places[kept.targets], labels=labels)
+
     def counts(self) -> dict[str, int]:
         """Return the number of images of each class."""
         return dict(zip(self.labels, np.bincount(self.targets, minlength=len(self.labels)).tolist(), strict=True))

@@ -20,21 +20,22 @@ from mien.data.affectnet import AFFECTNET, list_affectnet
 from mien.data.class_folders import Item, class_folders, images_below, inner_folder, list_class_folders
 from mien.data.faces import Faces
 from mien.data.ferplus import relabel
+from mien.data.photographs import read_photographs
 from mien.data.rafdb import RAFDB, list_rafdb
 from mien.data.splits import carve_splits, without_leaks
 from mien.errors import ConfigError, DataError, SourceError
 from mien.faces.crop import crop, to_network_input
 from mien.media.image import decode
-from mien.types import EMOTIONS, EMOTIONS7, EMOTIONS8, Face
+from mien.types import CLASSES, EMOTIONS8, Face
 
-KINDS = ("fer2013", "rafdb", "affectnet", "ferplus", "folder")
-_CLASSES = {5: EMOTIONS, 7: EMOTIONS7, 8: EMOTIONS8}
+KINDS = ("fer2013", "rafdb", "affectnet", "ferplus", "folder", "photographs")
 
 _KNOWN = (
     "fer2013 (zip, csv, or train/<class>/Training_*.jpg and test/<class>/P*Test_*.jpg), "
     "rafdb (EmoLabel/list_patition_label.txt and Image/aligned, or {train,test}/{1..7}), "
     "affectnet (train_set/images and train_set/annotations, or Manually_Annotated_file_lists/training.csv), "
-    "ferplus (FER2013 and votes; only with --kind), folder (<class>/*.jpg, or {train,val,test}/<class>/*.jpg)"
+    "ferplus (FER2013 and votes; only with --kind), folder (<class>/*.jpg, or {train,val,test}/<class>/*.jpg), "
+    "photographs (whole images or their zip: <class>/<person>_<n>.jpg; only with --kind)"
 )
 
 
@@ -52,13 +53,14 @@ def load_any(
         path: FER2013's zip or csv, or the folder of an unpacked set.
         classes: 5, 7 or 8: only images of these emotions, in mien's order; None: all classes of the set.
         kind: one of KINDS; None: recognised from the layout. `ferplus` (FER2013's images, labelled by the majority of
-            the FER+ votes) and most class folders that are numbers must be named.
+            the FER+ votes), `photographs` (whole images, whose faces are detected) and most class folders that are
+            numbers must be named.
         votes: csv of FER+ votes, for FER2013 and FER+ only.
         drop_leaks: leave out Training images that are pixel-identical to one of another split.
         unusable: receives the name of each unusable image and the reason; if None, the first one is an error.
     """
     path = Path(path)
-    if classes is not None and classes not in _CLASSES:
+    if classes is not None and classes not in CLASSES:
         raise ConfigError(f"classes must be 5, 7 or 8, got {classes}")
     kind = recognise(path, kind)
     if kind in ("fer2013", "ferplus"):
@@ -68,13 +70,14 @@ def load_any(
     else:
         if votes is not None:
             raise ConfigError(f"FER+ votes belong to FER2013's images, not to {kind}: leave them out")
-        if path.is_file():
+        if path.is_file() and kind != "photographs":
             raise DataError(f"{path}: {kind} is read from a folder; unpack it first")
-        faces = cache.cached(path, kind, partial(_read_folder, kind), unusable)
+        read = read_photographs if kind == "photographs" else partial(_read_folder, kind)
+        faces = cache.cached(path, kind, read, unusable)
         faces = without_leaks(faces) if drop_leaks else faces
     if classes is None:
         return faces
-    labels = _CLASSES[classes]
+    labels = CLASSES[classes]
     if missing := [label for label in labels if label not in faces.labels]:
         raise DataError(f"{path} ({kind}) has no class {', '.join(missing)}; it has {', '.join(faces.labels)}")
     return faces.with_labels(labels)

@@ -25,14 +25,15 @@ RELIABLE = 0.85
 """Accuracy on PublicTest of the predictions that are not marked uncertain, at least."""
 
 
-def calibrate(probabilities: Floats, truth: NDArray[np.int64]) -> tuple[float, float]:
+def calibrate(probabilities: Floats, truth: NDArray[np.int64], temperature: float | None = None) -> tuple[float, float]:
     """Return a model's temperature and its threshold of "uncertain", from its predictions without either.
 
     If all predictions are right, as may happen with few images, the best temperature would be the smallest one and the
-    model sure of everything; it stays at 1.
+    model sure of everything; it stays at 1. A given temperature is kept.
     """
     raw = np.log(np.clip(probabilities, 1e-12, 1))
-    temperature = 1.0 if (raw.argmax(1) == truth).all() else fit_temperature(raw, truth)
+    if temperature is None:
+        temperature = 1.0 if (raw.argmax(1) == truth).all() else fit_temperature(raw, truth)
     threshold = threshold_for_accuracy(apply_temperature(np.exp(raw), temperature), truth, RELIABLE)
     return round(temperature, 4), round(threshold, 4)
 

@@ -13,8 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
 
 import mien
 from mien.faces.onnx import ASSETS
@@ -99,18 +99,9 @@ def create_app(
     if static.is_dir():
         for suffix, media_type in _MEDIA_TYPES.items():
             mimetypes.add_type(media_type, suffix)
-        app.mount("/", _Page(directory=static, html=True), name="page")
+        # Not a mount, which would accept WebSockets.
+        app.router.routes.append(Route("/{path:path}", StaticFiles(directory=static, html=True)))
     return app
-
-
-class _Page(StaticFiles):
-    """The files of the web page; refuses WebSockets."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-        else:
-            await super().__call__(scope, receive, send)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

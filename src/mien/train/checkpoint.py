@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
@@ -42,6 +43,22 @@ def resolve(name: str) -> Path:
     """Return the path of a shipped checkpoint by name; a path stays as it is."""
     path = Path(name)
     return path if path.suffix == ".safetensors" else ASSETS / f"{current_name(name)}.safetensors"
+
+
+def load_mean(names: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Load a checkpoint by name or path, or the mean of the weights of several, joined by +."""
+    loaded = [load(resolve(name)) for name in names.split("+")]
+    first, meta = loaded[0]
+    for name, (tensors, other) in zip(names.split("+"), loaded, strict=True):
+        if [(k, v.shape) for k, v in tensors.items()] != [(k, v.shape) for k, v in first.items()]:
+            raise ConfigError(f"{name} has other layers than {names.split('+')[0]}: their mean makes no sense")
+        if (other["mean"], other["std"], other["labels"]) != (meta["mean"], meta["std"], meta["labels"]):
+            raise ConfigError(f"{name} has another normalisation or other classes than {names.split('+')[0]}")
+    means = {
+        name: torch.stack([tensors[name].double() for tensors, _ in loaded]).mean(0).to(value.dtype)
+        for name, value in first.items()
+    }
+    return means, meta
 
 
 def find_resumable(
@@ -102,5 +119,7 @@ def _past(config: TrainConfig, epoch: int) -> TrainConfig:
     """Drop what had no effect on the first `epoch` epochs: later stages, an unused teacher, settings of the export."""
     stages = config.stages[: config.stage_at(epoch - 1)[0] + 1] if epoch < config.epochs else config.stages
     if any(stage.distill for stage in stages):
-        return replace(config, stages=stages, blend=0.0, mirror=False)
-    return replace(config, stages=stages, blend=0.0, mirror=False, teacher="", soft_labels="")
+        return replace(config, stages=stages, blend=0.0, mirror=False, class_bias={}, variants=())
+    return replace(
+        config, stages=stages, blend=0.0, mirror=False, class_bias={}, variants=(), teacher="", soft_labels=""
+    )

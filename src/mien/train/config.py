@@ -89,6 +89,32 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class DataSet:
+    """How a run uses one of its data sets."""
+
+    weight: NotNegative = 1.0  # images drawn in an epoch, as a share of Training; 0: the whole set is for validation
+    balance: Annotated[float, Range(-1, 0)] = 0.0  # draw an image by its class's count to this power; -1: classes alike
+    distill: Share = 1.0  # factor on the stages' `distill`
+    soft_labels: str = ""  # file of soft labels; for the first set, the recipe's `soft_labels` does
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A second model file of the same weights."""
+
+    name: Annotated[str, PlainName()] = ""
+    classes: Annotated[int, Choice((5, 7, 8))] = 7
+    blend: NotNegative = 0.0
+    class_bias: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+
+@dataclass(frozen=True, slots=True)
 class TrainConfig:
     """Everything that decides the result of a run."""
 
@@ -96,11 +122,13 @@ class TrainConfig:
     network: str = "baseline"  # a key of `models.NETWORKS`
     width: Annotated[float, Range(0, 1, open_low=True)] = 1.0  # factor on the number of filters
     init: str = ""  # checkpoint, or name of a shipped one, that the run starts from; "" for a fresh start
+    # (several checkpoints of one start, joined by +, give the mean of their weights: Wortsman et al. 2022)
     classes: Annotated[int, Choice((5, 7, 8))] = 5  # 5 or 7 emotions of FER2013; 8: with contempt
     extra_classes: bool = False  # train on FER2013's other two classes too; only for training
     folds: Annotated[int, Range(0, 1000)] = 0  # cross-fitting: parts of Training, by a hash of the pixels; 0 for none
     fold: Annotated[int, Range(0, 999)] = 0  # the part to leave out, for soft labels of unseen images
     drop_leaks: bool = True  # leave out Training images that are identical to a test image
+    sets: tuple[DataSet, ...] = ()  # settings of the data sets in their order; () uses all images of each
     stages: tuple[Stage, ...] = (Stage(),)  # stretches of training, in order
     batch: Annotated[int, Range(2, 65_536)] = 128  # images a step
     optimizer: Annotated[str, Choice(("adamw", "adam", "sgd"))] = "adamw"  # sgd: Nesterov momentum 0.9
@@ -112,6 +140,8 @@ class TrainConfig:
     cutmix: Share = 0.0  # share of the batches in which a rectangle comes from another image; targets are mixed by area
     ferplus: NotNegative = 0.0  # weight of the loss of an auxiliary head for the FER+ votes; needs votes
     blend: NotNegative = 0.0  # factor on the FER+ head's logits in the exported model; needs `ferplus`
+    class_bias: dict[str, float] = dataclasses.field(default_factory=dict)  # added to logits of the exported model
+    variants: tuple[Variant, ...] = ()  # further model files to export
     # shipped model or ONNX file whose answers to the augmented images are the targets of stages with `distill`; several
     # names, as in mien-m+baseline, take turns step by step
     teacher: str = ""
@@ -138,9 +168,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _check_ranges(self)
         distills = any(stage.distill for stage in self.stages)
+        biases = [
+            bias for values in (self.class_bias, *(v.class_bias for v in self.variants)) for bias in values.values()
+        ]
         rules = (
             (bool(self.stages), "stages must hold at least one stage"),
             (self.classes == 5 or not self.extra_classes, "extra_classes adds to 5 classes, not to 7 or 8"),
+            (not self.sets or self.sets[0].weight > 0, "the first of the sets must have a weight above 0"),
+            (all(map(math.isfinite, biases)), "class_bias must hold finite numbers"),
             (self.folds != 1, "folds must be 0 or at least 2, got 1"),
             (self.fold < max(1, self.folds), f"fold must be below folds ({self.folds}), got {self.fold}"),
             (not self.blend or self.ferplus > 0, "blend needs ferplus above 0"),
@@ -166,8 +201,11 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for YAML and JSON."""
-        return {**dataclasses.asdict(self), "stages": [dataclasses.asdict(stage) for stage in self.stages]}
+        lists = {name: [dataclasses.asdict(item) for item in getattr(self, name)] for name in _LISTS}
+        return {**dataclasses.asdict(self), **lists}
 
+
+_LISTS = {"stages": Stage, "sets": DataSet, "variants": Variant}
 
 FINETUNE = TrainConfig(
     name="mine", network="rep", init="mien-s", batch=32,
@@ -180,10 +218,11 @@ FINETUNE = TrainConfig(
 def from_dict(values: Mapping[str, Any]) -> TrainConfig:
     """Build a config from plain values; a ConfigError names the field."""
     values = dict(values)
-    if "stages" in values:
-        if not isinstance(values["stages"], list | tuple) or not values["stages"]:
-            raise ConfigError("stages must be a list with at least one stage, each with epochs, lr, size ...")
-        values["stages"] = tuple(_build(Stage, stage, f"stage {n}") for n, stage in enumerate(values["stages"], 1))
+    if "stages" in values and not (isinstance(values["stages"], list | tuple) and values["stages"]):
+        raise ConfigError("stages must be a list with at least one stage, each with epochs, lr, size ...")
+    for name, kind in _LISTS.items():
+        if isinstance(items := values.get(name), list | tuple):
+            values[name] = tuple(_build(kind, item, f"{name[:-1]} {n}") for n, item in enumerate(items, 1))
     return _build(TrainConfig, values, "the recipe")
 
 
@@ -218,6 +257,9 @@ def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
                 raise ConfigError(f"{name} in {where} must be a number, got {value!r}") from None
         if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
             raise ConfigError(f"{name} in {where} must be {expected.__name__}, got {value!r}")
+    for name, number in values.get("class_bias", {}).items():
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise ConfigError(f"class_bias of {name} in {where} must be a number, got {number!r}")
     try:
         return kind(**values)
     except ConfigError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from mien.evaluation.calibration import calibrate
 from mien.faces.classifier import OnnxClassifier
 from mien.train import models, targets
 from mien.train.checkpoint import load
-from mien.train.config import from_dict
+from mien.train.config import Variant, from_dict
 from mien.train.onnx_file import write_model
 from mien.train.quantize import quantize
-from mien.types import label_columns
+from mien.types import CLASSES, label_columns
 
 
 class ExportModule(nn.Module):
@@ -63,24 +63,32 @@ class ExportModule(nn.Module):
         return probabilities
 
 
-def load_network(checkpoint: Path, extra: bool = False) -> tuple[nn.Module, dict[str, Any]]:
+def load_network(
+    checkpoint: Path, extra: bool = False, variant: Variant | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
     """Return the network of a checkpoint in evaluation mode, and the checkpoint's metadata.
 
     The FER+ head is blended into the last layer as the recipe says: both read the same features, so that the sum of
-    their logits is one layer. Classes that were for training only are dropped unless `extra` keeps them.
+    their logits is one layer. Classes that were for training only are dropped unless `extra` keeps them. A variant has
+    its own classes, blend and biases.
     """
     tensors, meta = load(checkpoint)
     config = from_dict(meta["config"])
     labels = list(meta["labels"])
     head = [name for name in tensors if name.startswith("head.")][-2:]
-    if config.blend:
+    choice = variant or config
+    if choice.blend:
         names = [ferplus.FERPLUS_NAMES.get(name, name) for name in ferplus.FERPLUS[: targets.EMOTION_VOTES]]
         rows = label_columns(names, labels)
         for name in head:
-            tensors[name] = tensors[name] + config.blend * tensors["auxiliary.2." + name.split(".")[-1]][rows]
-    answers = labels if extra else meta.get("answers", labels)
+            tensors[name] = tensors[name] + choice.blend * tensors["auxiliary.2." + name.split(".")[-1]][rows]
+    answers = labels if extra else list(CLASSES[variant.classes]) if variant else meta.get("answers", labels)
     for name in head:
-        tensors[name] = tensors[name][label_columns(labels, answers)]
+        tensors[name] = tensors[name][label_columns(labels, answers, "the run")]
+    for label, column in zip(
+        choice.class_bias, label_columns(answers, list(choice.class_bias), "class_bias"), strict=True
+    ):
+        tensors[head[-1]][column] += choice.class_bias[label]
     model = models.build(config.network, len(answers), config.width)
     model.load_state_dict({name: value for name, value in tensors.items() if not name.startswith("auxiliary.")})
     return model.eval(), {**meta, "labels": answers}
@@ -88,7 +96,7 @@ def load_network(checkpoint: Path, extra: bool = False) -> tuple[nn.Module, dict
 
 def export(
     checkpoint: Path, path: Path, version: str, temperature: float = 1.0, confidence_threshold: float = 0.0,
-    fold: bool = True,
+    fold: bool = True, variant: Variant | None = None,
 ) -> Path:  # fmt: skip
     """Write the fp32 ONNX file of a checkpoint, with the metadata of the model file's contract.
 
@@ -98,9 +106,10 @@ def export(
         version: of the package.
         temperature: divisor of the logits.
         confidence_threshold: top probability below which an answer counts as uncertain.
+        variant: write this one of the recipe's variants.
         fold: fold residual additions into their convolutions: the same function with fewer operations.
     """
-    model, meta = load_network(checkpoint)
+    model, meta = load_network(checkpoint, variant=variant)
     if isinstance(model, models.Rep):
         model = model.fused(fold)
     config = from_dict(meta["config"])
@@ -115,7 +124,7 @@ def export(
     assert program is not None
     source = meta.get("source", "FER2013")
     facts = {
-        "name": meta["config"]["name"],
+        "name": variant.name if variant else meta["config"]["name"],
         "version": version,
         "labels": meta["labels"],
         "mean": meta["mean"],
@@ -144,21 +153,37 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def export_all(checkpoint: Path, folder: Path, faces: Faces, version: str) -> tuple[Path, Path]:
+def export_all(
+    checkpoint: Path, folder: Path, faces: Faces | Mapping[str, Faces], version: str, variant: Variant | None = None
+) -> tuple[Path, Path]:
     """Calibrate on PublicTest and write `<name>-fp32.onnx` and `<name>.onnx` (int8); return both paths.
 
     Temperature (Guo et al. 2017) and threshold of "uncertain" are fitted on the int8 file, the default one; the fp32
-    file carries the same.
+    file carries the same. Of several data sets the first decides the temperature, the one with the highest threshold
+    the threshold. The recipe's variants are written too.
     """
     _, meta = load(checkpoint)
-    name = meta["config"]["name"]
+    config = from_dict(meta["config"])
+    name = variant.name if variant else config.name
     full, small = folder / f"{name}-fp32.onnx", folder / f"{name}.onnx"
-    answers = tuple(meta.get("answers", meta["labels"]))
-    train, valid = faces.split("Training"), faces.split("PublicTest").with_labels(answers)
+    sets = list(faces.values()) if isinstance(faces, Mapping) else [faces]
+    train = sets[0].split("Training")
     sample = train.images[:: max(1, len(train) // 512)][:512]
-    quantize(export(checkpoint, full, version, fold=False), small, sample)
-    fitted = calibrate(OnnxClassifier(small)(valid.images), valid.targets)
+    quantize(export(checkpoint, full, version, fold=False, variant=variant), small, sample)
+    classifier = OnnxClassifier(small)
+    answers = tuple(classifier.labels)
+    temperature, threshold = 1.0, 0.0
+    for number, item in enumerate(sets):
+        valid = item.split("PublicTest").mapped(answers)
+        if not number:
+            temperature, threshold = calibrate(classifier(valid.images), valid.targets)
+        elif len(valid):
+            threshold = max(threshold, calibrate(classifier(valid.images), valid.targets, temperature)[1])
+    fitted = temperature, threshold
     # A folded addition is a spike in each kernel that uses up the range of the seven bits: the answers of int8 and fp32
     # then differ three times as often (docs/benchmark.md). Only fp32 is folded.
-    quantize(export(checkpoint, full, version, *fitted, fold=False), small, sample)
-    return export(checkpoint, full, version, *fitted), small
+    quantize(export(checkpoint, full, version, *fitted, fold=False, variant=variant), small, sample)
+    export(checkpoint, full, version, *fitted, variant=variant)
+    for further in () if variant else config.variants:
+        export_all(checkpoint, folder, faces, version, further)
+    return full, small

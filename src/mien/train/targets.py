@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mien.data.faces import Faces
 from mien.errors import ConfigError
 from mien.faces.models import load_classifier
-from mien.train.config import Stage, TrainConfig
+from mien.train.config import DataSet, Stage, TrainConfig
 from mien.train.soft_labels import read_soft_labels
-from mien.types import Classifier, label_columns
+from mien.types import Classifier, Floats, label_columns
 
 EMOTION_VOTES = 8
 """Number of FER+ columns that are emotions; the last two are `unknown` and `NF`, no face."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How an epoch draws from one data set: `count` of the images from `start` to `end`, by `odds` or each once."""
+
+    start: int
+    end: int
+    count: int
+    odds: Tensor | None = None
+
+    def indices(self) -> Tensor:
+        """Return int64 (count,), in random order."""
+        if self.odds is None:
+            return self.start + torch.randperm(self.end - self.start)[: self.count]
+        return self.start + torch.multinomial(self.odds, self.count, replacement=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +49,8 @@ class Targets:
         labels: names of the classes.
         teachers: classifiers, each with its columns of `labels`, that take turns in stages with `distill`.
         soft: float (N, C), soft labels in place of teachers; or None.
+        distill: float (N, 1), factor on the stages' `distill`; or None for 1.
+        draws: of each data set.
     """
 
     images: Tensor
@@ -38,6 +59,13 @@ class Targets:
     labels: tuple[str, ...]
     teachers: tuple[tuple[Classifier, list[int]], ...] = ()
     soft: Tensor | None = None
+    distill: Tensor | None = None
+    draws: tuple[Draw, ...] = ()
+
+    def order(self) -> Tensor:
+        """Draw the images of an epoch: int64 (M,), in random order."""
+        drawn = torch.cat([draw.indices() for draw in self.draws])
+        return drawn if len(self.draws) == 1 else drawn[torch.randperm(len(drawn))]
 
     def soft_targets(self, config: TrainConfig, stage: Stage, views: Tensor, index: Tensor, step: int = 0) -> Tensor:
         """Return targets (N, C): the smoothed label, mixed with a teacher's answer as far as the stage distils.
@@ -62,24 +90,59 @@ class Targets:
             crops = (views[:, 0] * 255).round().byte().cpu().numpy()
             soft = torch.from_numpy(teacher(crops)[:, columns]).to(views.device)
             soft = soft / soft.sum(1, keepdim=True)
-        return stage.distill * soft + (1 - stage.distill) * smooth
+        share = stage.distill if self.distill is None else stage.distill * self.distill[index]
+        return share * soft + (1 - share) * smooth
 
 
-def build_targets(config: TrainConfig, train: Faces, device: torch.device) -> Targets:
-    """Load everything that a recipe asks for."""
-    votes, teachers, soft = None, [], None
-    if config.ferplus:
-        if train.votes is None:
-            raise ConfigError("the recipe's ferplus needs the FER+ votes: give --votes ferplus_votes.csv")
-        counts = torch.from_numpy(train.votes[:, :EMOTION_VOTES]).float()
-        votes = (counts / counts.sum(1, keepdim=True).clamp(min=1)).to(device)
+def build_targets(config: TrainConfig, sets: Sequence[Faces], device: torch.device) -> Targets:
+    """Load everything that a recipe asks for.
+
+    Args:
+        config: the recipe.
+        sets: Training images of each data set, all with the labels of the first.
+        device: of the training.
+    """
+    settings = [*config.sets, *[DataSet()] * (len(sets) - len(config.sets))][: len(sets)]
+    labels, teachers, draws, start = sets[0].labels, [], [], 0
     # A path may contain a +, names do not.
     for name in [config.teacher] if config.teacher.endswith(".onnx") else filter(None, config.teacher.split("+")):
         teacher = load_classifier(name, spin=False)  # its threads would spin while the network trains
-        teachers.append((teacher, label_columns(teacher.labels, train.labels, f"the teacher {name}")))
+        teachers.append((teacher, label_columns(teacher.labels, labels, f"the teacher {name}")))
+    for faces, setting in zip(sets, settings, strict=True):
+        counts = np.bincount(faces.targets, minlength=len(labels))[faces.targets]
+        odds = torch.from_numpy(counts.astype(np.float64) ** setting.balance)
+        even = setting.weight <= 1 and not setting.balance
+        count = round(setting.weight * len(faces))
+        draws.append(Draw(start, start + len(faces), count, None if even else odds))
+        start += len(faces)
+    images, targets = (torch.cat(part) for part in zip(*(to_tensors(faces, device) for faces in sets), strict=True))
+    votes, soft, factor = None, None, None
+    if config.ferplus:
+        if sets[0].votes is None:
+            raise ConfigError("the recipe's ferplus needs the FER+ votes: give --votes ferplus_votes.csv")
+        votes = torch.from_numpy(np.concatenate([_vote_shares(faces) for faces in sets])).to(device)
     if config.soft_labels:
-        soft = torch.from_numpy(read_soft_labels(config.soft_labels, train)).to(device)
-    return Targets(*to_tensors(train, device), votes, train.labels, tuple(teachers), soft)
+        files = [config.soft_labels if n == 0 else item.soft_labels for n, item in enumerate(settings)]
+        answers = [_soft_labels(file, faces) for file, faces in zip(files, sets, strict=True)]
+        soft = torch.from_numpy(np.concatenate(answers)).to(device)
+    if any(setting.distill != 1 for setting in settings):
+        factors = [
+            np.full((len(faces), 1), item.distill, np.float32) for faces, item in zip(sets, settings, strict=True)
+        ]
+        factor = torch.from_numpy(np.concatenate(factors)).to(device)
+    return Targets(images, targets, votes, labels, tuple(teachers), soft, factor, tuple(draws))
+
+
+def _vote_shares(faces: Faces) -> NDArray[np.float32]:
+    if faces.votes is None:
+        return np.zeros((len(faces), EMOTION_VOTES), np.float32)
+    counts = faces.votes[:, :EMOTION_VOTES].astype(np.float32)
+    return np.asarray(counts / counts.sum(1, keepdims=True).clip(min=1), np.float32)
+
+
+def _soft_labels(file: str, faces: Faces) -> Floats:
+    """Return float32 (N, C): the answers in a file, or without one the labels."""
+    return read_soft_labels(file, faces) if file else np.eye(len(faces.labels), dtype=np.float32)[faces.targets]
 
 
 def to_tensors(faces: Faces, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -29,14 +30,15 @@ Progress = Callable[[dict[str, float]], None]
 
 
 def fit(
-    config: TrainConfig, faces: Faces, out: Path, resume: bool = False, devices: int = 1, **options: Any
+    config: TrainConfig, faces: Faces | Mapping[str, Faces], out: Path, resume: bool = False, devices: int = 1,
+    **options: Any,
 ) -> Path:  # fmt: skip
     """Train on this many devices of this machine; `options` are those of `Trainer`."""
     return Trainer(config, faces, out, distributed.make_fabric(devices, config.precision), **options).fit(resume)
 
 
 class Trainer:
-    """Train a network by a recipe and keep the epoch with the highest PublicTest accuracy.
+    """Train a network by a recipe and keep the epoch with the highest PublicTest accuracy, the mean over the data sets.
 
     `out` receives `last.safetensors` (the state for `resume`, replaced after an epoch), `best.safetensors` (weights
     only), `log.csv` and `config.json`. A run that was killed and resumed gives the same weights as an uninterrupted
@@ -44,7 +46,7 @@ class Trainer:
 
     Args:
         config: the recipe.
-        faces: with the splits Training and PublicTest.
+        faces: with the splits Training and PublicTest; or several data sets by name, with the labels of the first one.
         out: folder of the run.
         fabric: of `distributed.make_fabric`; with several processes only the first one writes.
         source: name of the data, for the metadata of the model file.
@@ -60,34 +62,46 @@ class Trainer:
     scheduler: torch.optim.lr_scheduler.LRScheduler
 
     def __init__(
-        self, config: TrainConfig, faces: Faces, out: Path, fabric: Fabric, source: str = "FER2013",
-        progress: Progress | None = None, pause: float = 0.0,
+        self, config: TrainConfig, faces: Faces | Mapping[str, Faces], out: Path, fabric: Fabric,
+        source: str = "FER2013", progress: Progress | None = None, pause: float = 0.0,
     ) -> None:  # fmt: skip
         self.config, self.out, self.fabric, self.progress, self.pause = config, out, fabric, progress, pause
         if config.batch < 2 * fabric.world_size:
             raise ConfigError(f"batch {config.batch} is too small for {fabric.world_size} processes (batch norm)")
-        train, valid = faces.split("Training"), faces.split("PublicTest")
+        sets = dict(faces) if isinstance(faces, Mapping) else {source: faces}
+        if len(config.sets) > len(sets):
+            raise ConfigError(f"the recipe is for {len(config.sets)} data sets, but {len(sets)} were given")
+        weights = [item.weight for item in config.sets] + [1.0] * (len(sets) - len(config.sets))
+        labels = next(iter(sets.values())).labels
+        answers = EMOTIONS if config.extra_classes else labels
+        train = [
+            item.split("Training") if weight else item.take(np.arange(0))
+            for item, weight in zip(sets.values(), weights, strict=True)
+        ]
         if config.folds:
-            train = train.take(train.keys() % config.folds != config.fold)
-        answers = EMOTIONS if config.extra_classes else faces.labels
-        valid = valid.with_labels(answers)
-        if len(train) < config.batch or not len(valid):
-            raise DataError(
-                f"{len(train)} Training and {len(valid)} PublicTest images are too few for batches of {config.batch}"
-            )
-        self.init = checkpoint.load(checkpoint.resolve(config.init)) if config.init else None
+            train = [item.take(item.keys() % config.folds != config.fold) for item in train]
+        valid = {
+            name: (item.split("PublicTest") if weight else item).mapped(answers)
+            for (name, item), weight in zip(sets.items(), weights, strict=True)
+        }
+        for name, item in valid.items():
+            if not len(item):
+                raise DataError(f"{name} has no PublicTest image of the classes {', '.join(answers)}")
+        self.init = checkpoint.load_mean(config.init) if config.init else None
         # Pretrained weights keep the normalisation that they were trained with.
         self.mean: float
         self.std: float
-        self.mean, self.std = (self.init[1]["mean"], self.init[1]["std"]) if self.init else statistics(train)
+        self.mean, self.std = (self.init[1]["mean"], self.init[1]["std"]) if self.init else statistics(train[0])
         self.info: dict[str, Any] = {
-            "mean": self.mean, "std": self.std, "labels": list(train.labels), "train": len(train),
-            "valid": len(valid), "source": source, "answers": list(answers),
+            "mean": self.mean, "std": self.std, "labels": list(labels), "train": sum(map(len, train)),
+            "valid": sum(map(len, valid.values())), "source": "+".join(sets), "answers": list(answers),
         }  # fmt: skip
         self.targets = build_targets(config, train, fabric.device)
-        self.valid_images, self.valid_targets = to_tensors(valid, fabric.device)
-        self.columns = label_columns(faces.labels, answers)
-        self.steps = len(train) // config.batch  # an epoch
+        self.valid = {name: to_tensors(item, fabric.device) for name, item in valid.items()}
+        self.columns = label_columns(labels, answers)
+        self.steps = sum(draw.count for draw in self.targets.draws) // config.batch  # an epoch
+        if not self.steps:
+            raise DataError(f"{self.info['train']} Training images are too few for batches of {config.batch}")
         self.epoch, self.best = 0, -1.0  # epochs done; accuracy of the best one of this stage
         self.best_weights: tuple[dict[str, Tensor], int] | None = None  # and its epoch, not yet saved
         torch.backends.cudnn.benchmark = True  # all batches have one size: find the fastest kernels once
@@ -109,7 +123,8 @@ class Trainer:
                     self.start_stage(self.config.stages[index])
                 started = time.perf_counter()
                 lr, loss, accuracy = self.train_epoch()
-                val_loss, val_accuracy = self.validate()
+                validation = self.validate()
+                val_loss, val_accuracy = np.mean(list(validation.values()), axis=0).tolist()
                 self.epoch += 1
                 if self.stage is self.config.stages[-1] and val_accuracy > self.best:
                     self.best = val_accuracy
@@ -118,7 +133,8 @@ class Trainer:
                 seconds = time.perf_counter() - started
                 if writes:
                     row = (self.epoch, index + 1, lr, loss, accuracy, val_loss, val_accuracy, seconds)
-                    log.append_row(self.out / "log.csv", row)
+                    each = {f"val_accuracy_{name}": accuracy for name, (_, accuracy) in validation.items()}
+                    log.append_row(self.out / "log.csv", row, each if len(validation) > 1 else {})
                 if writes and (self.epoch == self.config.epochs or time.perf_counter() - saved_at >= self.pause):
                     self.save()
                     saved_at = time.perf_counter()
@@ -183,7 +199,7 @@ class Trainer:
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield indices and augmented images, float (B, 1, 48, 48) in 0..1, batch by batch in random order."""
         images, batch = self.targets.images, self.config.batch
-        order = torch.randperm(len(images))[: self.steps * batch].to(images.device)
+        order = self.targets.order()[: self.steps * batch].to(images.device)
         # A GPU augments many batches at once: for one, starting its kernels takes longer than they do.
         for block in torch.split(order, batch * (16 if images.is_cuda else 1)):
             views = augment(images[block].float() / 255, self.config, self.stage.augment)
@@ -198,22 +214,25 @@ class Trainer:
         return loss
 
     @torch.no_grad()
-    def validate(self, block: int = 256) -> tuple[float, float]:
-        """Return mean cross-entropy and accuracy of the averaged weights on PublicTest, among the classes to choose.
+    def validate(self, block: int = 256) -> dict[str, tuple[float, float]]:
+        """Return mean cross-entropy and accuracy of the averaged weights on each set, among the classes to choose.
 
         Several processes take whole blocks of images in turn, so that the figures are those of one process.
         """
         self.average.eval()
-        parts = list(zip(torch.split(self.valid_images, block), torch.split(self.valid_targets, block), strict=True))
-        figures = torch.zeros(2, len(parts), dtype=torch.float64)
-        for number in range(self.fabric.global_rank, len(parts), self.fabric.world_size):
-            images, targets = parts[number]
-            logits = self.average(normalize(images.float() / 255, self.mean, self.std, self.stage.size))
-            logits = logits[:, self.columns]
-            figures[0, number] = float(cross_entropy(logits, targets, reduction="sum"))
-            figures[1, number] = int((logits.argmax(1) == targets).sum())
-        losses, hits = distributed.total(figures, self.fabric).tolist()
-        return sum(losses) / len(self.valid_images), sum(hits) / len(self.valid_images)
+        results = {}
+        for name, (all_images, all_targets) in self.valid.items():
+            parts = list(zip(torch.split(all_images, block), torch.split(all_targets, block), strict=True))
+            figures = torch.zeros(2, len(parts), dtype=torch.float64)
+            for number in range(self.fabric.global_rank, len(parts), self.fabric.world_size):
+                images, targets = parts[number]
+                logits = self.average(normalize(images.float() / 255, self.mean, self.std, self.stage.size))
+                logits = logits[:, self.columns]
+                figures[0, number] = float(cross_entropy(logits, targets, reduction="sum"))
+                figures[1, number] = int((logits.argmax(1) == targets).sum())
+            losses, hits = distributed.total(figures, self.fabric).tolist()
+            results[name] = sum(losses) / len(all_images), sum(hits) / len(all_images)
+        return results
 
     def meta(self) -> dict[str, Any]:
         """Return what every checkpoint of the run says about recipe and data."""

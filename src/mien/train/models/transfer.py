@@ -34,15 +34,17 @@ def transfer_weights(tensors: dict[str, Tensor], old: Sequence[str], model: nn.M
     """Copy weights into a network of the same kind, its last layer by the names of the classes.
 
     `old` are the labels of `tensors`, `new` those of `model`, which is changed in place. A class that is new keeps its
-    fresh row; an auxiliary head stays fresh.
+    fresh row; so does an auxiliary head that the other network lacks.
     """
     state = model.state_dict()
     last = [name for name in state if name.startswith("head.")][-2:]
     pairs = [(new.index(label), old.index(label)) for label in new if label in old]
     for name in state:
-        if name.startswith("auxiliary."):
-            continue
         value = tensors.get(name)
+        if name.startswith("auxiliary."):
+            if value is not None and value.shape == state[name].shape:
+                state[name].copy_(value)
+            continue
         skip = 1 if name in last else 0  # the number of classes may differ
         if value is None or value.shape[skip:] != state[name].shape[skip:]:
             raise ConfigError(f"the weights to start from are of another network ({name} does not fit)")

@@ -1,0 +1,96 @@
+"""Whole photographs in class folders, cropped as the pipeline crops them."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.class_folders import class_label
+from mien.data.faces import Faces
+from mien.errors import DataError, SourceError
+from mien.faces.crop import crop
+from mien.faces.detectors import load_detector
+from mien.media.image import decode
+from mien.types import EMOTIONS8, Face
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_VALIDATION = 10  # one person in so many
+
+
+def read_photographs(path: Path, unusable: dict[str, str] | None = None) -> Faces:
+    """Read `<class>/<person>_<number>.jpg` from a folder or a zip file; the face nearest to the centre is cropped.
+
+    The images of a person stay in one split: one person in ten is PublicTest, the others are Training. A file name
+    without an underscore is a person of its own.
+
+    Args:
+        path: folder or zip file with a folder for each class.
+        unusable: receives the name of each image that is damaged or shows no face, and why. Without it a damaged image
+            is a DataError, and an image without a face is left out.
+    """
+    detector = load_detector("yunet", threads=1)
+
+    def cut(item: tuple[str, bytes]) -> tuple[str, NDArray[np.uint8] | None, str]:
+        name, data = item
+        try:
+            image = decode(data, name)
+        except SourceError as error:
+            if unusable is None:
+                raise DataError(f"{path}: {error}") from error
+            return name, None, str(error)
+        faces = detector(image)
+        if not faces:
+            return name, None, "no face detected"
+        return name, crop(image, central_face(faces, image.shape[1], image.shape[0])), ""
+
+    names, crops = [], []
+    with ThreadPoolExecutor() as pool:
+        for name, image, reason in pool.map(cut, _files(path)):
+            if image is not None:
+                names.append(name)
+                crops.append(image)
+            elif unusable is not None:
+                unusable[name] = reason
+    if not names:
+        raise DataError(f"{path} holds no photograph with a face; expected <class>/<person>_<number>.jpg")
+    classes = [class_label(PurePosixPath(name).parts[-2]) for name in names]
+    labels = (*(label for label in EMOTIONS8 if label in classes), *sorted(set(classes) - set(EMOTIONS8)))
+    targets = np.array([labels.index(label) for label in classes], np.int64)
+    return Faces(np.stack(crops), targets, _splits(names), np.array(names), labels)
+
+
+def central_face(faces: Sequence[Face], width: int, height: int) -> Face:
+    """Return the face nearest to the centre of the image; half of a face's side counts in its favour."""
+
+    def distance(face: Face) -> float:
+        x1, y1, x2, y2 = face.box
+        return float(np.hypot((x1 + x2 - width) / 2, (y1 + y2 - height) / 2)) - max(x2 - x1, y2 - y1) / 2
+
+    return min(faces, key=distance)
+
+
+def _splits(names: Sequence[str]) -> NDArray[np.int8]:
+    people = [PurePosixPath(name).stem.rpartition("_")[0] or name for name in names]
+    order = sorted(set(people))
+    chosen = set(np.random.default_rng(0).permutation(order)[: len(order) // _VALIDATION].tolist())
+    return np.array([person in chosen for person in people], np.int8)
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.parent != path:
+                yield file.relative_to(path).as_posix(), file.read_bytes()
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist()):
+                if name.lower().endswith(_SUFFIXES) and "/" in name and not name.startswith("__MACOSX"):
+                    yield name, archive.read(name)
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise DataError(f"{path} is not a complete zip file ({error}); download it again") from error
