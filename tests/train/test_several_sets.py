@@ -133,6 +133,12 @@ def test_impossible_settings_of_sets_and_variants_are_named(values: dict[str, ob
         from_dict(values)
 
 
+def test_settings_of_the_last_set_hold_for_further_sets() -> None:
+    config = TrainConfig(sets=(DataSet(), DataSet(0.5, -0.3)))
+    assert config.settings(4) == [DataSet(), *[DataSet(0.5, -0.3)] * 3]
+    assert TrainConfig(sets=(DataSet(0.5),)).settings(2) == [DataSet(0.5), DataSet()]
+
+
 def test_recipe_of_sets_survives_its_checkpoint() -> None:
     config = replace(TINY, sets=(DataSet(), DataSet(0.7, -0.5)), variants=(Variant("x"),), class_bias={"sad": 0.2})
     assert from_dict(config.to_dict()) == config

@@ -128,7 +128,7 @@ class TrainConfig:
     folds: Annotated[int, Range(0, 1000)] = 0  # cross-fitting: parts of Training, by a hash of the pixels; 0 for none
     fold: Annotated[int, Range(0, 999)] = 0  # the part to leave out, for soft labels of unseen images
     drop_leaks: bool = True  # leave out Training images that are identical to a test image
-    sets: tuple[DataSet, ...] = ()  # settings of the data sets in their order; () uses all images of each
+    sets: tuple[DataSet, ...] = ()  # of the data sets in their order; the last one also for further sets
     stages: tuple[Stage, ...] = (Stage(),)  # stretches of training, in order
     batch: Annotated[int, Range(2, 65_536)] = 128  # images a step
     optimizer: Annotated[str, Choice(("adamw", "adam", "sgd"))] = "adamw"  # sgd: Nesterov momentum 0.9
@@ -190,6 +190,11 @@ class TrainConfig:
     def epochs(self) -> int:
         """Epochs of all stages together."""
         return sum(stage.epochs for stage in self.stages)
+
+    def settings(self, count: int) -> list[DataSet]:
+        """Return the settings of `count` data sets."""
+        last = self.sets[-1] if len(self.sets) > 1 else DataSet()
+        return [*self.sets, *[last] * (count - len(self.sets))][:count]
 
     def stage_at(self, epoch: int) -> tuple[int, int]:
         """Return the index of the stage that an epoch (from 0) belongs to, and its number within the stage."""

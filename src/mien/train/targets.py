@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 from mien.data.faces import Faces
 from mien.errors import ConfigError
 from mien.faces.models import load_classifier
-from mien.train.config import DataSet, Stage, TrainConfig
+from mien.train.config import Stage, TrainConfig
 from mien.train.soft_labels import read_soft_labels
 from mien.types import Classifier, Floats, label_columns
 
@@ -102,7 +102,7 @@ def build_targets(config: TrainConfig, sets: Sequence[Faces], device: torch.devi
         sets: Training images of each data set, all with the labels of the first.
         device: of the training.
     """
-    settings = [*config.sets, *[DataSet()] * (len(sets) - len(config.sets))][: len(sets)]
+    settings = config.settings(len(sets))
     labels, teachers, draws, start = sets[0].labels, [], [], 0
     # A path may contain a +, names do not.
     for name in [config.teacher] if config.teacher.endswith(".onnx") else filter(None, config.teacher.split("+")):

@@ -71,7 +71,7 @@ class Trainer:
         sets = dict(faces) if isinstance(faces, Mapping) else {source: faces}
         if len(config.sets) > len(sets):
             raise ConfigError(f"the recipe is for {len(config.sets)} data sets, but {len(sets)} were given")
-        weights = [item.weight for item in config.sets] + [1.0] * (len(sets) - len(config.sets))
+        weights = [item.weight for item in config.settings(len(sets))]
         labels = next(iter(sets.values())).labels
         answers = EMOTIONS if config.extra_classes else labels
         train = [
