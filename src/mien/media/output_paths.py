@@ -23,12 +23,11 @@ from typing import Self
 from mien.errors import ConfigError
 from mien.media import atomic, drafts
 from mien.media.identity import PathLike, identity_of, is_file, name_key, packed
+from mien.media.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.media.targets import Target, check_place, check_suffix, output_error, resolve, shown, writing
 
 READS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".mpo"),
-    *(".jp2", ".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".heic", ".heif", ".avif"),
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv"),
+    *sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES | {".heic", ".heif", ".avif", ".jfif", ".apng", ".mts", ".ogv"}),
     *(".csv", ".txt", ".zip", ".npz", ".npy", ".parquet", ".pq", ".tar", ".gz", ".tgz"),
     *(".onnx", ".safetensors", ".yaml", ".yml"),
 )
