@@ -14,7 +14,7 @@ from mien.errors import ConfigError
 from mien.faces import crop, detectors, models, orientation
 from mien.media.image import decode, to_bgr
 from mien.media.paths import display, read_file
-from mien.types import Classifier, Detector, Face, Floats, Frame, Image, Result
+from mien.types import Classifier, Detector, Face, Floats, Frame, Image, Pixels, Result
 
 MARGIN = 0.0
 """Share of the box's side to add around a face.
@@ -69,7 +69,7 @@ class Pipeline:
         """
         return orientation.detect(self.detector, image)
 
-    def crop(self, image: Image, faces: Sequence[Face]) -> NDArray[np.uint8]:
+    def crop(self, image: Image | Pixels, faces: Sequence[Face]) -> NDArray[np.uint8]:
         """Return the network's input for each face: uint8 gray (N, 48, 48)."""
         return crop.crops(image, faces, self.margin, self.align)
 
@@ -98,7 +98,7 @@ class Pipeline:
         """
         if detected is None:
             detected = [self.detect(frame.image) for frame in frames]
-        crops = [self.crop(frame.image, faces) for frame, faces in zip(frames, detected, strict=True)]
+        crops = [self.crop(frame.pixels, faces) for frame, faces in zip(frames, detected, strict=True)]
         probabilities = self.classify(np.concatenate([np.zeros((0, crop.SIZE, crop.SIZE), np.uint8), *crops]))
         ends = np.cumsum([len(faces) for faces in detected])
         return [

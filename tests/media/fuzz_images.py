@@ -182,7 +182,12 @@ def work(first: int, count: int, progress: Path) -> None:
             except BaseException as error:
                 outcome = f"{type(error).__name__}: {error}".splitlines()[0]
             file.write(f"{time.monotonic() - start:.2f}\t{outcome}\n")
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        status = Path("/proc/self/status")  # ru_maxrss would count the process that started this one, too
+        peak = (
+            int(status.read_text().partition("VmHWM:")[2].split()[0])
+            if status.exists()
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        ) * 1024
         file.write(f"peak\t{peak}\t\n")
 
 

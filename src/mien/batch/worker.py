@@ -26,7 +26,7 @@ from mien.media.paths import display
 from mien.media.prefetch import map_batches
 from mien.pipeline import Pipeline
 from mien.sinks import base
-from mien.types import Face, Failure, Frame, Image, Result
+from mien.types import Face, Failure, Frame, Image, Pixels, Result
 
 COLUMNS = ("name", "origin", "index", "face", "x1", "y1", "x2", "y2", "score", "emotion", "confidence", "uncertain")
 """Columns before those of the probabilities; error, content and key follow."""
@@ -87,8 +87,8 @@ class CropPipeline(Pipeline):
     def __init__(self, classifier: OnnxClassifier) -> None:
         super().__init__(_WholeImage(), classifier)
 
-    def crop(self, image: Image, faces: Sequence[Face]) -> NDArray[np.uint8]:
-        return to_network_input(image)[None]
+    def crop(self, image: Image | Pixels, faces: Sequence[Face]) -> NDArray[np.uint8]:
+        return to_network_input(image if isinstance(image, np.ndarray) else image.bgr())[None]
 
 
 class _WholeImage:

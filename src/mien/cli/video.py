@@ -75,7 +75,9 @@ def video(
             for name, copy in zip(videos, copies, strict=True):
                 on_progress = _progress_callback(bar, name)
                 seen.append(
-                    runner.video(name, pipeline, tables, copy, smoothing, detect_every, redetect_every, on_progress)
+                    runner.video(
+                        name, pipeline, tables, copy, smoothing, detect_every, redetect_every, on_progress, warn
+                    )
                 )
     except KeyboardInterrupt:
         warn("stopped; the results so far are in the files with .part in their names")

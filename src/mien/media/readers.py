@@ -49,7 +49,7 @@ def map_images(
 
     def read(job: tuple[Any, int, str]) -> tuple[T | Failure, int]:
         item = _read(*job)
-        return (item, 0) if isinstance(item, Failure) else (function(item), item.image.nbytes)
+        return (item, 0) if isinstance(item, Failure) else (function(item), item.nbytes)
 
     jobs = (job for job in _jobs(source, skipped) if job[2] not in skip)
     for item, _ in prefetch_map(read, jobs, itemgetter(1), threads) if threads > 0 else map(read, jobs):
