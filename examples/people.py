@@ -6,7 +6,7 @@ python examples/people.py talk.mp4
 import sys
 
 import mien
-from mien.media.video_reader import Video
+from mien.media.video import Video
 from mien.sinks import MultiSink, Timeline
 from mien.video_pipeline import VideoPipeline
 

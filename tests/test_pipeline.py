@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 import mien
 from mien import Face, Frame, Pipeline
 from mien.faces.tracker import Tracker
+from mien.media.video_frame import VideoFrame
 from mien.video_pipeline import VideoPipeline
 
 PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
@@ -321,3 +323,16 @@ def test_eight_threads_give_the_results_of_one() -> None:
 def test_real_images_have_the_right_number_of_faces(name: str, count: int) -> None:
     result = Pipeline(classifier=Brightness())(MEDIA / name)
     assert len(result.faces) == len(result.crops) == count
+
+
+@pytest.mark.parametrize("detector", ["yunet", "mtcnn"])
+def test_large_video_frame_is_not_converted_as_a_whole(detector: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = cv2.resize(cv2.imread(str(PORTRAIT)), (1200, 1200))
+    pipeline = Pipeline(detector, Brightness())
+    expected = pipeline(image)
+    pixels = VideoFrame(av.VideoFrame.from_ndarray(image, "bgr24").reformat(format="yuv420p"))
+    monkeypatch.setattr(VideoFrame, "bgr", lambda _: pytest.fail("the whole frame is converted"))
+    result = VideoPipeline(pipeline).process(Frame(pixels))
+    assert result.faces[0].box == pytest.approx(expected.faces[0].box, abs=8)
+    assert np.abs(result.crops.astype(int) - expected.crops).mean() < 6
+    assert (result.to_dict()["width"], result.to_dict()["height"]) == image.shape[1::-1]

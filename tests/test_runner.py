@@ -18,12 +18,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from media_files import number
 
-from conftest import SHARED, number
+from conftest import SHARED
 from mien import Pipeline, runner
 from mien.errors import ConfigError
-from mien.media import prefetch, readers, video_reader
+from mien.media import prefetch, readers
 from mien.media.paths import expand_videos, unique_names
+from mien.media.video import Video
+from mien.media.video_reader import VideoReader
 from mien.types import Face, Failure, Frame, Result
 from mien.video_pipeline import VideoPipeline
 
@@ -221,9 +224,10 @@ def test_unreadable_video_is_a_failure_row(tmp_path: Path) -> None:
 
 
 def test_deleted_video_is_a_failure(film: Film, tmp_path: Path) -> None:
-    source = video_reader.Video(film(tmp_path / "a.mp4", [0.0, 0.1]))
+    source = Video(film(tmp_path / "a.mp4", [0.0, 0.1]))
     (tmp_path / "a.mp4").unlink()
-    (failure,) = video_reader.read_video(source)
+    list(source)
+    (failure,) = source
     assert isinstance(failure, Failure) and "a.mp4" in failure.reason
 
 
@@ -237,7 +241,7 @@ def test_unwritable_copy_is_an_error(film: Film, tmp_path: Path) -> None:
 def test_annotated_copy_keeps_all_frames_and_times(film: Film, tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.1, 0.5, 0.52, 1.3]
     runner.video(film(tmp_path / "a.mp4", times), Pipeline(Even(), Happy()), save=tmp_path / "copy.mp4")
-    copied = [frame for frame in video_reader.Video(tmp_path / "copy.mp4") if isinstance(frame, Frame)]
+    copied = list(VideoReader(tmp_path / "copy.mp4"))
     assert [frame.time for frame in copied] == pytest.approx(times, abs=1e-3)
     yellow = copied[0].image[20, 25:55].mean(axis=0)  # the upper side of the box
     assert yellow[2] > 150 and yellow[1] > 150 and yellow[0] < 140

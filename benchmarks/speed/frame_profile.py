@@ -44,8 +44,8 @@ from mien.faces.crop import crops as cut
 from mien.faces.onnx import ASSETS
 from mien.faces.tracker import Tracker
 from mien.faces.yunet import YuNet
-from mien.media import video_writer
-from mien.media.video_reader import Video
+from mien.media.video import Video
+from mien.media.video_writer import VideoWriter
 from mien.types import Face, Floats, Frame, Result
 from mien.video_pipeline import REDETECT_EVERY
 
@@ -140,8 +140,8 @@ def watch(path: Path, copy: Path, model: str, count: int, redetect_every: float)
     """Return the times of the steps, and the share of frames with full detection; a block warms up."""
     detector, classifier = YuNet(threads=1), OnnxClassifier(ASSETS / f"{model}.onnx", threads=1)
     network = detector._net = InputSizes(detector._net)
-    tracker, overlay, source, writer = Tracker(), Overlay(), looped(path), video_writer.encoder(copy)
-    packed = path.stat().st_size / (Video(path).total or 1)
+    tracker, overlay, source, writer = Tracker(), Overlay(), looped(path), VideoWriter(copy, *SIZE)
+    packed = path.stat().st_size / (Video(path).frame_count or 1)
     work = multiply_adds(ASSETS / f"{model}.onnx")
     clock, known, redetected, full = Clock(), [], -math.inf, 0
     for first in range(-BLOCK, count, BLOCK):
@@ -150,21 +150,21 @@ def watch(path: Path, copy: Path, model: str, count: int, redetect_every: float)
         frames, faces, crops = [], [], []
         for _ in range(BLOCK):
             frame: Frame = clock("decode", next, source)
-            clock.work["decode"].append(packed + frame.image.nbytes)
+            clock.work["decode"].append(packed + frame.nbytes)
             start, cpu = time.perf_counter(), time.process_time()
             network.sizes.clear()
             expected, nearby = len(known), bool(known) and frame.time - redetected < redetect_every
             if nearby:
                 smallest = min(min(x2 - x1, y2 - y1) for x1, y1, x2, y2 in (face.box for face in known))
-                known = detector.find(frame.image, max(NEARBY * smallest, 1.0))
+                known = detector.find(frame.pixels, max(NEARBY * smallest, 1.0))
                 nearby = len(known) >= expected
             if not nearby:
-                known, redetected, full = detector(frame.image), frame.time, full + 1
+                known, redetected, full = detector.find(frame.pixels), frame.time, full + 1
             step = "detect, nearby" if nearby else "detect, full"
             clock.add(step, time.perf_counter() - start, time.process_time() - cpu)
             clock.work[step].append(float(sum(multiply_adds(YUNET, size) for size in network.sizes)))
-            crops.append(clock("crop", cut, frame.image, known))
-            clock.work["crop"].append(sum(map(pixels, known)) * frame.image.shape[2] + crops[-1].nbytes)
+            crops.append(clock("crop", cut, frame.pixels, known))
+            clock.work["crop"].append(sum(map(pixels, known)) + crops[-1].nbytes)
             frames.append(frame)
             faces.append(known)
         rows = iter(clock("classify", classifier, np.concatenate(crops), times=BLOCK).tolist())
@@ -176,10 +176,10 @@ def watch(path: Path, copy: Path, model: str, count: int, redetect_every: float)
             tracked = clock("track", tracker.update, answers, frame.time)
             clock.work["track"].append(2 * 8 * FACE * len(found))
             drawn = clock("draw", overlay, Result(frame, tracked, own))
-            clock.work["draw"].append(2 * frame.image.nbytes)
+            clock.work["draw"].append(2 * drawn.nbytes)
             clock("encode", writer.write, drawn, frame.time)
             clock.work["encode"].append(drawn.nbytes + packed)
-    writer.finish()
+    writer.close()
     return clock, full / count
 
 

@@ -30,7 +30,7 @@ from mien import runner
 from mien.data.fer2013 import load_fer2013
 from mien.faces.models import load_classifier
 from mien.media import paths, readers
-from mien.media.video_reader import Video
+from mien.media.video import Video
 from mien.types import Frame, Image, Result
 
 FACES, FOLDERS = (1, 10, 100, 1000, 10_000), (100, 1000, 10_000, 50_000)

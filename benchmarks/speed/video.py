@@ -32,10 +32,11 @@ from benchmarks import harness
 from benchmarks.pages.speed import FULL, video_tables
 from benchmarks.peers.environment import PeerProcess
 from mien.faces.detectors import DETECTORS, load_detector
-from mien.media import readers, video_writer
+from mien.media import readers
 from mien.media.paths import VIDEO_SUFFIXES
-from mien.media.prefetch import prefetch
-from mien.media.video_reader import Video, read_video
+from mien.media.prefetch import Prefetch
+from mien.media.video import Video
+from mien.media.video_writer import VideoWriter
 from mien.types import Face, Frame, Image, Result
 from mien.video_pipeline import REDETECT_EVERY, VideoPipeline
 
@@ -66,11 +67,10 @@ def main() -> None:
 
 
 def scaled(path: Path, goal: Path, size: tuple[int, int] = SIZE) -> Path:
-    """Write the video at one size, as H.264 where PyAV is installed; a short one is repeated."""
-    writer = video_writer.encoder(goal)
-    for frame in islice(looped(path), FRAMES):
-        writer.write(cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA), frame.time)
-    writer.finish()
+    """Write the video at one size, as H.264; a short one is repeated."""
+    with VideoWriter(goal, *size) as writer:
+        for frame in islice(looped(path), FRAMES):
+            writer.write(cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA), frame.time)
     return goal
 
 
@@ -100,7 +100,7 @@ def speeds(path: Path, options: argparse.Namespace) -> dict[str, Any]:
 def ours(path: Path, detector: str, count: int, redetect_every: float = REDETECT_EVERY) -> Callable[[], float]:
     """Return a function that processes the next `count` frames and returns the seconds."""
     pipeline = mien.load(detector=detector, threads=1)
-    frames = prefetch(looped(path), lambda item: item.image.nbytes)
+    frames = Prefetch(lambda frame: frame, looped(path), lambda frame: frame.nbytes)
     results = VideoPipeline(pipeline, redetect_every=redetect_every).track(frames)
 
     def turn() -> float:
@@ -115,10 +115,10 @@ def ours(path: Path, detector: str, count: int, redetect_every: float = REDETECT
 
 def looped(path: Path) -> Iterator[Frame]:
     """Yield the frames of a video again and again, with times that go on."""
-    index, offset, step = 0, 0.0, 1 / Video(path).fps
+    index, offset, step = 0, 0.0, 1 / Video(path).rate
     while True:
         last = 0.0
-        for frame in read_video(Video(path)):
+        for frame in Video(path):
             assert isinstance(frame, Frame), frame
             yield replace(frame, index=index, time=offset + frame.time)
             index, last = index + 1, frame.time
@@ -129,7 +129,7 @@ def agreement(path: str) -> dict[str, Any]:
     """Return how often the default detection agrees with full detection in every frame."""
     pipeline = mien.load()
     default, full = (
-        [item for item in VideoPipeline(pipeline, redetect_every=seconds).track(read_video(Video(path)))
+        [item for item in VideoPipeline(pipeline, redetect_every=seconds).track(Video(path))
          if isinstance(item, Result)]
         for seconds in (REDETECT_EVERY, 0.0)
     )  # fmt: skip

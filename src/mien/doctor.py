@@ -18,6 +18,7 @@ SUMS = ASSETS / "SHA256SUMS"
 DEVICES = Path("/dev")
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 _HEADLESS = "'opencv-python-headless>=4.10,<5'"
+_PILLOW = "'pillow>=12.2'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ def examine() -> list[Check]:
         _python(),
         _opencv(),
         *_duplicates("OpenCV wheels", _OPENCV, _HEADLESS),
+        _pillow(),
         _runtime(),
         *_duplicates("ONNX Runtime wheels", ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"), "onnxruntime"),
         _files(),
@@ -75,6 +77,20 @@ def _duplicates(name: str, wheels: tuple[str, ...], keep: str) -> list[Check]:
     detail = ", ".join(f"{wheel} {version}" for wheel, version in versions.items())
     advice = f"they overwrite each other's files: pip uninstall -y {' '.join(versions)}, then pip install {keep}"
     return [Check(name, False, detail, advice)]
+
+
+def _pillow() -> Check:
+    try:
+        from PIL import __version__, features
+    except ImportError as error:
+        return Check("Pillow", False, str(error), f"pip install --force-reinstall {_PILLOW}", essential=True)
+    found = tuple(int(part) for part in re.findall(r"\d+", __version__)[:2])
+    if found < (12, 2):
+        return Check("Pillow", False, __version__, f"pip install -U {_PILLOW}", essential=True)
+    kinds = {"avif": "AVIF", "webp": "WebP", "jpg_2000": "JPEG 2000", "libtiff": "compressed TIFF"}
+    missing = [name for key, name in kinds.items() if not features.check(key)]
+    advice = f"pip install --force-reinstall {_PILLOW}; its wheels read these" if missing else ""
+    return Check("Pillow", not missing, f"{__version__}{' without ' * bool(missing)}{', '.join(missing)}", advice)
 
 
 def _runtime() -> Check:

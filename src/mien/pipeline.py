@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ConfigError, SourceError
-from mien.faces import crop, detectors, models
+from mien.errors import ConfigError
+from mien.faces import crop, detectors, models, orientation
 from mien.media.image import decode, to_bgr
-from mien.types import Classifier, Detector, Face, Floats, Frame, Image, Result
+from mien.media.paths import display, read_file
+from mien.types import Classifier, Detector, Face, Floats, Frame, Image, Pixels, Result
 
 MARGIN = 0.0
 """Share of the box's side to add around a face.
@@ -62,10 +63,13 @@ class Pipeline:
         self.align = align
 
     def detect(self, image: Image) -> list[Face]:
-        """Return the faces of a uint8 BGR image (H, W, 3), largest first, not yet classified."""
-        return self.detector(image)
+        """Return the faces of a uint8 BGR image (H, W, 3), largest first, not yet classified.
 
-    def crop(self, image: Image, faces: Sequence[Face]) -> NDArray[np.uint8]:
+        Turned images are searched too, see `mien.faces.orientation.detect`.
+        """
+        return orientation.detect(self.detector, image)
+
+    def crop(self, image: Image | Pixels, faces: Sequence[Face]) -> NDArray[np.uint8]:
         """Return the network's input for each face: uint8 gray (N, 48, 48)."""
         return crop.crops(image, faces, self.margin, self.align)
 
@@ -94,7 +98,7 @@ class Pipeline:
         """
         if detected is None:
             detected = [self.detect(frame.image) for frame in frames]
-        crops = [self.crop(frame.image, faces) for frame, faces in zip(frames, detected, strict=True)]
+        crops = [self.crop(frame.pixels, faces) for frame, faces in zip(frames, detected, strict=True)]
         probabilities = self.classify(np.concatenate([np.zeros((0, crop.SIZE, crop.SIZE), np.uint8), *crops]))
         ends = np.cumsum([len(faces) for faces in detected])
         return [
@@ -113,16 +117,16 @@ class Pipeline:
         """
         if not isinstance(image, str | Path):
             return self.process(Frame(to_bgr(image, "array"), name="array"))
-        name = str(image)
-        try:
-            data = Path(image).read_bytes()
-        except OSError as error:
-            raise SourceError(f"{name}: cannot read it ({error.strerror}); check the path") from error
-        return self.process(Frame(decode(data, name), name=name))
+        path = Path(image)
+        return self.process(Frame(decode(read_file(path), display(path)), name=str(image)))
 
 
 def load(
-    model: str | Path | None = None, detector: str = "yunet", min_face: float | None = None, threads: int | None = None
+    model: str | Path | None = None,
+    detector: str = "yunet",
+    min_face: float | None = None,
+    threads: int | None = None,
+    min_score: float | None = None,
 ) -> Pipeline:
     """Return a pipeline that is ready to use: `load()("photo.jpg").faces`.
 
@@ -132,9 +136,12 @@ def load(
         min_face: smallest face to detect, side in pixels; see `mien.faces.detectors.load_detector`.
         threads: threads of one network call; None for all cores available. For `runner.video`, whose steps run side
             by side, 1 is faster.
+        min_score: lowest score of a face, 0..1; see `mien.faces.detectors.load_detector`.
 
     Raises:
-        ConfigError: unknown detector, or an impossible `min_face`.
+        ConfigError: unknown detector, or an impossible `min_face` or `min_score`.
         ModelError: unknown or damaged model.
     """
-    return Pipeline(detectors.load_detector(detector, min_face, threads), models.load_classifier(model, threads))
+    return Pipeline(
+        detectors.load_detector(detector, min_face, threads, min_score), models.load_classifier(model, threads)
+    )

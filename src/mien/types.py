@@ -30,6 +30,32 @@ CLASSES = {5: EMOTIONS, 7: EMOTIONS7, 8: EMOTIONS8}
 """The emotions by their number."""
 
 
+class Pixels(Protocol):
+    """An image in another form than BGR, from which small or gray parts are made quickly: a frame of a video."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, 3)."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory."""
+        ...
+
+    def bgr(self) -> Image:
+        """Return the whole image, uint8 BGR (H, W, 3)."""
+        ...
+
+    def small(self, width: int, height: int) -> Image:
+        """Return the image scaled to a size in pixels, uint8 BGR."""
+        ...
+
+    def gray(self, box: tuple[int, int, int, int] | None = None) -> Image:
+        """Return the part (x1, y1, x2, y2) of the image, uint8 gray (H, W)."""
+        ...
+
+
 def label_columns(labels: Sequence[str], wanted: Iterable[str], owner: str = "the model") -> list[int]:
     """Return the column of each wanted label, 0..C-1; `owner` of the C labels is named in the error."""
     columns = {label: column for column, label in enumerate(labels)}
@@ -44,16 +70,31 @@ class Frame:
     """One image on its way through the pipeline.
 
     Attributes:
-        image: uint8 BGR (H, W, 3).
+        pixels: uint8 BGR (H, W, 3), or the frame of a video, which is converted on demand.
         index: number in its source, from 0.
         time: seconds from the start of the source; 0 for a still image.
         name: path or another name for display.
     """
 
-    image: Image
+    pixels: Image | Pixels
     index: int = 0
     time: float = 0.0
     name: str = ""
+
+    @property
+    def image(self) -> Image:
+        """The whole frame, uint8 BGR (H, W, 3); copy it before drawing."""
+        return self.pixels if isinstance(self.pixels, np.ndarray) else self.pixels.bgr()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W, 3)."""
+        return self.pixels.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the pixels hold in memory."""
+        return self.pixels.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +184,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return rounded floats, strings and lists for `json.dumps`."""
-        height, width = self.frame.image.shape[:2]
+        height, width = self.frame.shape[:2]
         return {
             "name": self.frame.name,
             "index": self.frame.index,
@@ -184,10 +225,11 @@ class Detector(Protocol):
 
 @runtime_checkable
 class ScaledDetector(Detector, Protocol):
-    """A detector that is faster when only large faces are wanted."""
+    """A detector that works on a downscaled image, and is faster for large faces."""
 
-    def find(self, image: Image, min_face: float) -> list[Face]:
-        """Return the faces of at least `min_face` pixels in a uint8 BGR image (H, W, 3), largest first."""
+    def find(self, pixels: Image | Pixels, min_face: float | None = None) -> list[Face]:
+        """Return the faces of at least `min_face` pixels, or of any size, largest first."""
+        ...
 
 
 @runtime_checkable

@@ -8,9 +8,11 @@ from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from mien.errors import ConfigError
 from mien.faces.tracker import Tracker
-from mien.media.prefetch import map_batches, prefetch
+from mien.media.prefetch import Prefetch, map_batches
 from mien.pipeline import Pipeline
 from mien.types import Face, Failure, Frame, Result, ScaledDetector
 
@@ -84,27 +86,30 @@ class VideoPipeline:
         """Yield a result for each frame, in order, and pass failures on; for files, where latency does not matter.
 
         A background thread detects faces ahead, and faces of up to 16 frames are classified in one call. Close the
-        iterator to end the thread early.
+        iterator to end the thread early; it closes `items`, too, if they have `close`.
         """
         if self.detect_every > 1:  # detecting ahead would skip the frames that need the tracker's prediction
             yield from map_batches(self.process_batch, items, _frame_bytes)
             return
-        with closing(prefetch(self._detect_all(items), _image_bytes)) as detections:
-            yield from map_batches(self._classify, detections, _image_bytes)
+        with closing(Prefetch(self._detect_or_pass, items, _pixel_bytes)) as detections:
+            yield from map_batches(self._classify, detections, _pixel_bytes)
 
-    def _detect_all(self, items: Iterable[Frame | Failure]) -> Iterator[_Detections | Failure]:
-        for item in items:
-            yield item if isinstance(item, Failure) else self._detect(item)
+    def _detect_or_pass(self, item: Frame | Failure) -> _Detections | Failure:
+        return item if isinstance(item, Failure) else self._detect(item)
 
     def _detect(self, frame: Frame) -> _Detections:
         """Detect faces in the next frame. Another thread may do this for frames to come."""
         known = self._known
         if known and self._scaled and 0 <= frame.time - self._redetected < self.redetect_every:
             smallest = min(min(x2 - x1, y2 - y1) for x1, y1, x2, y2 in (face.box for face in known))
-            self._known = self._scaled.find(frame.image, max(_NEAR * smallest, 1.0))
+            self._known = self._scaled.find(frame.pixels, max(_NEAR * smallest, 1.0))
             if len(self._known) >= len(known):
                 return _Detections(frame, self._known, True)
-        self._known, self._redetected = self.pipeline.detect(frame.image), frame.time
+        if self._scaled and not isinstance(frame.pixels, np.ndarray):
+            self._known = self._scaled.find(frame.pixels)
+        else:
+            self._known = self.pipeline.detector(frame.image)
+        self._redetected = frame.time
         return _Detections(frame, self._known, True)
 
     def _classify(self, group: Sequence[_Detections]) -> list[Result]:
@@ -130,8 +135,8 @@ class _Detections(NamedTuple):
 
 
 def _frame_bytes(item: Frame | Failure) -> int:
-    return 0 if isinstance(item, Failure) else item.image.nbytes
+    return 0 if isinstance(item, Failure) else item.nbytes
 
 
-def _image_bytes(item: _Detections | Failure) -> int:
-    return 0 if isinstance(item, Failure) else item.frame.image.nbytes
+def _pixel_bytes(item: _Detections | Failure) -> int:
+    return 0 if isinstance(item, Failure) else item.frame.nbytes

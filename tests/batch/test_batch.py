@@ -535,7 +535,42 @@ def test_full_disk_is_reported_in_words(tmp_path: Path, monkeypatch: pytest.Monk
     assert answer["error"].tolist() == [f"{tmp_path}: cannot be written (No space left on device)"]
 
 
-# With real processes. A named pipe among the images blocks a worker in the middle of a part.
+def test_every_file_of_a_folder_is_read_an_error_row_or_counted(
+    tmp_path: Path, plain: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = fill(tmp_path / "in", 2)
+    os.mkfifo(folder / "pipe.png")
+    with (folder / "sparse.png").open("wb") as file:
+        file.truncate(12_000_000_000)
+    (folder / "closed").mkdir()
+    for name in ("talk.mov", "b.MOV", "letter.pdf", ".hidden.png"):
+        (folder / name).write_bytes(b"x")
+    scandir = os.scandir
+
+    def refused(path: Any) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    monkeypatch.setattr(os, "listdir", refused)
+    assert batch(str(folder), to=str(tmp_path / "out"), crops=True) == 1
+    found = {row["name"]: row["error"] for row in rows(tmp_path / "out")}
+    assert [name for name, error in found.items() if error is None] == ["000.png", "001.png"]
+    assert "Permission denied" in found["closed"] and "a named pipe" in found["pipe.png"]
+    assert "more than the limit of 256 MB" in found["sparse.png"]
+    assert "skipped: 2 .mov (use mien video), 1 .pdf, 1 hidden" in capsys.readouterr().err.splitlines()
+
+
+def test_other_files_of_a_tar_are_counted_in_every_run(tmp_path: Path, plain: list[str]) -> None:
+    (tmp_path / "in").mkdir()
+    source = as_tars(tmp_path / "in", 4)
+    first = runner.run(source, tmp_path / "out", crops=True)
+    again = runner.run(source, tmp_path / "out", crops=True)
+    assert first.skipped == again.skipped == {".cls": 4} and again.reused == 2
+
+
+# With real processes. A named pipe as the journal of a part blocks the worker of that part.
 
 
 @pytest.fixture(scope="module")
@@ -544,13 +579,18 @@ def ray() -> Iterator[Any]:
         yield module
 
 
-def held(root: Path) -> tuple[Path, Path]:
-    """Write a list of 12 images; the 8th is a named pipe."""
-    source = as_list(root, 12)
-    pipe = root / "pictures" / "007.png"
-    pipe.unlink()
-    os.mkfifo(pipe)
-    return source, pipe
+def blocked(compute: Callable[..., None]) -> Callable[..., None]:
+    """Wrap `runner._compute`: its second part waits until its journal is opened for writing."""
+
+    def run(job: Any, todo: dict[str, Any], *rest: Any) -> None:
+        os.mkfifo(Path(job.out) / f".{list(todo)[1]}.tries")
+        compute(job, todo, *rest)
+
+    return run
+
+
+def journal(out: Path) -> Path:
+    return next(out.glob(".part-000001-*.tries"))
 
 
 def until(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
@@ -587,8 +627,7 @@ def test_output_error_of_a_worker_ends_the_run_in_words(ray: Any, tmp_path: Path
         runner._compute(job, {"part-0.parquet": part}, 1, None, lambda count: None)
 
 
-def test_killed_worker_loses_and_duplicates_nothing(ray: Any, tmp_path: Path) -> None:
-    source, pipe = held(tmp_path)
+def test_killed_worker_loses_and_duplicates_nothing(ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     killed: list[int] = []
 
@@ -598,29 +637,41 @@ def test_killed_worker_loses_and_duplicates_nothing(ray: Any, tmp_path: Path) ->
         for process in killed:
             os.kill(process, signal.SIGKILL)
         until(lambda: not set(killed) & set(workers()))
-        pipe.write_bytes(encoded(7))  # waits for the next worker to read it
+        journal(out).write_bytes(b"")  # waits until the next worker reads it
 
+    monkeypatch.setattr(runner, "_compute", blocked(runner._compute))
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    summary = runner.run(source, out, crops=True, workers=1, size=6)
+    summary = runner.run(as_list(tmp_path, 12), out, crops=True, workers=1, size=6)
     thread.join()
     assert len(killed) == 1
     assert [row["name"] for row in rows(out)] == [f"pictures/{k:03d}.png" for k in range(12)]
     assert (summary.images, summary.errors, summary.reused) == (12, 0, 0)
 
 
+BLOCKED = """
+import sys
+from mien.batch import runner
+from mien.cli.main import app
+from test_batch import blocked
+
+runner._compute = blocked(runner._compute)
+app(sys.argv[1:], result_action="return_value")
+"""
+
+
 def test_killed_run_resumes_with_missing_parts(ray: Any, tmp_path: Path) -> None:
-    source, pipe = held(tmp_path)
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "mien", "batch", str(source), "--out", str(out), "--crops", "--part", "6"]
+    source, out = as_list(tmp_path, 12), tmp_path / "out"
+    words = ["batch", str(source), "--out", str(out), "--crops", "--part", "6", "--workers", "1", "--address"]
     address = ray.get_runtime_context().gcs_address
-    driver = subprocess.Popen([*command, "--workers", "1", "--address", address], stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-c", BLOCKED, *words, address]
+    modules = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    driver = subprocess.Popen(command, env=modules, stderr=subprocess.DEVNULL)
     until(lambda: in_the_middle(out))
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     finished = parts_of(out)
-    pipe.unlink()
-    pipe.write_bytes(encoded(7))
+    journal(out).unlink()
     summary = runner.run(source, out, crops=True, workers=1, size=6)
     assert [row["name"] for row in rows(out)] == [f"pictures/{k:03d}.png" for k in range(12)]
     assert (summary.rows, summary.parts, summary.reused) == (12, 2, 1)

@@ -20,9 +20,8 @@ import mien
 from mien.cli import main
 from mien.cli.video import annotated_paths
 from mien.errors import ConfigError, SourceError
-from mien.media import video_reader
 from mien.media.output_paths import OutputPaths
-from mien.types import Frame
+from mien.media.video_reader import VideoReader
 
 Film = Callable[..., Path]
 PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
@@ -57,7 +56,7 @@ def test_video_writes_all_outputs(portraits: Path, tmp_path: Path, capsys: pytes
     assert [float(row["time"]) for row in rows(tmp_path / "out.csv")] == [0.0, 0.04, 0.08, 0.12]
     assert {(row["id"], row["emotion"]) for row in rows(tmp_path / "out.csv")} == {("1", "happy")}
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4
-    assert len([item for item in video_reader.Video(tmp_path / "out.mp4") if isinstance(item, Frame)]) == 4
+    assert len(list(VideoReader(tmp_path / "out.mp4"))) == 4
     assert (tmp_path / "out.svg").read_text().startswith("<?xml")
     assert not list(tmp_path.glob("*.mien*"))
     text = capsys.readouterr().out

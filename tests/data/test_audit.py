@@ -201,7 +201,7 @@ def test_labels_are_compared_with_ferplus_majority() -> None:
 BAD = {
     "test/sad/PublicTest_998.png": "96x96 pixels, not 48x48",
     "train/happy/Training_997.jpg": "32x64 pixels, not 48x48",
-    "train/happy/Training_999.jpg": "not a readable image (truncated?)",
+    "train/happy/Training_999.jpg": "the file is cut short; copy or download it again",
 }
 
 

@@ -324,7 +324,7 @@ Damage = Callable[[Path], object]
         (lambda r: (r / RAF_LIST).write_text("\n"), r"RAF holds no images of rafdb"),
         (
             lambda r: (r / ALIGNED / "train_00020_aligned.jpg").unlink(),
-            r"train_00020_aligned\.jpg cannot be .*line 4 names",
+            r"train_00020_aligned\.jpg: does not exist.*line 4 names",
         ),
         (lambda r: cut(r / ALIGNED / "train_00020_aligned.jpg"), r"train_00020_aligned\.jpg: the file is cut short"),
     ],
@@ -371,7 +371,7 @@ TRAINING = "Manually_Annotated_file_lists/training.csv"
         (lambda r: replace_in(r / TRAINING, "3.png,20", "3.png,900"), r"line 5: the face box .* outside .*3\.png"),
         (
             lambda r: (r / "Manually_Annotated_Images/training/3.png").unlink(),
-            r"3\.png cannot be read .*line 5 names it",
+            r"3\.png: does not exist.*line 5 names it",
         ),
     ],
 )
@@ -387,7 +387,7 @@ def test_bad_image_and_empty_class_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"set.sad holds no images"):
         load_any(tmp_path / "set")
     (tmp_path / "set/sad/b.jpg").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"set.sad.b\.jpg: not a picture"):
+    with pytest.raises(DataError, match=r"set.sad.b\.jpg: not an image"):
         load_any(tmp_path / "set")
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from media_files import number, numbered
 
-from conftest import number, numbered
 from mien import Pipeline
 from mien.errors import ModelError, SourceError
 from mien.faces.tracker import Tracker
 from mien.live import playback, viewer
 from mien.live.playback import RealTimePlayback
 from mien.live.viewer import HELP, Viewer
-from mien.media import video_reader
 from mien.media.camera import Camera
+from mien.media.video_reader import VideoReader
 from mien.types import Face, Failure, Frame, Image, Result
 from mien.video_pipeline import VideoPipeline
 
@@ -159,7 +159,7 @@ def test_r_starts_and_ends_a_recording(tmp_path: Path) -> None:
     Viewer(Items(*frames(9)), stream(), view=screen, folder=tmp_path, on_message=messages.append).run()
     (path,) = tmp_path.iterdir()
     assert path.match("mien-????????-??????.mp4") and messages == [f"recorded {path}"]
-    recorded = list(video_reader.Video(path))
+    recorded = list(VideoReader(path))
     assert [frame.time for frame in recorded] == pytest.approx([0.0, 0.1, 0.2], abs=1e-3)
     assert number(recorded[0].image[:18]) == number(numbered(1)[:18])  # below is the face
 

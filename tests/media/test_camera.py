@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from media_files import number, numbered
 
-from conftest import number, numbered
 from mien.errors import SourceError
 from mien.media import camera
 from mien.media.camera import Camera

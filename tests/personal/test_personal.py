@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from media_files import number, numbered
 
 import mien
-from conftest import number, numbered
 from mien import Pipeline
 from mien.cli import main
 from mien.errors import ConfigError, DataError, OutputError

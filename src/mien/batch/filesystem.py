@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from mien.errors import SourceError
+from mien.media.image_info import DEFAULT
+from mien.media.paths import read_file
 
 Stamp = int | str | None  # distinguishes versions of a file: time of the last change in ns or etag; None if unknown
 _STAMPS = ("ETag", "etag", "generation", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
@@ -34,12 +37,18 @@ def resolve(place: str) -> tuple[Any, str]:
         ) from error
 
 
-def list_files(system: Any, path: str) -> list[tuple[str, int, Stamp]]:
-    """Return (path below the folder, bytes, stamp) of all visible files, sorted; links to folders are not followed."""
+def list_files(system: Any, path: str, skipped: Counter[str], closed: list[str]) -> list[tuple[str, int, Stamp]]:
+    """Return (path below the folder, bytes, stamp) of all visible files, sorted; links to folders are not followed.
+
+    Hidden files are counted in `skipped`; folders that cannot be listed go to `closed`, as paths below the folder.
+    """
     from pyarrow import fs
 
+    def refuse(error: OSError) -> None:
+        closed.append(Path(error.filename).relative_to(path).as_posix())
+
     if isinstance(system, fs.LocalFileSystem):  # os.walk supports names that are not valid UTF-8
-        paths = [Path(root, name) for root, _, names in os.walk(path) for name in names]
+        paths = [Path(root, name) for root, _, names in os.walk(path, onerror=refuse) for name in names]
         files = [(file.relative_to(path).as_posix(), *local_version(file)) for file in paths]
     elif remote := _fsspec(system):
         infos = remote.find(path, detail=True).values()
@@ -47,7 +56,9 @@ def list_files(system: Any, path: str) -> list[tuple[str, int, Stamp]]:
     else:
         infos = [info for info in system.get_file_info(fs.FileSelector(path, recursive=True)) if info.is_file]
         files = [(posixpath.relpath(info.path, path), info.size or 0, info.mtime_ns) for info in infos]
-    return sorted((file for file in files if not is_hidden(file[0])), key=lambda file: file[0])
+    visible = [file for file in files if not is_hidden(file[0])]
+    skipped["hidden"] += len(files) - len(visible)
+    return sorted(visible, key=lambda file: file[0])
 
 
 def version(system: Any, path: str) -> tuple[int, Stamp]:
@@ -84,6 +95,27 @@ def _stamp(info: dict[str, Any]) -> Stamp:
 
 def is_hidden(name: str) -> bool:
     return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
+
+
+def read_image(system: Any, path: str, name: str) -> bytes:
+    """Read an image file: a local one must be a regular file, and none may be larger than the limit.
+
+    Raises:
+        OSError: it cannot be read.
+        SourceError: it is too large, or not a regular file.
+    """
+    from pyarrow import fs
+
+    limit = DEFAULT.file_bytes
+    if isinstance(system, fs.LocalFileSystem):
+        if Path(path).is_dir():
+            next(Path(path).iterdir(), None)  # raises what keeps its images from being read
+        return read_file(Path(path), limit)
+    with system.open_input_stream(path, compression=None) as file:
+        data = bytes(file.read(limit + 1))
+    if len(data) > limit:
+        raise SourceError(f"{name}: more than the limit of {limit / 1e6:.0f} MB; make the image smaller")
+    return data
 
 
 def read_bytes(system: Any, path: str) -> bytes:

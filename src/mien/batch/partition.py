@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import posixpath
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mien.batch import filesystem
-from mien.batch.filesystem import Stamp, cause, is_hidden, local_version, read_bytes, resolve, sibling
+from mien.batch.filesystem import Stamp, cause, is_hidden, local_version, read_bytes, read_image, resolve, sibling
 from mien.errors import ConfigError, SourceError
-from mien.media.paths import IMAGE_SUFFIXES
+from mien.media.image_info import DEFAULT
+from mien.media.paths import IMAGE_SUFFIXES, skipped_line
 from mien.media.prefetch import prefetch_map
 
 Part = dict[str, Any]
@@ -41,7 +44,7 @@ class StoredImage:
     data: bytes | SourceError  # the encoded bytes, or why they cannot be read
 
 
-def split(source: str, size: int = 1000, column: str | None = None) -> list[Part]:
+def split(source: str, size: int = 1000, column: str | None = None, skipped: Counter[str] | None = None) -> list[Part]:
     """Split a source into parts.
 
     Args:
@@ -50,6 +53,7 @@ def split(source: str, size: int = 1000, column: str | None = None) -> list[Part
         size: images in a part. A part of a table holds at least an eighth of a row group, since it reads the group from
             its start; a tar is one part.
         column: column of a table with encoded images or paths; None for one of a usual name.
+        skipped: counts the other files of a folder, see `mien.media.paths.skipped_line`.
     """
     if size < 1:
         raise ConfigError(f"a part of {size} images is not possible; give 1 or more")
@@ -59,7 +63,7 @@ def split(source: str, size: int = 1000, column: str | None = None) -> list[Part
         if kind == "NotFound":
             raise SourceError(f"{source}: does not exist; check the spelling and the current folder")
         if kind == "Directory":
-            return _split_folder(source, system, path, size, column)
+            return _split_folder(source, system, path, size, column, Counter() if skipped is None else skipped)
         if path.lower().endswith(_TABLES):
             return _split_table(source, system, path, posixpath.basename(path), size, column)
         if path.lower().endswith(_TARS):
@@ -69,15 +73,19 @@ def split(source: str, size: int = 1000, column: str | None = None) -> list[Part
         raise SourceError(f"{source}: cannot be read ({cause(error)}); check address and rights") from error
 
 
-def read_images(part: Part) -> Iterator[StoredImage]:
-    """Read the images of a part, always in the same order; one error replaces the unreadable rest of a shard."""
+def read_images(part: Part, skipped: Counter[str] | None = None) -> Iterator[StoredImage]:
+    """Read the images of a part, always in the same order; one error replaces the unreadable rest of a shard.
+
+    `skipped` counts the other files of a tar.
+    """
     system, _ = resolve(part["source"])
     if part["kind"] == "files":
         yield from _read_files(system, part)
         return
     index = part.get("first", 0)
     try:
-        for image in (_read_table if part["kind"] == "table" else _read_tar)(system, part):
+        counts: Counter[str] = Counter() if skipped is None else skipped
+        for image in _read_table(system, part) if part["kind"] == "table" else _read_tar(system, part, counts):
             yield image
             index = image.index + 1
     except Exception as error:  # pyarrow, tarfile and zlib share no base class
@@ -85,22 +93,32 @@ def read_images(part: Part) -> Iterator[StoredImage]:
         yield StoredImage(part["origin"], part["origin"], index, SourceError(reason))
 
 
-def _split_folder(source: str, system: Any, path: str, size: int, column: str | None) -> list[Part]:
-    listed = filesystem.list_files(system, path)
+def _split_folder(
+    source: str, system: Any, path: str, size: int, column: str | None, skipped: Counter[str]
+) -> list[Part]:
+    closed: list[str] = []
+    listed = filesystem.list_files(system, path, skipped, closed)
     files = [(name, f"{path.rstrip('/')}/{name}", length, stamp) for name, length, stamp in listed]
     images = [file for file in files if PurePosixPath(file[0]).suffix.lower() in IMAGE_SUFFIXES]
     tables = [file for file in files if file[0].lower().endswith(_TABLES)]
     tars = [file for file in files if file[0].lower().endswith(_TARS)]
     kinds = [name for name, group in (("images", images), ("Parquet files", tables), ("tar shards", tars)) if group]
-    if not kinds:
-        raise SourceError(f"{source}: no images, Parquet files or tar shards in this folder; check the path")
+    used = {file[0] for file in images + tables + tars}
+    skipped.update(PurePosixPath(file[0]).suffix.lower() for file in files if file[0] not in used)
+    if not kinds and not closed:
+        line = skipped_line(skipped) or "check the path"
+        raise SourceError(f"{source}: no images, Parquet files or tar shards in this folder; {line}")
     if len(kinds) > 1:
         raise ConfigError(f"{source}: holds {' and '.join(kinds)}; give a folder with one kind, or a list of paths")
+    # A folder that cannot be listed counts as an image, so that it becomes an error row.
+    images = sorted(images + [(name, f"{path.rstrip('/')}/{name}", 0, None) for name in closed], key=itemgetter(0))
+    parts = _split_files(source, "", images, size)
     if tables:
-        return [part for name, place, *_ in tables for part in _split_table(source, system, place, name, size, column)]
-    if tars:
-        return [_tar_part(source, place, name, length, stamp) for name, place, length, stamp in tars]
-    return _split_files(source, "", images, size)
+        parts += [
+            part for name, place, *_ in tables for part in _split_table(source, system, place, name, size, column)
+        ]
+    parts += [_tar_part(source, place, name, length, stamp) for name, place, length, stamp in tars]
+    return parts
 
 
 def _split_list(source: str, system: Any, path: str, size: int) -> list[Part]:
@@ -191,7 +209,7 @@ def _read_files(system: Any, part: Part) -> Iterator[StoredImage]:
 
 def _read_file(system: Any, name: str, path: str) -> bytes | SourceError:
     try:
-        return read_bytes(*resolve(path)) if "://" in path else read_bytes(system, path)
+        return read_image(*resolve(path), name) if "://" in path else read_image(system, path, name)
     except (OSError, ValueError) as error:
         return SourceError(f"{name}: cannot be read ({cause(error)}); check the path")
     except SourceError as error:
@@ -237,16 +255,24 @@ def _read_cell(system: Any, table: str, value: Any, name: str) -> tuple[str, byt
     return name, SourceError(f"{name}: the table holds {kind} in place of an image's bytes or path; write it again")
 
 
-def _read_tar(system: Any, part: Part) -> Iterator[StoredImage]:
-    """Read the images of a tar from start to end; hidden files and other files are skipped."""
-    index = 0
+def _read_tar(system: Any, part: Part, skipped: Counter[str]) -> Iterator[StoredImage]:
+    """Read the images of a tar from start to end; hidden files and other files are counted in `skipped`."""
+    index, limit = 0, DEFAULT.file_bytes
     with system.open_input_stream(part["path"]) as source, tarfile.open(fileobj=source, mode="r|*") as tar:
         for member in tar:
             link = member.islnk() or member.issym()
-            is_image = PurePosixPath(member.name).suffix.lower() in IMAGE_SUFFIXES and (member.isfile() or link)
-            if not is_image or is_hidden(member.name):
+            if member.isdir():
                 continue
-            name, file = f"{part['origin']}/{member.name}", None if link else tar.extractfile(member)
-            reason = f"{name}: a link to {member.linkname}; pack files, as tar --dereference --hard-dereference does"
-            yield StoredImage(name, part["origin"], index, SourceError(reason) if file is None else file.read())
+            kind = "hidden" if is_hidden(member.name) else PurePosixPath(member.name).suffix.lower()
+            if kind not in IMAGE_SUFFIXES:
+                skipped[kind] += 1
+                continue
+            name, reason = f"{part['origin']}/{member.name}", "not a file; pack the image itself"
+            if link:
+                reason = f"a link to {member.linkname}; pack files, as tar --dereference --hard-dereference does"
+            elif member.size > limit:
+                reason = f"{member.size / 1e6:.0f} MB is more than the limit of {limit / 1e6:.0f} MB; make it smaller"
+            file = None if link or member.size > limit else tar.extractfile(member)
+            data = SourceError(f"{name}: {reason}") if file is None else file.read()
+            yield StoredImage(name, part["origin"], index, data)
             index += 1

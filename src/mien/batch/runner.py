@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -50,6 +51,7 @@ class Summary:
     parts: int  # Parquet files
     reused: int  # files of an earlier run among them
     seconds: float
+    skipped: dict[str, int]  # other files in folders and tars by suffix, see `mien.media.paths.skipped_line`
 
 
 _OWN = re.compile(
@@ -71,6 +73,7 @@ def run(
     size: int = 1000,
     column: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    min_score: float | None = None,
 ) -> Summary:
     """Process all images of a source; parts that `out` already holds are not computed again.
 
@@ -79,7 +82,7 @@ def run(
         out: folder (path or URL) for this source and these settings alone, within reach of all machines of a cluster.
         model: name of a shipped model, path of an .onnx file, or None for the default.
         detector: "yunet", "haar" or "mtcnn".
-        min_face: see `mien.faces.detectors.load_detector`.
+        min_face: see `mien.faces.detectors.load_detector`, as for `min_score`.
         crops: the images are crops of faces: no detection, one row an image.
         workers: number of processes on one core each; None for all cores.
         address: address of a Ray cluster; None for this machine, or for what `ray.init` connected to.
@@ -93,14 +96,23 @@ def run(
     if workers is not None and workers < 1:
         raise ConfigError(f"{workers} workers are not possible; give 1 or more")
     name, classifier = _model(model)
-    detectors.load_detector(detector, min_face)
-    job = Job(_normalize(out), name, classifier.sha256, None if crops else detector, None if crops else min_face)
+    detectors.load_detector(detector, min_face, min_score=min_score)
+    job = Job(_normalize(out), name, classifier.sha256, detector, min_face, min_score)
+    if crops:
+        job = Job(_normalize(out), name, classifier.sha256, None)
     _check_apart(_normalize(source), job.out)
     settings: dict[str, Any] = {"source": _normalize(source), "model": classifier.sha256, "detector": job.detector}
-    settings |= {"min_face": job.min_face, "size": size, "column": column, "labels": list(classifier.labels)}
+    settings |= {
+        "min_face": job.min_face,
+        "min_score": job.min_score,
+        "size": size,
+        "column": column,
+        "labels": list(classifier.labels),
+    }
+    skipped: Counter[str] = Counter()
     parts = {
         f"part-{number:06d}-{digest(json.dumps([settings, part]).encode())[:12]}.parquet": part
-        for number, part in enumerate(partition.split(_normalize(source), size, column))
+        for number, part in enumerate(partition.split(_normalize(source), size, column, skipped))
     }
     if not parts:
         raise SourceError(f"{source}: holds no images; check the path")
@@ -115,7 +127,8 @@ def run(
                 computed = lambda count: on_progress and on_progress(len(done) + count, len(parts))  # noqa: E731
                 _compute(job, todo, workers, address, computed)
                 _clear(job.out)
-            summary = Summary(*_totals(job.out, parts), len(parts), len(done), round(monotonic() - start, 3))
+            totals = _totals(job.out, parts, skipped)
+            summary = Summary(*totals, len(parts), len(done), round(monotonic() - start, 3), dict(+skipped))
             _write(job.out, _MANIFEST, settings | asdict(summary) | {"files": sorted(parts)})
         except OSError as error:
             reason = filesystem.cause(error)
@@ -247,20 +260,23 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _totals(out: str, parts: Iterable[str]) -> tuple[int, int, int, int]:
-    """Return the numbers of images, faces, errors and rows in the finished files."""
+def _totals(out: str, parts: Iterable[str], skipped: Counter[str]) -> tuple[int, int, int, int]:
+    """Return the numbers of images, faces, errors and rows in the finished files; count other files of tars."""
     import pyarrow.parquet as pq
 
     system, folder = filesystem.resolve(out)
 
-    def counts(name: str) -> tuple[int, int, int, int]:
+    def counts(name: str) -> tuple[int, int, int, int, dict[str, int]]:
         with system.open_input_file(f"{folder}/{name}") as file:
             meta = pq.ParquetFile(file).metadata
         values = json.loads(meta.metadata[b"mien"])
-        return values["pictures"], values["faces"], values["errors"], meta.num_rows
+        return values["pictures"], values["faces"], values["errors"], meta.num_rows, values.get("skipped", {})
 
     with ThreadPoolExecutor(8) as pool:
-        images, faces, errors, rows = map(sum, zip(*pool.map(counts, parts), strict=True))
+        *numbers, others = zip(*pool.map(counts, parts), strict=True)
+    for other in others:
+        skipped.update(other)
+    images, faces, errors, rows = map(sum, numbers)
     return images, faces, errors, rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +22,11 @@ from mien.faces import detectors, onnx
 from mien.faces.classifier import OnnxClassifier
 from mien.faces.crop import to_network_input
 from mien.media.image import decode
+from mien.media.paths import display
 from mien.media.prefetch import map_batches
 from mien.pipeline import Pipeline
 from mien.sinks import base
-from mien.types import Face, Failure, Frame, Image, Result
+from mien.types import Face, Failure, Frame, Image, Pixels, Result
 
 COLUMNS = ("name", "origin", "index", "face", "x1", "y1", "x2", "y2", "score", "emotion", "confidence", "uncertain")
 """Columns before those of the probabilities; error, content and key follow."""
@@ -44,6 +45,7 @@ class Job:
     sha256: str  # of that file: all machines must have the same
     detector: str | None = "yunet"  # None if each image is the crop of a face
     min_face: float | None = None  # see mien.faces.detectors.load_detector
+    min_score: float | None = None
 
 
 class Worker:
@@ -57,7 +59,7 @@ class Worker:
             raise ModelError(f"{job.model}: not the same file on all machines; install the same mien on each")
         self.job = job
         self.pipeline = (
-            Pipeline(detectors.load_detector(job.detector, job.min_face, threads=1), classifier)
+            Pipeline(detectors.load_detector(job.detector, job.min_face, 1, job.min_score), classifier)
             if job.detector
             else CropPipeline(classifier)
         )
@@ -85,8 +87,8 @@ class CropPipeline(Pipeline):
     def __init__(self, classifier: OnnxClassifier) -> None:
         super().__init__(_WholeImage(), classifier)
 
-    def crop(self, image: Image, faces: Sequence[Face]) -> NDArray[np.uint8]:
-        return to_network_input(image)[None]
+    def crop(self, image: Image | Pixels, faces: Sequence[Face]) -> NDArray[np.uint8]:
+        return to_network_input(image if isinstance(image, np.ndarray) else image.bgr())[None]
 
 
 class _WholeImage:
@@ -106,9 +108,11 @@ def write_part(job: Job, pipeline: Pipeline, name: str, part: Part) -> None:
     schema = _schema(labels)
     draft = f"{folder}/.{name}.{uuid4().hex}.tmp"
     counts, rows = {"pictures": 0, "faces": 0, "errors": 0}, []
+    skipped: Counter[str] = Counter()
     with system.open_output_stream(draft) as target, pq.ParquetWriter(target, schema) as writer:
         journal = _Journal(system, f"{folder}/.{name}.tries")
-        for image, item in process_images(pipeline, journal.guard(read_images(part)), 1 if journal.careful else _BATCH):
+        images = journal.guard(read_images(part, skipped))
+        for image, item in process_images(pipeline, images, 1 if journal.careful else _BATCH):
             counts["pictures"] += 1
             counts["faces"] += 0 if isinstance(item, Failure) else len(item.faces)
             counts["errors"] += isinstance(item, Failure)
@@ -117,7 +121,7 @@ def write_part(job: Job, pipeline: Pipeline, name: str, part: Part) -> None:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows = []
         writer.write_table(pa.Table.from_pylist(rows, schema))
-        writer.add_key_value_metadata({"mien": json.dumps(counts)})
+        writer.add_key_value_metadata({"mien": json.dumps({**counts, "skipped": skipped})})
     system.move(draft, f"{folder}/{name}")
     with contextlib.suppress(FileNotFoundError):
         system.delete_file(f"{folder}/.{name}.tries")
@@ -181,9 +185,9 @@ def _decode(image: StoredImage) -> Frame | Failure:
     try:
         if isinstance(image.data, SourceError):
             raise image.data
-        return Frame(decode(image.data, image.name), image.index, 0.0, image.name)
-    except (SourceError, cv2.error, MemoryError) as error:
-        return Failure(image.name, str(error) or f"{image.name}: no memory to decode it", image.index)
+        return Frame(decode(image.data, display(image.name)), image.index, 0.0, image.name)
+    except SourceError as error:
+        return Failure(image.name, str(error), image.index)
 
 
 def _process_batch(pipeline: Pipeline, frames: Sequence[Frame]) -> list[Result | Failure]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from mien.cli.console import echo, err, progress, warn
-from mien.cli.options import Detector, Flag, MinFace
+from mien.cli.options import Detector, Flag, MinFace, MinScore
 
 
 def batch(
@@ -21,6 +22,7 @@ def batch(
     detector: Detector = "yunet",
     model: str | None = None,
     min_face: MinFace = None,
+    min_score: MinScore = None,
     part: int = 1000,
     column: str | None = None,
 ) -> int:
@@ -40,6 +42,7 @@ def batch(
         column: Column of a Parquet source that holds the images or paths.
     """
     from mien.batch.runner import run
+    from mien.media.paths import skipped_line
 
     model_ = Path(model) if model and model.endswith(".onnx") else model
     try:
@@ -47,7 +50,7 @@ def batch(
             task = bar.add_task("parts", total=None)
             summary = run(
                 source, to, model=model_, detector=detector, min_face=min_face, crops=crops, workers=workers,
-                address=address, size=part, column=column,
+                address=address, size=part, column=column, min_score=min_score,
                 on_progress=lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
     except KeyboardInterrupt:
@@ -59,4 +62,6 @@ def batch(
     )
     if summary.errors:
         warn(f"{summary.errors} could not be read: see the column error")
+    if skipped := skipped_line(Counter(summary.skipped)):
+        warn(skipped)
     return 1 if summary.errors else 0

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,29 @@ from mien.media import atomic
 from mien.media.targets import resolve
 
 out, err = Console(), Console(stderr=True)
+_PEACE = 5.0  # seconds
+
+
+@contextmanager
+def single_interrupt() -> Iterator[None]:
+    """Let the first Ctrl-C raise KeyboardInterrupt and ignore others for 5 s, so that outputs are closed in peace."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    stopped = -math.inf
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        if time.monotonic() - stopped > _PEACE:
+            stopped = time.monotonic()
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        # after an interrupt the program ends, and Python's default action would kill it before its threads have ended
+        signal.signal(signal.SIGINT, signal.default_int_handler if stopped == -math.inf else signal.SIG_IGN)
 
 
 def progress(show: bool, *more: ProgressColumn) -> Progress:

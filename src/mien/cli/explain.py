@@ -6,11 +6,16 @@ from pathlib import Path
 
 import mien
 from mien.cli.console import echo, warn
-from mien.cli.options import Detector, Model
+from mien.cli.options import Detector, MinScore, Model
 
 
 def explain(
-    image: Path, *, out: Path = Path("explanation.png"), model: Model = None, detector: Detector = "yunet"
+    image: Path,
+    *,
+    out: Path = Path("explanation.png"),
+    model: Model = None,
+    detector: Detector = "yunet",
+    min_score: MinScore = None,
 ) -> int:
     """Show which parts of each face the prediction rests on: what its probability loses where they are hidden.
 
@@ -26,7 +31,7 @@ def explain(
 
     inputs = OutputPaths([image, model])
     inputs.file(out, what="an explanation", suffixes=(".png", ".html", ".htm"))
-    pipeline = mien.load(model=model, detector=detector)
+    pipeline = mien.load(model=model, detector=detector, min_score=min_score)
     result = pipeline(image)
     if not result.faces:
         warn(f"{image}: no face found, nothing to explain")

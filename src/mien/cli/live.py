@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import mien
 from mien.cli.console import echo, warn
-from mien.cli.options import Detector, Flag, Model, Outputs, Profile, Smoothing
+from mien.cli.options import Detector, Flag, MinScore, Model, Outputs, Profile, Smoothing
 from mien.cli.video import plot_timeline, with_profile
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def live(
     headless: Flag = False,
     outputs: Outputs = Outputs(),  # noqa: B008 (frozen)
     detector: Detector = "yunet",
+    min_score: MinScore = None,
     model: Model = None,
     smoothing: Smoothing = 0.25,
     profile: Profile = None,
@@ -50,7 +51,7 @@ def live(
     copy = sinks.Video.ask(asked, outputs.save) if outputs.save else None
     with ExitStack() as stack:
         window = None if headless else stack.enter_context(Window("mien"))
-        pipeline = with_profile(mien.load(model=model, detector=detector), profile)
+        pipeline = with_profile(mien.load(model=model, detector=detector, min_score=min_score), profile)
         made = runner.tables(stack, pipeline.classifier.labels, *files)
         feed = stack.enter_context(closing(playback.open_source(source)))
         people = Timeline(pipeline.classifier.labels)

@@ -13,7 +13,7 @@ from cyclopts import App
 
 import mien
 from mien.cli.batch import batch
-from mien.cli.console import err, literal, warn
+from mien.cli.console import err, literal, single_interrupt, warn
 from mien.cli.data import audit, info, montage, soft_labels
 from mien.cli.doctor import doctor
 from mien.cli.evaluate import evaluate
@@ -94,9 +94,13 @@ def main() -> None:
 
 def _run(command: Callable[[], Any]) -> int:
     try:
-        code = command()
-        if sys.stdout is not None:
-            sys.stdout.flush()  # here a full disk behind `> log` is an error, and at exit only a warning
+        with single_interrupt():
+            code = command()
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here a full disk behind `> log` is an error, and at exit only a warning
+    except KeyboardInterrupt:
+        warn("stopped")
+        return 130
     except Error as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:

@@ -25,6 +25,10 @@ MinFace = Annotated[
     float | None,
     Parameter(help="Smallest face to detect, in pixels: larger is faster, smaller is slower in large images."),
 ]
+MinScore = Annotated[
+    float | None,
+    Parameter(help="Lowest score of a face, 0..1: 0.7 for yunet and 0.8 for mtcnn when not given; haar has no scores."),
+]
 Smoothing = Annotated[
     float, Parameter(help="Half-life in seconds of a frame's weight in the smoothed probabilities; 0 turns it off.")
 ]

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 import mien
 from mien.cli.console import echo, out, warn
-from mien.cli.options import Detector, Flag, Model
+from mien.cli.options import Detector, Flag, MinScore, Model
 from mien.cli.tables import personal_table
 from mien.media.output_paths import OutputPaths
 
@@ -27,6 +27,7 @@ def personalize(
     seconds: float = 4.0,
     headless: Flag = False,
     detector: Detector = "yunet",
+    min_score: MinScore = None,
     model: Model = None,
     force: Flag = False,
 ) -> int:
@@ -55,7 +56,7 @@ def personalize(
     from mien.personal import fit, prior
 
     OutputPaths([source, model]).file(to, what="a profile", suffixes=(".json",))
-    pipeline = mien.load(model=model, detector=detector)
+    pipeline = mien.load(model=model, detector=detector, min_score=min_score)
     try:
         takes, camera = _record(source, pipeline, seconds, headless)
     except KeyboardInterrupt:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +13,10 @@ from rich.console import Console
 
 import mien
 from mien.cli.console import echo, err, literal, progress, screen_for, warn
-from mien.cli.options import Detector, Flag, MinFace, Model
+from mien.cli.options import Detector, Flag, MinFace, MinScore, Model
 from mien.cli.tables import faces_rows, faces_table
 from mien.errors import ConfigError
-from mien.media.paths import IMAGE_SUFFIXES
+from mien.media.paths import IMAGE_SUFFIXES, display
 from mien.types import Failure, Result
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def predict(
     resume: Flag = False,
     retry: Flag = False,
     min_face: MinFace = None,
+    min_score: MinScore = None,
 ) -> int:
     """Detect faces in images and classify their expressions.
 
@@ -55,22 +57,25 @@ def predict(
 
     from mien import runner
     from mien.media.output_paths import OutputPaths
-    from mien.media.paths import expand_images
+    from mien.media.paths import expand_images, skipped_line
     from mien.sinks import MultiSink
 
     if resume and (csv or not json):
         raise ConfigError("--resume continues JSON lines: give --jsonl FILE, and leave out --csv")
     if retry and not resume:
         raise ConfigError("--retry retries the failures of an earlier run: give --resume with it")
-    paths = expand_images(sources)
+    other: Counter[str] = Counter()
+    images = expand_images(sources, other)
+    paths = [image for image in images if isinstance(image, Path)]
     outputs = OutputPaths([*paths, model])
-    wanted = _Sinks(outputs, paths, save, json, csv, crops, failures, resume, retry)
+    again = _Names(image.name if isinstance(image, Failure) else str(image) for image in images) if retry else ()
+    wanted = _Sinks(outputs, paths, save, json, csv, crops, failures, resume, again)
     screen = screen_for(json, csv, failures)
     threads = None
-    if len(paths) > 1:  # images run in parallel: more threads for each would compete
+    if len(images) > 1:  # images run in parallel: more threads for each would compete
         threads = 1
         cv2.setNumThreads(-1 if detector == "haar" else 1)
-    pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads)
+    pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads, min_score=min_score)
     shown = _Shown(pipeline.classifier.labels)
     with ExitStack() as stack:
         sinks, done = wanted.open(stack, pipeline.classifier.labels)
@@ -78,18 +83,21 @@ def predict(
         for name, reason in done.items():
             if reason:
                 shown.add(Failure(name, reason))
-        bar = stack.enter_context(progress(len(paths) > 3))
-        task = bar.add_task("images", total=len(paths), completed=sum(str(path) in done for path in paths))
-        for item in runner.images(paths, pipeline, skip=done):
+        bar = stack.enter_context(progress(len(images) > 3))
+        before = sum(str(path) in done for path in paths)
+        task = bar.add_task("images", total=len(images), completed=before)
+        for number, item in enumerate(runner.images(images, pipeline, skip=done), start=before + 1):
             shown.add(item)
             sink.put(item)
-            bar.advance(task)
+            bar.update(task, completed=number, total=max(number, len(images)))  # a TIFF file may hold several images
     shown.print(screen, json or csv, failures)
     if done:
         count = "1 image" if len(done) == 1 else f"{len(done):,} images"
         echo(f"skipped {count} done before", screen)
     if save:
         echo(f"annotated images are in {save}", screen)
+    if line := skipped_line(other):
+        warn(line)
     return 1 if shown.failed else 0
 
 
@@ -106,14 +114,13 @@ class _Sinks:
         crops: Path | None,
         failures: Path | None,
         resume: bool,
-        retry: bool,
+        again: Container[str],
     ) -> None:
         from mien import sinks
         from mien.draw import draw
 
         self._lines = None
         if json:
-            again = {str(path) for path in paths} if retry else ()
             self._lines = sinks.Jsonl(sinks.Jsonl.ask(outputs, json), resume, again)
         self._csv = sinks.Csv.ask(outputs, csv) if csv else None
         self._failures = sinks.Failures(sinks.Failures.ask(outputs, failures)) if failures else None
@@ -141,6 +148,13 @@ class _Sinks:
             if reason and self._failures:
                 self._failures.fail(Failure(name, reason))
         return [*others, *filter(None, [self._lines])], done  # the line comes last: an image that has one is finished
+
+
+class _Names(frozenset[str]):
+    """Names of files; the pages of a TIFF file belong to it."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or super().__contains__(str(name).rpartition(", page ")[0])
 
 
 class _Shown:
@@ -171,8 +185,9 @@ class _Shown:
         if self._table.row_count:
             screen.print(self._table)
         for failure in self._failures:
-            reason = failure.reason.removeprefix(f"{failure.name}: ")  # most reasons begin with the name
-            err.print(f"[red]not read:[/red] {literal(f'{failure.name}: {reason}')}", highlight=False)
+            name = display(failure.name)
+            reason = display(failure.reason.removeprefix(f"{failure.name}: ")).removeprefix(f"{name}: ")
+            err.print(f"[red]not read:[/red] {literal(f'{name}: {reason}')}", highlight=False)
         if more := self.failed - len(self._failures):
             where = f"in {failures}" if failures else "not shown; --failures FILE lists all"
             warn(f"{more} more could not be read, {where}")

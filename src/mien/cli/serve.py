@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from mien.cli.console import out, warn
+from mien.cli.options import MinScore
 from mien.errors import ConfigError
 from mien.serve.limits import Limits
 
@@ -18,6 +19,7 @@ def serve(
     port: int = 8000,
     model: str | None = None,
     detector: str = "yunet",
+    min_score: MinScore = None,
     token: Annotated[str | None, Parameter(env_var="MIEN_TOKEN", show_default=False)] = None,
     allow_host: Annotated[list[str] | None, Parameter(negative=())] = None,
     allow_origin: Annotated[list[str] | None, Parameter(negative=())] = None,
@@ -54,7 +56,7 @@ def serve(
     # Where other machines reach it, the token keeps web pages out whatever name they use.
     hosts = [host, *(allow_host or ([] if server.is_loopback(host) else ["*"]))]
     with server.bind(host, port, token) as listening:
-        pipeline = engine.load(model, detector)
+        pipeline = engine.load(model, detector, min_score)
         app = create_app(pipeline, token=token, hosts=hosts, origins=allow_origin or [], limits=limits)
         out.print(f"mien serves at {server.url(listening)} (Ctrl-C ends it)", highlight=False, markup=False)
         server.run(app, listening, limits)

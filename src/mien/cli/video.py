@@ -15,7 +15,7 @@ from rich.text import Text
 
 import mien
 from mien.cli.console import echo, err, literal, progress, screen_for, warn
-from mien.cli.options import Detector, MinFace, Model, Outputs, Profile, Smoothing
+from mien.cli.options import Detector, MinFace, MinScore, Model, Outputs, Profile, Smoothing
 from mien.cli.tables import people_table
 from mien.errors import ConfigError
 
@@ -34,6 +34,7 @@ def video(
     model: Model = None,
     smoothing: Smoothing = 0.25,
     min_face: MinFace = None,
+    min_score: MinScore = None,
     detect_every: int = 1,
     redetect_every: float = 0.5,
     profile: Profile = None,
@@ -63,7 +64,9 @@ def video(
     # The stages of a video run in parallel: more threads for each would compete. Only Haar gains from OpenCV's threads.
     if detector != "haar":
         cv2.setNumThreads(1)
-    pipeline = with_profile(mien.load(model=model, detector=detector, min_face=min_face, threads=1), profile)
+    pipeline = with_profile(
+        mien.load(model=model, detector=detector, min_face=min_face, threads=1, min_score=min_score), profile
+    )
     seen: list[VideoSummary] = []
     try:
         with ExitStack() as stack:
@@ -72,7 +75,9 @@ def video(
             for name, copy in zip(videos, copies, strict=True):
                 on_progress = _progress_callback(bar, name)
                 seen.append(
-                    runner.video(name, pipeline, tables, copy, smoothing, detect_every, redetect_every, on_progress)
+                    runner.video(
+                        name, pipeline, tables, copy, smoothing, detect_every, redetect_every, on_progress, warn
+                    )
                 )
     except KeyboardInterrupt:
         warn("stopped; the results so far are in the files with .part in their names")

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from mien.data.ferplus import FERPLUS_NAMES
 from mien.errors import DataError
+from mien.media.paths import IMAGE_SUFFIXES
 
 _ALIASES = {**FERPLUS_NAMES, "surprised": "surprise", "disgusted": "disgust", "fearful": "fear"}
 FOLDER_SPLITS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class Item(NamedTuple):
@@ -64,7 +64,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    return (f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES and not f.name.startswith("."))
+    return (f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -20,7 +20,9 @@ from mien.data.cache import cached
 from mien.data.faces import SPLITS, Faces
 from mien.data.ferplus import read_votes
 from mien.data.splits import without_leaks
-from mien.errors import DataError
+from mien.errors import DataError, SourceError
+from mien.media.image import decode
+from mien.media.paths import read_file
 from mien.types import EMOTIONS, EMOTIONS7
 
 Row = tuple[str, int, int, NDArray[np.uint8]]
@@ -88,10 +90,12 @@ def _kaggle_rows(path: Path, unusable: dict[str, str] | None) -> Iterator[Row]:
             raise DataError(f"{path}: the file name {name} must begin with {', '.join(SPLITS)} and an underscore")
         if parts[1] not in EMOTIONS7:
             raise DataError(f"{path}: unknown class folder {parts[1]!r} ({name}); known: {', '.join(EMOTIONS7)}")
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
-        if image is None:
-            _reject(unusable, path, name, "not a readable image (truncated?)")
-        elif image.shape != (48, 48):
+        try:
+            image = cv2.cvtColor(decode(data, name), cv2.COLOR_BGR2GRAY)
+        except SourceError as error:
+            _reject(unusable, path, name, str(error).removeprefix(f"{name}: "))
+            continue
+        if image.shape != (48, 48):
             _reject(unusable, path, name, f"{image.shape[1]}x{image.shape[0]} pixels, not 48x48")
         else:
             yield "/".join(parts), SPLITS.index(split), EMOTIONS7.index(parts[1]), image.astype(np.uint8)
@@ -102,9 +106,9 @@ def _image_files(path: Path) -> Iterator[tuple[str, bytes]]:
         for file in sorted(path.rglob("*")):
             if file.suffix.lower() in (".jpg", ".jpeg", ".png"):
                 try:
-                    content = file.read_bytes()
-                except OSError as error:
-                    raise DataError(f"{file} cannot be read ({error.strerror}); is the copy complete?") from error
+                    content = read_file(file)
+                except SourceError as error:
+                    raise DataError(str(error)) from error
                 yield file.relative_to(path).as_posix(), content
         return
     try:

@@ -26,6 +26,7 @@ from mien.data.splits import carve_splits, without_leaks
 from mien.errors import ConfigError, DataError, SourceError
 from mien.faces.crop import crop, to_network_input
 from mien.media.image import decode
+from mien.media.paths import display, read_file
 from mien.types import CLASSES, EMOTIONS8, Face
 
 KINDS = ("fer2013", "rafdb", "affectnet", "ferplus", "folder", "photographs")
@@ -163,10 +164,12 @@ def _crop_or_error(item: Item) -> NDArray[np.uint8] | DataError:
 
 def _crop(item: Item) -> NDArray[np.uint8]:
     try:
-        image = decode(item.file.read_bytes(), str(item.file))
-    except OSError as error:
+        data = read_file(item.file)
+    except SourceError as error:
         listed = f"; {item.origin} names it" if item.origin else ""
-        raise DataError(f"{item.file} cannot be read ({error.strerror}){listed}: is the copy complete?") from error
+        raise DataError(f"{error}{listed}") from error
+    try:
+        image = decode(data, display(item.file))
     except SourceError as error:
         raise DataError(str(error)) from error
     if item.box is None:

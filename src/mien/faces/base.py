@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mien.faces.boxes import sort_by_area
 from mien.faces.resize import downscale, scale_for
-from mien.types import Face, Image
+from mien.types import Face, Image, Pixels
 
 
 class DownscalingDetector:
@@ -24,6 +24,9 @@ class DownscalingDetector:
     step = 1
     """`find` makes the longer side of the downscaled image a multiple of this many pixels."""
 
+    sure_score = 0.0
+    """Faces with at least this score are upright, see `orientation.detect`."""
+
     def __init__(self, max_side: int, min_size: int, min_face: float | None) -> None:
         self._max_side, self._min_size = max_side, min_size
         self._scale = None if min_face is None else scale_for(min_face, min_size)
@@ -32,11 +35,11 @@ class DownscalingDetector:
         """Return the faces in a uint8 BGR image (H, W, 3), largest first."""
         return self._search(image)
 
-    def find(self, image: Image, min_face: float) -> list[Face]:
-        """Return the faces of at least `min_face` pixels: faster than a call when `min_face` is large."""
-        return self._search(image, scale_for(min_face, self._min_size))
+    def find(self, pixels: Image | Pixels, min_face: float | None = None) -> list[Face]:
+        """Return the faces of at least `min_face` pixels, or all: faster than a call when `min_face` is large."""
+        return self._search(pixels, None if min_face is None else scale_for(min_face, self._min_size))
 
-    def _search(self, image: Image, max_scale: float | None = None) -> list[Face]:
+    def _search(self, image: Image | Pixels, max_scale: float | None = None) -> list[Face]:
         small, ratio = downscale(image, self._max_side, self._scale, max_scale, self.step)
         return sort_by_area(self._detect(small, np.array(ratio)))
 

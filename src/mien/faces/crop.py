@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.faces.resize import halve
-from mien.types import Face, Image
+from mien.types import Face, Image, Pixels
 
 SIZE = 48
 """Side of a crop in pixels."""
@@ -25,7 +26,7 @@ def to_network_input(image: Image) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(gray, (SIZE, SIZE), interpolation=interpolation), np.uint8)
 
 
-def crop(image: Image, face: Face, margin: float = 0.0, align: bool = True) -> NDArray[np.uint8]:
+def crop(image: Image | Pixels, face: Face, margin: float = 0.0, align: bool = True) -> NDArray[np.uint8]:
     """Crop one face as a square, uint8 gray (48, 48); pixels outside the image repeat its edge.
 
     Args:
@@ -39,8 +40,13 @@ def crop(image: Image, face: Face, margin: float = 0.0, align: bool = True) -> N
     side = max(x2 - x1, y2 - y1, 1.0) * (1 + margin)
     axis = _eye_axis(face, side) if align else np.array([1.0, 0.0])
     # Only the neighbourhood of the face is read: it is faster, and warpAffine refuses sides over 32767 pixels.
-    window, origin = _window(image, centre, side * float(np.abs(axis).sum()) / 2)
-    gray, centre = _gray(window), centre - origin
+    gray, origin = _window(image, centre, side * float(np.abs(axis).sum()) / 2)
+    centre = centre - origin
+    # Quarter turns first, so that a turned image gives the crop of the upright one to the last digit.
+    for _ in range(_quarter_turns(*axis)):
+        centre = np.array([centre[1], gray.shape[1] - centre[0]])
+        gray, axis = np.rot90(gray), np.array([axis[1], -axis[0]])
+    gray = np.ascontiguousarray(gray)
     # One sample a pixel would alias on a large face: halve it, warp at that resolution, then average down.
     while side >= 4 * SIZE and min(gray.shape) >= 2:
         gray, centre, side = halve(gray), centre / 2, side / 2
@@ -55,7 +61,7 @@ def crop(image: Image, face: Face, margin: float = 0.0, align: bool = True) -> N
     return to_network_input(np.asarray(square, np.uint8))
 
 
-def crops(image: Image, faces: Sequence[Face], margin: float = 0.0, align: bool = True) -> NDArray[np.uint8]:
+def crops(image: Image | Pixels, faces: Sequence[Face], margin: float = 0.0, align: bool = True) -> NDArray[np.uint8]:
     """Crop every face with `crop`, uint8 (N, 48, 48), in the order of `faces`."""
     squares = np.zeros((len(faces), SIZE, SIZE), np.uint8)
     for i, face in enumerate(faces):
@@ -68,18 +74,32 @@ def _gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _eye_axis(face: Face, side: float) -> NDArray[np.float64]:
-    """Return the unit vector from the left to the right eye of the image, or (1, 0) without reliable eyes."""
+    """Return the unit vector from the left to the right eye of the face, to a quarter turn without reliable eyes."""
     if len(face.landmarks) >= 2:
         axis = np.subtract(face.landmarks[1], face.landmarks[0]).astype(np.float64)
         length = float(np.hypot(*axis))
         if length > 0.1 * side:  # in profile the eyes coincide and their angle is noise
             return np.asarray(axis / length, np.float64)
+    if len(face.landmarks) == 5:
+        points = np.array(face.landmarks, np.float64)
+        down = points[3:].sum(axis=0) - points[:2].sum(axis=0)
+        axes = np.array([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)])
+        return np.asarray(axes[_quarter_turns(down[1], -down[0])], np.float64)
     return np.array([1.0, 0.0])
 
 
-def _window(image: Image, centre: NDArray[np.float64], radius: float) -> tuple[Image, NDArray[np.float64]]:
-    """Return the part of the image within `radius` pixels of a point, at least one pixel, and its corner (x, y)."""
+def _quarter_turns(x: float, y: float) -> int:
+    """Return how many counterclockwise quarter turns make (x, y), y downwards, point to the right: 0..3."""
+    return round(math.atan2(y, x) / (math.pi / 2)) % 4
+
+
+def _window(image: Image | Pixels, centre: NDArray[np.float64], radius: float) -> tuple[Image, NDArray[np.float64]]:
+    """Return the gray part of an image within `radius` pixels of a point, at least one pixel, and its corner (x, y)."""
     limit = np.array([image.shape[1], image.shape[0]])
     low = np.clip(np.floor(centre - radius - 2), 0, limit - 1).astype(int)
     high = np.clip(np.ceil(centre + radius + 2), low + 1, limit).astype(int)
-    return image[low[1] : high[1], low[0] : high[0]], low.astype(np.float64)
+    if isinstance(image, np.ndarray):
+        gray = _gray(image[low[1] : high[1], low[0] : high[0]])
+    else:
+        gray = image.gray((int(low[0]), int(low[1]), int(high[0]), int(high[1])))
+    return gray, low.astype(np.float64)

@@ -14,7 +14,9 @@ from mien.types import Detector
 DETECTORS: dict[str, Callable[..., Detector]] = {"yunet": YuNet, "haar": Haar, "mtcnn": Mtcnn}
 
 
-def load_detector(name: str, min_face: float | None = None, threads: int | None = None) -> Detector:
+def load_detector(
+    name: str, min_face: float | None = None, threads: int | None = None, min_score: float | None = None
+) -> Detector:
     """Load a detector with its default settings.
 
     Args:
@@ -23,8 +25,16 @@ def load_detector(name: str, min_face: float | None = None, threads: int | None 
             slower. None downscales every image to a fixed size.
         threads: threads of one call; None for all cores that the process may use. Haar ignores it: OpenCV has one
             setting for the whole process (`cv2.setNumThreads`).
+        min_score: lowest score of a face, 0..1; None for the detector's own, 0.7 for YuNet and 0.8 for MTCNN. Haar
+            gives no scores.
     """
     if name not in DETECTORS:
         raise ConfigError(f"no detector named {name!r}; choose one of {', '.join(DETECTORS)}")
     settings: dict[str, Any] = {} if threads is None or name == "haar" else {"threads": threads}
+    if min_score is not None:
+        if name == "haar":
+            raise ConfigError("haar gives no scores; leave out the lowest score, or use yunet or mtcnn")
+        if not 0 < min_score < 1:
+            raise ConfigError(f"the lowest score is {min_score}; give a number between 0 and 1")
+        settings |= {"score": min_score} if name == "yunet" else {"thresholds": (0.6, 0.7, min_score)}
     return DETECTORS[name](min_face=min_face, **settings)

@@ -24,6 +24,7 @@ class Mtcnn(DownscalingDetector):
     """
 
     name = "mtcnn"
+    sure_score = 0.9995  # of 26 faces in turned photographs none had more
 
     def __init__(
         self,
@@ -76,6 +77,20 @@ class Mtcnn(DownscalingDetector):
         points = boxes[:, None, :2] + shares * (boxes[:, 2:4] - boxes[:, :2])[:, None]
         rows = np.hstack([_regress(boxes, shift[keep]), points.reshape(-1, 10)])
         return non_max_suppression(rows, 0.7, smaller=True)
+
+
+class Verifier:
+    """The last two stages of MTCNN as a judge of single faces found by any detector."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._rnet, self._onet = (detector_network(f"mtcnn_{n}net.onnx", threads) for n in "ro")
+
+    def __call__(self, patches: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return how much patches, uint8 BGR (N, 48, 48, 3), look like an upright face: (N,), sums of two log-odds."""
+        large = np.ascontiguousarray(patches[..., ::-1])
+        small = np.stack([cv2.resize(patch, (24, 24), interpolation=cv2.INTER_AREA) for patch in large])
+        scores = np.stack([self._onet(_blob(large))[2][:, 1], self._rnet(_blob(small))[1][:, 1]]).astype(np.float64)
+        return np.asarray((np.log(scores + 1e-6) - np.log(1 - scores + 1e-6)).sum(axis=0), np.float64)
 
 
 def _blob(images: NDArray[np.uint8]) -> Floats:

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnxruntime
 
 from mien.errors import ModelError
+from mien.media.paths import display
 from mien.types import Floats
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -41,9 +42,18 @@ def open_session(
     # faster (benchmarks/speed/session_options.py). Without all optimisations int8 convolutions run in fp32.
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(_source(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no public base class
-        raise ModelError(f"{path}: not an ONNX model or damaged; {advice}") from error
+        raise ModelError(f"{display(path)}: not an ONNX model or damaged; {advice}") from error
+
+
+def _source(path: Path) -> str | bytes:
+    """The path, or the content of a file whose name is not UTF-8, which ONNX Runtime cannot open."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return path.read_bytes()
+    return str(path)
 
 
 def detector_network(name: str, threads: int | None) -> Callable[[Floats], list[Floats]]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ConfigError
-from mien.types import Image
+from mien.types import Image, Pixels
 
 
 def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -26,7 +26,7 @@ def scale_for(min_face: float, size: int) -> float:
 
 
 def downscale(
-    image: Image, max_side: int, scale: float | None, max_scale: float | None = None, step: int = 1
+    image: Image | Pixels, max_side: int, scale: float | None, max_scale: float | None = None, step: int = 1
 ) -> tuple[Image, tuple[float, float]]:
     """Downscale an image by `scale`, or to a longest side of `max_side`; return it and the (x, y) factors back.
 
@@ -41,8 +41,10 @@ def downscale(
         scale = min(scale, max_scale)
         scale = max(int(longest * min(scale, 1.0)) // step, 1) * step / longest
     if scale >= 1:
-        return np.ascontiguousarray(image), (1.0, 1.0)
+        return np.ascontiguousarray(image) if isinstance(image, np.ndarray) else image.bgr(), (1.0, 1.0)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    if not isinstance(image, np.ndarray):
+        return image.small(*size), (width / size[0], height / size[1])
     small, halvings = image, 0
     while small.shape[0] >= 2 * size[1] and small.shape[1] >= 2 * size[0]:
         small, halvings = halve(small), halvings + 1

@@ -31,6 +31,7 @@ class YuNet(DownscalingDetector):
     """
 
     name = "yunet"
+    sure_score = 0.91  # of 43 faces in turned photographs and video frames none had more than 0.90
     step = 32  # YuNet halves the image five times
 
     def __init__(

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic, sleep
 
-from mien.media import camera, paths, video_reader
-from mien.media.video_reader import read_video
+from mien.media import camera, paths
+from mien.media.video import Video
 from mien.types import Failure, Frame
 
 _MAX_DELAY = 1.0  # seconds; a longer delay, such as a pause, shifts the clock instead of skipping frames
@@ -74,5 +74,5 @@ def open_source(text: str) -> camera.Camera | RealTimePlayback:
     is_stream = "://" in text and Path(text).suffix.lower() not in paths.VIDEO_SUFFIXES
     if text.isdecimal() or text.startswith("/dev/video") or is_stream:
         return camera.Camera(text)
-    video = video_reader.Video(text)
-    return RealTimePlayback(read_video(video), video.name, video.fps)
+    video = Video(text)
+    return RealTimePlayback(video, video.name, video.rate)

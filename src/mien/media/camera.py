@@ -7,13 +7,17 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import cv2
+
 from mien.errors import SourceError
-from mien.media import video_reader
+from mien.media.video_reader import VideoReader
+from mien.media.video_source import without_password
 from mien.types import Failure, Frame
 
 RETRIES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -30,7 +34,7 @@ class Capture(Protocol):
         ...
 
     def read(self) -> tuple[bool, Any]:
-        """Wait for a frame: (True, uint8 BGR (H, W, 3)), or (False, anything) without one."""
+        """Wait for a frame: (True, the `pixels` of a Frame), or (False, anything) without one."""
         ...
 
     def release(self) -> None:
@@ -73,7 +77,7 @@ class Camera:
         """
         self._source = _parse(source)
         self._is_camera = isinstance(self._source, int)
-        self.name = f"camera {source}" if self._is_camera else video_reader.without_credentials(source)
+        self.name = f"camera {source}" if self._is_camera else without_password(source)
         self._retries = tuple(RETRIES if retries is None and not self._is_camera else retries or ())
         self._patience = patience
         self._opener = opener or _open
@@ -243,4 +247,36 @@ def _parse(source: int | str) -> int | str:
 
 
 def _open(source: int | str) -> Capture:
-    return video_reader.open_capture(source, _TIMEOUT)
+    return _Stream(source) if isinstance(source, str) else open_camera(source)
+
+
+def open_camera(number: int) -> cv2.VideoCapture:
+    """Open a camera with OpenCV and silence OpenCV's log, unless OPENCV_LOG_LEVEL is set; it may not be open."""
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2.VideoCapture(number)
+
+
+class _Stream:
+    """A network stream as a Capture."""
+
+    def __init__(self, url: str) -> None:
+        self._reader: VideoReader | None = None
+        self._frames: Iterator[Any] = iter(())
+        with suppress(SourceError):
+            self._reader = VideoReader(url, _TIMEOUT)
+            self._frames = iter(self._reader)
+
+    def isOpened(self) -> bool:
+        return self._reader is not None
+
+    def read(self) -> tuple[bool, Any]:
+        with suppress(SourceError):
+            frame = next(self._frames, None)
+            return frame is not None, frame
+        return False, None
+
+    def release(self) -> None:
+        if self._reader:
+            self._reader.close()
+            self._frames = iter(())

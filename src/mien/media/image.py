@@ -1,102 +1,283 @@
-"""Bytes or arrays -> uint8 BGR images."""
+"""Image files become uint8 BGR arrays.
+
+An image file is one image, and these rules say which:
+
+- An animation (GIF, APNG, WebP, AVIF) is its first frame; of an APNG that is the image other programs show.
+  `mien video` reads all frames.
+- An MPO file (stereo and depth cameras) is its first image, a HEIC file its primary one.
+- A TIFF file is its first page, or the `page` that is asked for. Thumbnails and masks in it are no pages.
+
+EXIF orientation is always applied, transparency is laid over white, 16 bits are rounded to 8, and embedded colour
+profiles are ignored. Pillow decodes (HEIC: pillow-heif, PNM: `pnm`): unlike OpenCV it writes nothing to the terminal
+about damaged files, and for JPEG and PNG its pixels equal OpenCV's.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import importlib
+import io
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pil
 
 from mien.errors import SourceError
-from mien.media.image_header import declared_size, is_truncated
+from mien.media import png, pnm, tiff
+from mien.media.image_header import read_header, without_exif
+from mien.media.image_info import DAMAGED, DEFAULT, Header, Limits, over_limit
+from mien.media.pixels import Unsupported, array_to_bgr, dtype_of, pillow_to_bgr
 from mien.types import Image
 
+_Rows = Callable[[int, int], Image]
+"""Gives rows top..bottom of an image as stored, uint8 BGR (N, W, 3)."""
 
-def decode(data: bytes, name: str, max_pixels: int = 100_000_000) -> Image:
-    """Decode the bytes of a JPEG, PNG, GIF, WebP, BMP, TIFF or PNM file.
+_BAND = 1 << 16  # pixels that are converted at once: they stay in the cache, and wide types stay small
+_TALL = 1 << 18  # the same for turned images, whose bands become columns
+_JPEG = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}  # Adobe stores CMYK inverted, and so does everyone
+_PLUGINS = {
+    "png": "PngImagePlugin.PngImageFile",
+    "gif": "GifImagePlugin.GifImageFile",
+    "webp": "WebPImagePlugin.WebPImageFile",
+    "bmp": "BmpImagePlugin.BmpImageFile",
+    "dib": "BmpImagePlugin.DibImageFile",
+    "tiff": "TiffImagePlugin.TiffImageFile",
+    "avif": "AvifImagePlugin.AvifImageFile",
+    "jp2": "Jpeg2KImagePlugin.Jpeg2KImageFile",
+    "tga": "TgaImagePlugin.TgaImageFile",
+}
+_OTHER_HALF = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 
-    EXIF rotation is applied, transparency is laid over white, 16 bits become 8; of an animation the first frame counts.
 
-    Args:
-        data: the content of the file.
-        name: what to call the picture in an error.
-        max_pixels: a picture that declares more than this is refused before any memory is taken for it.
+def decode(data: bytes, name: str, limits: Limits = DEFAULT, page: int = 0) -> Image:
+    """Decode an image file: its content -> uint8 BGR, shape (H, W, 3), upright.
 
-    Returns:
-        uint8 BGR, shape (H, W, 3).
+    The header is checked against the limits before any memory is taken; `name` is what to call the image in an error.
+    The module says which frame of a file with several is its image. `page`, from 0, is for TIFF files, whose number of
+    pages `read_header` tells.
 
     Raises:
-        SourceError: not a picture, cut short or too large.
+        SourceError: Not an image, cut short, damaged, too large, or not enough memory.
     """
-    size = declared_size(data)
-    if size is None:
-        raise SourceError(f"{name}: not a picture that mien can read; use a JPEG, PNG, GIF, WebP, BMP or TIFF file")
-    width, height = size
-    if width * height > max_pixels:
-        raise SourceError(
-            f"{name}: {width} x {height} pixels is more than the limit of {max_pixels}; make the picture smaller"
-        )
-    if is_truncated(data):
-        raise SourceError(f"{name}: the file is cut short; copy or download it again")
-    image = _imdecode(data)
-    if image is None:
-        raise SourceError(f"{name}: the picture is damaged; copy it again or save it anew as JPEG or PNG")
-    return to_bgr(image, name)
+    header = read_header(data, name, limits)
+    if page == 0:
+        return _guarded(lambda: _decoded(data, header), name, header)
+    pages = tiff.pages(data) if header.format == "tiff" else []
+    if not 0 <= page < len(pages):
+        raise SourceError(f"{name}: has no page {page + 1}; it has changed, or give another page")
+    own = tiff.header(data, pages[page])
+    if reason := over_limit(own, limits):
+        raise SourceError(f"{name}: {reason}")
+    return _guarded(lambda: _page(data, pages[page], own), name, own)
+
+
+def page_name(name: str, number: int) -> str:
+    """Return what to call a page of a TIFF file, `number` from 0: the first is called as the file is."""
+    return f"{name}, page {number + 1}" if number else name
 
 
 def to_bgr(array: NDArray[Any], name: str) -> Image:
-    """Bring a user's array into the form in which everything here works.
+    """Bring a user's array into the form in which everything works: uint8 BGR, shape (H, W, 3).
 
-    Args:
-        array: (H, W) or (H, W, 1) gray, (H, W, 3) BGR or (H, W, 4) BGRA; uint8, uint16 or floats of 0..1.
-        name: what to call the picture in an error.
-
-    Returns:
-        uint8 BGR, shape (H, W, 3); transparency is laid over white. A uint8 BGR array comes back as it is, not copied.
+    The array is gray (H, W) or (H, W, 1), BGR (H, W, 3) or BGRA (H, W, 4); uint8, uint16 or floats of 0..1.
+    Transparency is laid over white. A contiguous uint8 BGR array comes back as it is, not copied.
 
     Raises:
-        SourceError: another shape, type or range.
+        SourceError: Another shape, type or range.
     """
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or array.size == 0:
         raise SourceError(
-            f"{name}: an array of shape {array.shape} is not a picture; give (H, W), (H, W, 1), (H, W, 3) BGR or "
+            f"{name}: an array of shape {array.shape} is not an image; give (H, W), (H, W, 1), (H, W, 3) BGR or "
             "(H, W, 4) BGRA"
         )
-    pixels = np.ascontiguousarray(_to_uint8(array, name))
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    if channels == 1:
-        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
-    return pixels if channels == 3 else _over_white(pixels)
-
-
-def _imdecode(data: bytes) -> NDArray[Any] | None:
-    raw = np.frombuffer(data, np.uint8)
+    if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
+        raise SourceError(f"{name}: an array of {array.dtype} is not an image; give uint8, uint16 or floats of 0..1")
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
+        return np.ascontiguousarray(array)
+    height, width = array.shape[:2]
     try:
-        if not data.startswith(b"\xff\xd8"):
-            image = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED)
-            plain = image is not None and image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2] == 3)
-            if not (plain and (b"eXIf" in data or b"EXIF" in data)):
-                return image
-        # Only IMREAD_COLOR applies the EXIF rotation, and it turns CMYK and gray into BGR; it would drop alpha.
-        return cv2.imdecode(raw, cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
+        return _assembled(
+            Header("array", width, height, 3, 8), lambda top, end: array_to_bgr(array[top:end], rgb=False)
+        )
+    except ValueError as error:
+        raise SourceError(f"{name}: {error}") from error
 
 
-def _to_uint8(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.uint16:
-        return np.asarray((array.astype(np.uint32) + 128) // 257, np.uint8)
-    if array.dtype.kind != "f":
-        raise SourceError(f"{name}: an array of {array.dtype} is not a picture; give uint8, uint16 or floats of 0..1")
-    # Written so that NaN fails it too.
-    if not bool(np.all((array >= 0) & (array <= 1))):
-        raise SourceError(f"{name}: floats must lie in 0..1; divide by 255 or give uint8")
-    return np.asarray(np.rint(array.astype(np.float32) * 255), np.uint8)
+def _guarded(work: Callable[[], Image], name: str, header: Header) -> Image:
+    try:
+        return work()
+    except SourceError:
+        raise
+    except MemoryError as error:
+        size = f"{header.width} x {header.height}"
+        raise SourceError(f"{name}: not enough memory to decode {size} pixels; make the image smaller") from error
+    except Unsupported as error:
+        raise SourceError(f"{name}: {error}") from error
+    except Exception as error:  # Pillow and its libraries raise some ten classes on damaged files
+        raise SourceError(f"{name}: {DAMAGED}") from error
 
 
-def _over_white(pixels: NDArray[np.uint8]) -> Image:
-    alpha = pixels[:, :, 3:].astype(np.uint16)
-    return np.asarray((pixels[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255, np.uint8)
+def _decoded(data: bytes, header: Header) -> Image:
+    if header.format == "pnm":
+        parsed = pnm.parse(data)
+        return _assembled(header, _shown(pnm.rows(data, parsed)))
+    if header.format == "jpeg":
+        mode, raw = _JPEG[header.channels]
+        image = Pil.new(mode, (header.width, header.height), None)  # not filled first
+        image.frombytes(data, "jpeg", raw, "")
+        return _assembled(header, _pillow_rows(image))
+    if header.format == "png":
+        return _assembled(header, _png(data, header))
+    if header.format == "tiff":
+        return _page(data, tiff.pages(data)[0], header)
+    if header.format == "heic":
+        return _assembled(header, _heic(data, header))
+    return _assembled(header, _pillow_rows(_load(_opened(data, header))))
+
+
+def _page(data: bytes, page: tiff.Page, header: Header) -> Image:
+    return _assembled(header, _tiff(data, page, header))
+
+
+def _assembled(header: Header, rows: _Rows) -> Image:
+    """The whole image, upright, from bands of rows: no second copy of it is ever in memory."""
+    width, height, orientation = header.width, header.height, header.orientation
+    sideways = orientation >= 5
+    out = np.empty((width, height, 3) if sideways else (height, width, 3), np.uint8)
+    step = max(1, (_TALL if sideways else _BAND) // width)
+    for top in range(0, height, step):
+        end = min(top + step, height)
+        first, last = (height - end, height - top) if orientation in (3, 4, 6, 7) else (top, end)
+        place = out[:, first:last] if sideways else out[first:last]
+        place[...] = _turned(rows(top, end), orientation)
+    return out
+
+
+def _turned(band: Image, orientation: int) -> Image:
+    match orientation:
+        case 2:
+            return np.asarray(cv2.flip(band, 1), np.uint8)
+        case 3:
+            return np.asarray(cv2.flip(band, -1), np.uint8)
+        case 4:
+            return np.asarray(cv2.flip(band, 0), np.uint8)
+        case 5:
+            return np.asarray(cv2.transpose(band), np.uint8)
+        case 6:
+            return np.asarray(cv2.rotate(band, cv2.ROTATE_90_CLOCKWISE), np.uint8)
+        case 7:
+            return np.asarray(cv2.flip(cv2.transpose(band), -1), np.uint8)
+        case 8:
+            return np.asarray(cv2.rotate(band, cv2.ROTATE_90_COUNTERCLOCKWISE), np.uint8)
+    return band
+
+
+def _opened(data: bytes, header: Header) -> Any:
+    """A file opened by the Pillow plugin of its format; no other one looks at it, and nothing is decoded yet."""
+    module, plugin = _PLUGINS[header.format].split(".")
+    content = without_exif(data) if header.format == "avif" else data
+    image = getattr(importlib.import_module(f"PIL.{module}"), plugin)(io.BytesIO(content))
+    if image.size != (header.width, header.height):
+        raise ValueError("the header contradicts itself")
+    return image
+
+
+def _load(image: Any) -> Pil.Image:
+    image.load()
+    loaded: Pil.Image = image
+    return loaded
+
+
+def _pillow_rows(image: Pil.Image) -> _Rows:
+    width, height = image.size
+
+    def rows(top: int, end: int) -> Image:
+        return pillow_to_bgr(image if (top, end) == (0, height) else image.crop((0, top, width, end)))
+
+    return rows
+
+
+def _png(data: bytes, header: Header) -> _Rows:
+    plain, key = png.plain(data, header)
+    if header.bits == 16 and header.channels == 2:
+        # Gray and alpha of 16 bits are stored as the four bytes of RGBA are.
+        pairs = _load(_opened(plain, header))
+        return _shown(lambda top, end: _bytes(pairs, top, end).view(">u2"))
+    if header.bits == 16 and header.channels > 1:
+        return _shown(_deep(plain, header), key)
+    image = _load(_opened(plain, header))
+    if not key:
+        return _pillow_rows(image)
+    gray = image.convert("L") if image.mode == "1" else image
+    return _shown(lambda top, end: _bytes(gray, top, end).view(dtype_of(gray.mode)), key)
+
+
+def _shown(values: Callable[[int, int], NDArray[Any]], key: tuple[int, ...] = ()) -> _Rows:
+    """Rows of values in RGB order; pixels of the colour `key` are transparent, which means white."""
+
+    def rows(top: int, end: int) -> Image:
+        pixels = values(top, end)
+        out = array_to_bgr(pixels, rgb=True)
+        if key:
+            out[(pixels == np.asarray(key, pixels.dtype)).all(axis=2)] = 255
+        return out
+
+    return rows
+
+
+def _deep(data: bytes, header: Header) -> Callable[[int, int], NDArray[Any]]:
+    """RGB or RGBA of 16 bits. Pillow keeps 8 of them, so the high and the low bytes are decoded one after the other."""
+    high, low = _opened(data, header), _opened(data, header)
+    kinds = [(tile.args if isinstance(tile.args, str) else tile.args[0]).rpartition(";16") for tile in low.tile]
+    high.load()
+    if not all(half in _OTHER_HALF for _, _, half in kinds):
+        return lambda top, end: _bytes(high, top, end)
+    swapped = [f"{base};16{_OTHER_HALF[half]}" for base, _, half in kinds]
+    low.tile = [
+        tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:]))
+        for tile, raw in zip(low.tile, swapped, strict=True)
+    ]
+    low.load()
+    return lambda top, end: _bytes(high, top, end).astype(np.uint16) << np.uint16(8) | _bytes(low, top, end)
+
+
+def _bytes(image: Pil.Image, top: int, end: int) -> NDArray[np.uint8]:
+    part = image.crop((0, top, image.width, end))
+    return np.frombuffer(part.tobytes(), np.uint8).reshape(end - top, image.width, -1)
+
+
+@cache
+def _quiet_libtiff() -> None:
+    """Silence the libtiff that comes with Pillow, which writes to the terminal about damaged files."""
+    place = Path(Pil.__file__).parent
+    for library in (*place.parent.glob("pillow.libs/libtiff*"), *place.glob(".dylibs/libtiff*")):
+        with suppress(OSError, AttributeError):
+            handlers = ctypes.CDLL(str(library))
+            handlers.TIFFSetErrorHandler(None)
+            handlers.TIFFSetWarningHandler(None)
+
+
+def _tiff(data: bytes, page: tiff.Page, header: Header) -> _Rows:
+    _quiet_libtiff()
+    plain = tiff.single(data, page)
+    if page.bits == 16 and page.channels in (3, 4):
+        return _shown(_deep(plain, header))
+    return _pillow_rows(_load(_opened(plain, header)))
+
+
+def _heic(data: bytes, header: Header) -> _Rows:
+    import pillow_heif
+
+    file: Any = pillow_heif.open_heif(data)
+    shape = np.asarray(file).shape  # decodes, and may learn the size only now
+    if shape[:2] != (header.height, header.width) or file.mode not in ("L", "LA", "RGB", "RGBA"):
+        raise ValueError("the header contradicts itself")
+    # The array owns no memory: it is asked of the file each time, which must live as long.
+    return _shown(lambda top, end: np.asarray(file)[top:end])

@@ -27,7 +27,7 @@ from mien.media.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.media.targets import Target, check_place, check_suffix, output_error, resolve, shown, writing
 
 READS = (
-    *sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES | {".heic", ".heif", ".avif", ".jfif", ".apng", ".mts", ".ogv"}),
+    *sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES),
     *(".csv", ".txt", ".zip", ".npz", ".npy", ".parquet", ".pq", ".tar", ".gz", ".tgz"),
     *(".onnx", ".safetensors", ".yaml", ".yml"),
 )

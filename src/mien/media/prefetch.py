@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice, repeat
-from typing import TypeVar
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from typing import Generic, Self, TypeVar
 
 from mien.types import Failure
 
@@ -21,24 +22,60 @@ MAX_BYTES = 64_000_000
 """Fewer items wait when their pixels come to this: three 4K frames."""
 
 
-def prefetch(items: Iterable[T], size: Callable[[T], int], count: int = BATCH) -> Generator[T, None, None]:
-    """Iterate over `items`, none of them None, in one background thread.
+class Prefetch(Generic[R]):
+    """Iterate over `function(item)` for each item, none of them None, computed in one background thread.
 
-    At most `count` items wait, and only one when each holds more than 64 MB (`size` gives an item's bytes). Close the
-    generator to end the thread early.
+    At most `count` results wait, and only one when each holds more than 64 MB (`size` gives the bytes of a result).
     """
-    source = iter(items)
-    ahead = prefetch_map(
-        lambda _: next(source, None), repeat(None), lambda item: 0 if item is None else size(item), 1, count
-    )
-    try:
-        while (item := next(ahead)) is not None:
-            yield item
-            del item  # else one more stays in memory
-    finally:
-        ahead.close()
-        if isinstance(source, Generator):
-            source.close()
+
+    def __init__(
+        self, function: Callable[[T], R], items: Iterable[T], size: Callable[[R], int], count: int = BATCH
+    ) -> None:
+        self._items, self._results, self._size, self._count = items, map(function, items), size, count
+        self._pool = ThreadPoolExecutor(1, "mien-read")
+        self._waiting: deque[Future[R | None]] = deque()
+        self._room = 1  # until the size is known
+        self._ended = False
+        self._submit()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> R:
+        try:
+            item = self._waiting.popleft().result()
+        except (CancelledError, IndexError):  # closed by another thread
+            raise StopIteration from None
+        except Exception:
+            self._end()
+            raise
+        if item is None:
+            self._end()
+            raise StopIteration
+        self._room = max(1, min(self._count, MAX_BYTES // max(self._size(item), 1)))
+        self._submit()
+        return item
+
+    def close(self) -> None:
+        """End early: close the items, if they have `close`, and end the thread. Any thread may call it."""
+        if self._ended:
+            return
+        close = getattr(self._items, "close", lambda: None)
+        if isinstance(self._items, Generator):  # refuses to be closed while the thread is in it
+            self._pool.shutdown(cancel_futures=True)
+            close()
+        else:  # the thread may wait for it
+            close()
+            self._pool.shutdown(cancel_futures=True)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._pool.shutdown(cancel_futures=True)
+
+    def _submit(self) -> None:
+        with suppress(RuntimeError):  # closed by another thread
+            while len(self._waiting) < self._room:
+                self._waiting.append(self._pool.submit(next, self._results, None))
 
 
 def prefetch_map(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,76 +13,110 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import SourceError
-from mien.media.image import decode, to_bgr
-from mien.media.paths import VIDEO_SUFFIXES, expand_source
+from mien.media.image import decode, page_name, to_bgr
+from mien.media.image_header import read_header
+from mien.media.paths import VIDEO_SUFFIXES, display, expand_source, read_file
 from mien.media.prefetch import prefetch_map
 from mien.types import Failure, Frame
 
 T = TypeVar("T")
-Item = str | Path | NDArray[Any]
+Item = str | Path | NDArray[Any] | Failure
 Source = Item | Sequence[Item]
 
 
-def read_images(source: Source, threads: int = 0, skip: Container[str] = frozenset()) -> Iterator[Frame | Failure]:
+def read_images(
+    source: Source, threads: int = 0, skip: Container[str] = frozenset(), skipped: Counter[str] | None = None
+) -> Iterator[Frame | Failure]:
     """Read images in the order of the source: a Frame (uint8 BGR, time 0) or a Failure for each.
 
-    `source` is a file, folder or glob, an array with one image (see `image.to_bgr`), or a list of these. With
-    `threads` above 0, up to 16 images or about 64 MB of pixels, but one a thread, are read ahead. Images named in
-    `skip` are not opened; the others keep their `index`, which counts frames and failures together, from 0.
+    `source` is a file, folder or glob, an array with one image (see `image.to_bgr`), a failure, which is passed on, or
+    a list of these. Each page of a TIFF file is an image. With `threads` above 0, up to 16 images or about 64 MB of
+    pixels, but one a thread, are read ahead. Images named in `skip` are not decoded; the others keep their `index`,
+    which counts frames and failures together, from 0. `skipped` counts the other files of folders, see
+    `paths.list_images`.
     """
-    return map_images(source, lambda frame: frame, threads, skip)
+    return map_images(source, lambda frame: frame, threads, skip, skipped)
 
 
 def map_images(
-    source: Source, function: Callable[[Frame], T], threads: int = 0, skip: Container[str] = frozenset()
+    source: Source,
+    function: Callable[[Frame], T],
+    threads: int = 0,
+    skip: Container[str] = frozenset(),
+    skipped: Counter[str] | None = None,
 ) -> Iterator[T | Failure]:
     """Read images as `read_images` does and yield `function(frame)`, called in the thread that read the frame."""
 
     def read(job: tuple[Any, int, str]) -> tuple[T | Failure, int]:
         item = _read(*job)
-        return (item, 0) if isinstance(item, Failure) else (function(item), item.image.nbytes)
+        return (item, 0) if isinstance(item, Failure) else (function(item), item.nbytes)
 
-    jobs = (job for job in _jobs(source) if job[2] not in skip)
+    jobs = (job for job in _jobs(source, skipped) if job[2] not in skip)
     for item, _ in prefetch_map(read, jobs, itemgetter(1), threads) if threads > 0 else map(read, jobs):
         yield item
         del item  # else one more image stays in memory
 
 
-def _jobs(source: Source) -> Iterator[tuple[Any, int, str]]:
-    """Yield (file, array, error or unsupported item; index; name) of each image."""
-    items: Sequence[Any] = [source] if isinstance(source, (str, Path, np.ndarray)) else source
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page of a TIFF file behind the first."""
+
+    path: Path
+    number: int
+
+
+def _jobs(source: Source, skipped: Counter[str] | None) -> Iterator[tuple[Any, int, str]]:
+    """Yield (file, page, array, failure or unsupported item; index; name) of each image."""
+    items: Sequence[Any] = [source] if isinstance(source, (str, Path, np.ndarray, Failure)) else source
     index = 0
     for position, item in enumerate(items):
-        for part in _expand(item):
-            name = part[0] if isinstance(part, tuple) else str(part) if isinstance(part, Path) else None
-            yield part, index, name or f"array {position}"
+        for part in _expand(item, skipped):
+            yield part, index, _name(part) or f"array {position}"
             index += 1
 
 
-def _expand(item: Any) -> list[Any]:
-    """Expand an item into files and arrays, or into its name and the SourceError."""
+def _name(part: Any) -> str:
+    if isinstance(part, _Page):
+        return page_name(str(part.path), part.number)
+    return part.name if isinstance(part, Failure) else str(part) if isinstance(part, Path) else ""
+
+
+def _expand(item: Any, skipped: Counter[str] | None) -> Iterator[Any]:
+    """Expand an item into files, TIFF pages and arrays, or into the failure that says why it cannot be."""
     if not isinstance(item, (str, Path)):
-        return [item]
+        yield item
+        return
     try:
-        return list(expand_source(item))
+        files = expand_source(item, skipped)
     except SourceError as error:
-        return [(str(item), error)]
+        yield Failure(str(item), str(error))
+        return
+    for file in files:
+        yield file
+        if isinstance(file, Path) and file.suffix.lower() in (".tif", ".tiff"):
+            yield from (_Page(file, number) for number in range(1, _count_pages(file)))
+
+
+def _count_pages(path: Path) -> int:
+    try:
+        return read_header(path).frames
+    except SourceError:  # reading the first page gives the failure
+        return 1
 
 
 def _read(item: Any, index: int, name: str) -> Frame | Failure:
-    if isinstance(item, tuple):
-        return Failure(name, str(item[1]), index)
+    if isinstance(item, Failure):
+        return replace(item, index=index)
+    shown = display(name)
     try:
         if isinstance(item, np.ndarray):
             return Frame(to_bgr(item, name), index, 0.0, name)
+        if isinstance(item, _Page):
+            return Frame(decode(read_file(item.path), shown, page=item.number), index, 0.0, name)
         if not isinstance(item, Path):
             return Failure(name, f"a {type(item).__name__} cannot be read; give a path or a numpy array", index)
         if item.suffix.lower() in VIDEO_SUFFIXES:
-            return Failure(name, f"{name}: a video, not an image; use mien video", index)
-        return Frame(decode(item.read_bytes(), name), index, 0.0, name)
+            return Failure(name, f"{shown}: a video, not an image; use mien video", index)
+        return Frame(decode(read_file(item), shown), index, 0.0, name)
     except SourceError as error:
         return Failure(name, str(error), index)
-    except OSError as error:
-        return Failure(
-            name, f"{name}: cannot be read ({error.strerror or error}); check that it is a file of yours", index
-        )

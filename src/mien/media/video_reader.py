@@ -1,206 +1,257 @@
-"""Video files as OpenCV reads them: frames in order, each at its own time."""
+"""VideoReader: the frames of a file or URL in order, as a player shows them, with their true times."""
 
 from __future__ import annotations
 
+import io
 import os
-import re
+import threading
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
+from fractions import Fraction
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
-import cv2
+import av
+import numpy as np
+from av.sidedata.sidedata import Type as SideData
 
-from mien.errors import SourceError
-from mien.media.image import to_bgr
-from mien.media.paths import numbered_images
-from mien.media.readers import read_images
-from mien.types import Failure, Frame
+from mien.errors import VideoError
+from mien.media.animation import over_white, read_animation
+from mien.media.deinterlace import Deinterlacer
+from mien.media.video_frame import Turn, VideoFrame
+from mien.media.video_source import MAX_PIXELS, VideoSource, without_password
 
-_BOXES = frozenset(b"ftyp moov mdat free skip wide moof mfra sidx styp uuid meta udta pnot".split())  # of MP4 and MOV
-_BREAK = 1.0  # s, or four frames: a step back that is larger is no mere disorder of the frames
-_TRIES = 250  # packets, about ten seconds, that may be damaged before a video counts as ended
-
-
-def open_capture(source: int | str, timeout: float | None = None) -> cv2.VideoCapture:
-    """Open a camera, file or URL with OpenCV, and silence its log: what goes wrong is told by an Error or a Failure.
-
-    Who sets OPENCV_LOG_LEVEL or OPENCV_FFMPEG_LOGLEVEL hears it.
-
-    Args:
-        source: number of a camera, path of a file or URL; an absolute path, lest a colon in it look like a protocol.
-        timeout: seconds for a URL to open, and then for each frame.
-
-    Returns:
-        What may not be open: ask `isOpened`.
-    """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read by OpenCV at its first video
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    if isinstance(source, int):
-        return cv2.VideoCapture(source)
-    limits: list[int] = []
-    if timeout is not None:
-        for setting in (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC):
-            limits += [setting, round(1000 * timeout)]
-    return cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
+_BREAK = 1.0  # seconds, or four frames; a larger step back starts another recording
+_LARGEST_ASPECT = 10.0  # of a pixel; a larger one is an error in the header
+_FLUSHES = 50  # attempts to drain a decoder that reports damage
+_LARGEST_IMAGE = 200_000_000  # bytes of an animated image, which is read into memory
+_WITH_ALPHA = ("gif", "apng", "png_pipe")
 
 
-def without_credentials(source: object) -> str:
-    """A path or URL as a person and a log may see it: without user and password."""
-    return re.sub(r"//[^/]*@", "//***@", str(source)) if "://" in str(source) else str(source)
+class VideoReader:
+    """Reads a video from its first frame to its last.
 
+        with VideoReader("talk.mp4") as video:
+            for frame in video:
+                print(frame.time, frame.bgr().shape)
 
-class Video:
-    """A video file, read whole and in order, or pictures shown one after the other.
+    Frames are in display order, rotated, mirrored and stretched as in a player, and deinterlaced if interlaced.
+    The size may change within a video. Times come from the container, the first frame at 0; formats without times use
+    the rate. Frames that the file only repeats are read again. After damage, `gap` of the next frame describes it and
+    reading continues. A truncated file or a broken connection raises a VideoError after the last frame.
 
-    Iterating gives a Frame (uint8 BGR, upright: a phone's rotation is applied) for each frame and a Failure where
-    frames are missing: after a damaged stretch, for a picture that cannot be read, and at the end of a file that is cut
-    short. `time` is the frame's own in the container, variable rate or not, with the first frame's as 0. (OpenCV's
-    times were compared with PyAV's on MP4, MOV, MKV, WebM and TS files with B-frames, edit lists, late starts and
-    variable rates: equal to the last digit. Only AVI, which stores no times, and files joined from several recordings,
-    whose times begin anew, need the corrections made here.)
-
-    It may be iterated again, and gives all frames once more.
+    It can be iterated again, which reopens the source, in one thread at a time; `close` may be called from another.
 
     Attributes:
-        name: the source, to show to a person.
-        fps: nominal frames a second; of a variable rate the mean.
-        total: about how many frames there are (an estimate for MKV, WebM and TS), or None if unknown.
+        name: the source without the password of a URL.
+        width: pixels of the first frame as shown.
+        height: pixels of the first frame as shown.
+        rate: frames a second; the mean of a variable rate, as far as the container knows.
+        frame_count: approximate number of frames, or None if unknown.
+        duration: seconds, or None if unknown.
+        codec: name of the codec, such as "h264".
+        rotation: clockwise rotation of the frames for display: 0, 90, 180 or 270 degrees.
+        mirrored: whether frames are then flipped left to right.
+        start: time of the first frame by the container's clock, in seconds, to which the sound refers.
     """
 
-    def __init__(self, source: str | Path, fps: float = 25.0) -> None:
-        """Look at the source.
+    def __init__(self, source: str | os.PathLike[str], timeout: float = 10.0) -> None:
+        """Open a path or URL (http, https, rtsp, ...) and decode its first frame; raise a VideoError if there is none.
 
-        Args:
-            source: a video file, its http(s) URL, or pictures: a folder, a glob or a pattern such as
-                `frames/%04d.png`, in the order of the numbers in their names.
-            fps: frames a second for pictures; a file has its own.
-
-        Raises:
-            SourceError: not there, or not a video that can be read.
+        `timeout` is in seconds, for a server to answer and for each block.
         """
-        self.name = without_credentials(source)
-        self.total: int | None
-        self._is_url = "://" in str(source)
-        self._where = str(source) if self._is_url else str(Path(source).absolute())
-        self._images = [] if self._is_url else numbered_images(source)
-        if self._images:
-            self.fps, self.total = fps, len(self._images)
-            return
-        capture = self._open()
-        rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        capture.release()
-        self.fps = rate if 0.0 < rate <= 1000.0 else 30.0
-        self.total = int(count) if 0 < count < 1e9 else None
+        self.name = without_password(source)
+        self._source, self._timeout = os.fspath(source), timeout
+        self._stop = threading.Event()
+        self._pass = _Pass(VideoSource(self._source, self.name, timeout, self._stop), self._stop)
+        frames = self._pass.frames()
+        first = next(frames)
+        self._begun: Iterator[VideoFrame] | None = _resume(first, frames)
+        video = self._pass.video
+        self.width, self.height = first.width, first.height
+        self.rate, self.duration, self.frame_count, self.codec = (
+            video.rate, video.duration, video.frame_count, video.codec
+        )  # fmt: skip
+        self.start = self._pass.start
+        self.rotation, self.mirrored = self._pass.turn.degrees, self._pass.turn.mirrored
 
-    def __iter__(self) -> Iterator[Frame | Failure]:
-        if not self._images:
-            yield from self._read()
-        for item in read_images(self._images):
-            yield replace(item, time=item.index / self.fps) if isinstance(item, Frame) else item
+    def __iter__(self) -> Iterator[VideoFrame]:
+        """Yield the frames; raise a VideoError after the last readable one when more should follow."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            return begun
+        if self._stop.is_set():
+            raise VideoError(f"{self.name}: the reader is closed; open the video again")
+        self._pass = _Pass(VideoSource(self._source, self.name, self._timeout, self._stop), self._stop)
+        return self._pass.frames()
 
-    def _open(self) -> cv2.VideoCapture:
-        capture = open_capture(self._where)
-        if capture.isOpened():
-            return capture
-        if self._is_url:
-            raise SourceError(f"{self.name}: no video can be opened there; check the address and the network")
-        if _is_truncated(Path(self._where)):
-            raise SourceError(f"{self.name}: the file is cut short before its index; copy or download it again")
-        raise SourceError(f"{self.name}: not a video that can be read; use an intact mp4, mov, mkv, webm or avi file")
+    def close(self) -> None:
+        """End an iteration at the next frame, without waiting for a server; calling it twice does no harm."""
+        self._stop.set()
+        self._begun = None
+        self._pass.video.abort()
 
-    def _read(self) -> Iterator[Frame | Failure]:
-        capture, clock, index, time, bad = self._open(), _Clock(self.fps), 0, 0.0, 0
-        tries = 1 if self._is_url else _TRIES
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _resume(first: VideoFrame, rest: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+    """Yield a frame that was read before, then the others."""
+    yield first
+    del first
+    yield from rest
+
+
+class _Note(NamedTuple):
+    """What is known about a decoded picture."""
+
+    stamp: float | None  # seconds, by the container's clock
+    turn: Turn
+    aspect: float
+    is_after_gap: bool
+
+
+class _Pass:
+    """One pass over a video; `turn` and `start` describe its first frame."""
+
+    def __init__(self, video: VideoSource, stop: threading.Event) -> None:
+        self.video, self._stop = video, stop
+        self.turn, self.start = Turn(), 0.0
+        self._repeats: deque[float] = deque()  # times of packets that repeat the frame before
+        if video.stream is not None:
+            self._container_aspect: Fraction | None = video.stream.sample_aspect_ratio
+            self._codec_aspect: Fraction | None = video.stream.codec_context.sample_aspect_ratio
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """Yield the frames, then close the container."""
         try:
-            while bad < tries:
-                there, image = capture.read()
-                if not there:
-                    bad += 1  # the end, or a packet that cannot be decoded: then the next may be whole again
-                    continue
-                now = clock.time(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-                if bad:
-                    reason = f"{self.name}: damaged after {time:.2f} s; frames are missing there"
-                    yield Failure(self.name, reason, index)
-                yield Frame(to_bgr(image, self.name), index, now, self.name)
-                index, time, bad = index + 1, now, 0
+            yield from self._animation() if self.video.stream is None else self._timed()
         finally:
-            capture.release()
-        if reason := self._short(index, time):
-            yield Failure(self.name, f"{self.name}: {reason}; copy or download it again", index)
+            self.video.close()
 
-    def _short(self, count: int, time: float) -> str:
-        """What is missing at the end, or ""."""
-        total = self.total or 0
-        if not self._is_url and count < total and _is_truncated(Path(self._where)):
-            return f"the file is cut short; it ends after {count} frames, at {time:.2f} s"
-        # these containers count their frames, those included that an editor cut off at the ends; others only estimate
-        if count < 0.8 * total and Path(self.name).suffix.lower() in (".mp4", ".mov", ".m4v", ".3gp", ".avi"):
-            return f"damaged; only {count} of {total} frames can be read, up to {time:.2f} s"
-        return "" if count else "no frame can be read"
+    def _timed(self) -> Iterator[VideoFrame]:
+        """Number and time the pictures."""
+        video, clock, index = self.video, _Clock(self.video.rate), 0
+        for picture, note in self._shown():
+            stamp = index / video.rate if note.stamp is None else note.stamp
+            gap = ""
+            if note.is_after_gap:
+                gap = f"{video.name}: damaged after {clock.now:.2f} s; frames are missing or distorted there"
+            if index == 0:
+                self.turn, self.start = note.turn, stamp
+            yield VideoFrame(picture, index, clock.time(stamp), video.name, note.turn, note.aspect, gap)
+            index += 1
+        if not self._stop.is_set() and (reason := video.missing(index, clock.now)):
+            raise VideoError(f"{video.name}: {reason}")
 
+    def _shown(self) -> Iterator[tuple[Any, _Note]]:
+        """Yield the pictures, and again those that the file repeats."""
+        last: tuple[Any, _Note] | None = None
+        for picture, note in self._pictures():
+            while self._repeats and note.stamp is not None and self._repeats[0] < note.stamp:
+                stamp = self._repeats.popleft()
+                if last:
+                    yield last[0], last[1]._replace(stamp=stamp, is_after_gap=False)
+            last = picture, note
+            yield last
+        while last and self._repeats:
+            yield last[0], last[1]._replace(stamp=self._repeats.popleft(), is_after_gap=False)
 
-def read_video(source: Video) -> Iterator[Frame | Failure]:
-    """The frames of a video, and a failure in place of an error where it can no longer be opened."""
-    try:
-        yield from source
-    except SourceError as error:
-        yield Failure(source.name, str(error))
+    def _pictures(self) -> Iterator[tuple[Any, _Note]]:
+        """Yield deinterlaced pictures, and what is known about each."""
+        lines: Deinterlacer[_Note] = Deinterlacer()
+        was_corrupt = False
+        for picture in self._decoded():
+            is_after_gap = self.video.is_damaged or (picture.is_corrupt and not was_corrupt)
+            was_corrupt, self.video.is_damaged = picture.is_corrupt, False
+            note = _Note(self._stamp(picture), _turn(picture), self._aspect(), is_after_gap)
+            if self.video.format in _WITH_ALPHA:
+                picture = over_white(picture.to_ndarray(format="bgra"))
+            yield from lines.push(picture, note)
+        yield from lines.flush()
+
+    def _stamp(self, picture: Any) -> float | None:
+        """Return the time of a picture by the container's clock, in seconds."""
+        ticks = picture.dts if picture.pts is None else picture.pts
+        return float(ticks * self.video.stream.time_base) if self.video.has_times and ticks is not None else None
+
+    def _aspect(self) -> float:
+        """Return the width of a pixel by its height: the container's, or the codec's after a change."""
+        now: Fraction | None = self.video.stream.codec_context.sample_aspect_ratio
+        aspect = now if now and now != self._codec_aspect else self._container_aspect
+        return float(aspect) if aspect and 1 / _LARGEST_ASPECT <= aspect <= _LARGEST_ASPECT else 1.0
+
+    def _decoded(self) -> Iterator[Any]:
+        """Decode the packets; an error counts as damage."""
+        video, has_begun = self.video, False
+        for packet in video.packets():
+            if packet.size == 0:
+                ticks = packet.dts if packet.pts is None else packet.pts
+                if video.has_times and ticks is not None:
+                    self._repeats.append(float(ticks * packet.time_base))
+                continue
+            try:
+                pictures = packet.decode()
+            except (av.FFmpegError, EOFError):
+                # after joining a broadcast, the first whole picture comes late
+                video.is_damaged = has_begun or not video.is_joined
+                continue
+            has_begun = has_begun or bool(pictures)
+            yield from pictures
+        for _ in range(_FLUSHES):
+            try:
+                pictures = video.stream.codec_context.decode(None)
+            except EOFError:
+                return
+            except av.FFmpegError:
+                video.is_damaged = True
+                continue
+            yield from pictures
+
+    def _animation(self) -> Iterator[VideoFrame]:
+        """Yield the frames of an animated WebP."""
+        video, index, now = self.video, 0, 0.0
+        try:
+            file = io.BytesIO(video.read_bytes(_LARGEST_IMAGE))
+            for picture, now, count in read_animation(file, MAX_PIXELS):
+                video.frame_count = count
+                yield VideoFrame(picture, index, now, video.name)
+                index += 1
+        except (OSError, ValueError, SyntaxError, EOFError) as error:
+            what = f"damaged after {now:.2f} s" if index else "not an image that can be read"
+            raise VideoError(f"{video.name}: {what} ({error}); copy or download it again") from error
 
 
 class _Clock:
-    """Turns a container's time stamps into times that start at 0 and rise."""
+    """Turns the time stamps of a container into rising times from 0; `now` is the last one."""
 
-    def __init__(self, fps: float) -> None:
-        self._step = 1 / fps
+    def __init__(self, rate: float) -> None:
+        self._step = 1 / rate
         self._start: float | None = None
-        self._time = 0.0
-        self._behind = False
+        self._is_behind = False
+        self.now = 0.0
 
     def time(self, stamp: float) -> float:
-        """Of the next frame, in seconds."""
+        """Return the time of the next frame, in seconds."""
         if self._start is None:
             self._start = stamp
             return 0.0
         now = stamp - self._start
-        behind = now < self._time - max(_BREAK, 4 * self._step)
-        if behind and self._behind:  # two in a row: another recording begins, as where files were joined
-            now = self._time + 1.5 * self._step
+        is_behind = now < self.now - max(_BREAK, 4 * self._step)
+        if is_behind and self._is_behind:  # two in a row: another recording begins, as in joined files
+            now = self.now + 1.5 * self._step
             self._start = stamp - now
-        elif now <= self._time:  # wrong; half a step on leaves room for the next one, which may be right
-            now = self._time + 0.5 * self._step
-        self._time, self._behind = now, behind
+        elif now <= self.now:  # a wrong stamp; half a step leaves room for the next one
+            now = self.now + 0.5 * self._step
+        self.now, self._is_behind = now, is_behind
         return now
 
 
-def _is_truncated(path: Path) -> bool:
-    """Whether the lengths that a file gives of itself reach past its end: boxes of MP4, chunks of AVI, Matroska."""
-    if not path.is_file():  # deleted since it was opened
-        return False
-    size, at = path.stat().st_size, 0
-    with path.open("rb") as file:
-        while at + 8 <= size:
-            file.seek(at)
-            length = _length(file.read(64))
-            if length == 0:  # to the end of the file, or nothing that is known
-                return False
-            at += length
-    return at > size
-
-
-def _length(head: bytes) -> int:
-    """Bytes of the box, chunk or Matroska segment that begins so; 0 when unknown."""
-    if head[:4] == b"RIFF":
-        length = int.from_bytes(head[4:8], "little")
-        return length + 8 if length else 0  # 0: written by a program that was stopped
-    if (
-        head[:4] == b"\x1aE\xdf\xa3"
-    ):  # Matroska: a header, its length in one byte, then the segment, its length in seven
-        start = 5 + (head[4] & 0x7F)
-        length = int.from_bytes(head[start + 5 : start + 12], "big")
-        known = head[start : start + 5] == b"\x18\x53\x80\x67\x01" and length < 2**56 - 1  # all ones: being written
-        return start + 12 + length if known else 0
-    length = int.from_bytes(head[:4], "big")
-    if head[4:8] not in _BOXES or length == 0:
-        return 0
-    return int.from_bytes(head[8:16], "big") if length == 1 else max(length, 8)
+def _turn(picture: Any) -> Turn:
+    matrix = picture.side_data.get(SideData.DISPLAYMATRIX)
+    return Turn() if matrix is None else Turn.from_matrix(np.frombuffer(matrix, np.int32))

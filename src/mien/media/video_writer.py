@@ -1,243 +1,236 @@
-"""Videos in and out: what OpenCV reads, and files written as H.264 or VP9 with PyAV (extra `video`), MPEG-4 without.
-
-While a video is written it has another name, one that players take after a crash, too. After kill -9 can be read:
-    with PyAV `<name>.mien.part.mp4`, up to about the last second, without sound: it is made of fragments of a second;
-    with OpenCV `<name>.mien.part.mkv`, up to about the last 32 KiB, but nothing of an MP4 or MOV: their index is last.
-"""
+"""VideoWriter: H.264 with the time of each frame and the sound of another file."""
 
 from __future__ import annotations
 
-import heapq
-import importlib.util
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import Any, Self
 
+import av
 import cv2
 import numpy as np
+from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
 
-from mien.errors import ConfigError
-from mien.media.audio import audio_packets, copy_packets
-from mien.media.drafts import draft_path
+from mien.errors import ConfigError, OutputError
+from mien.media.audio import Sound
+from mien.media.targets import output_error
 from mien.types import Image
 
-if TYPE_CHECKING:
-    from av.container import OutputContainer
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+"""Suffix -> libav's name of the format."""
 
-
-SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-_TICKS = 90_000  # a second, in the time base of MPEG
-
-_ENCODERS: dict[str, dict[str, str]] = {
-    # no look-ahead and no reordering: frames are in the file as soon as they are given
+_TICKS = 60_000  # a second; MPEG-4 part 2 allows no more than 65,535
+_BT709 = 1
+_LIMITED_RANGE = 1
+# no look-ahead and no reordering: each frame is in the file at once
+_H264 = {
     "libx264": {"preset": "veryfast", "crf": "21", "tune": "zerolatency", "forced-idr": "1"},
     "libopenh264": {"rc_mode": "off", "allow_skip_frames": "0"},
-    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "crf": "32", "b": "0", "row-mt": "1"},
+    "h264_videotoolbox": {"realtime": "1"},
+    "h264_mf": {},
 }
+_MPEG4 = {"mpeg4": {"qmin": "2", "qmax": "5"}}
+_VPX = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "crf": "32", "b": "0"}
+_WEBM = {"libvpx-vp9": {**_VPX, "row-mt": "1"}, "libvpx": {**_VPX, "crf": "12", "b": "4M"}}
 
-_LONGEST_GAP = 60.0  # s
 
+class VideoWriter:
+    """Writes a video that can be played after a crash, up to about the last second.
 
-class Encoder:
-    """What both encoders share: the names, and pictures of one even size in the order of their times.
+    An MP4 or MOV consists of fragments of a second until `close` makes it a plain one.
 
     Attributes:
-        path: the finished file.
-        part: the draft.
-        whole: a second draft, for encoders that need one.
+        path: the file.
+        width: pixels, even.
+        height: pixels, even.
         count: frames written.
     """
 
-    def __init__(self, path: Path, fps: float = 30.0) -> None:
-        """Nothing is opened before the first picture, which gives the size.
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        width: int,
+        height: int,
+        rate: float = 30.0,
+        audio_from: str | os.PathLike[str] | None = None,
+        audio_start: float | None = None,
+        file_format: str | None = None,
+        on_message: Callable[[str], None] | None = None,
+        name: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Open the file and write its header.
 
         Args:
-            path: of the file to write; its folder exists.
-            fps: the nominal rate; a rate outside of 1..120 is taken for 30.
+            path: the file; its folder exists.
+            width: pixels of the video, rounded up to an even number.
+            height: pixels of the video, rounded up to an even number.
+            rate: nominal frames a second; 30 if it is outside of 1..120.
+            audio_from: file whose sound to add, as long as the frames last; it may have none.
+            audio_start: time of the first frame by that file's clock (`VideoReader.start`); None to look it up.
+            file_format: one of the values of `FORMATS`, for a path with another suffix.
+            on_message: called with a sentence about sound that cannot simply be copied.
+            name: path for errors, if another one.
         """
-        self.path = path
-        self.part = draft_path(path, path.suffix)
-        self.whole = draft_path(path, f".whole{path.suffix}")
-        self.fps = fps if 1.0 <= fps <= 120.0 else 30.0
+        self.path = Path(path)
+        self._name = Path(name or path)
+        self.width, self.height = max(width + width % 2, 2), max(height + height % 2, 2)  # 4:2:0 needs even sides
         self.count = 0
-        self._size = (0, 0)
-        self._start = 0.0
+        kind = file_format or FORMATS.get(self.path.suffix.lower())
+        if kind not in FORMATS.values():
+            raise ConfigError(f"{path}: not a video format mien writes; let the name end in {', '.join(FORMATS)}")
+        self._rate = rate if 1.0 <= rate <= 120.0 else 30.0
+        self._start, self._last, self._key = 0.0, -1, 0
+        self._scaler = VideoReformatter()
+        self._sound: Sound | None = None
+        self._is_broken = False
+        self._container: Any = None
+        self._encoder = _encoder(_WEBM if kind == "webm" else _H264 | _MPEG4, self.path)
+        self._stream: Any = None
+        with self._errors():
+            self.path.open("ab").close()
+        if audio_from is None or not self._open(str(kind), Path(audio_from), audio_start, on_message):
+            with self._errors():
+                self._open(str(kind))
 
     def write(self, image: Image, time: float) -> None:
-        """Add a picture.
+        """Add a frame, uint8 BGR (H, W, 3), at a time in seconds; the time of the first frame becomes 0.
 
-        Args:
-            image: uint8 BGR (H, W, 3). The first one's size, made even, is the video's; others are fitted into it.
-            time: seconds; the first one's counts as 0.
-
-        Raises:
-            OSError: it cannot be written.
+        An image of another size is fitted into the video, on black.
         """
+        if self._stream is None:
+            raise OutputError(f"{self._name}: the video is finished; nothing can be added")
         if self.count == 0:
-            height, width = image.shape[:2]
-            self._size = (width + width % 2, height + height % 2)  # 4:2:0 colour needs even sides
             self._start = time
-            self._open()
-        self._put(_fit(image, self._size), time - self._start)
+        pixels = _fit(image, (self.width, self.height))
+        picture: Any = av.VideoFrame.from_numpy_buffer(pixels, "bgr24")
+        frame: Any = self._scaler.reformat(picture, format="yuv420p", dst_colorspace=_BT709, threads=1)
+        frame.pts = self._last = max(round((time - self._start) * _TICKS), self._last + 1)
+        frame.time_base = Fraction(1, _TICKS)
+        frame.pict_type = PictureType.NONE
+        if frame.pts >= self._key:  # a fragment ends where a key frame begins
+            frame.pict_type = PictureType.I
+            self._key = frame.pts + _TICKS
+        with self._errors():
+            self._mux(self._stream.encode(frame))
         self.count += 1
 
-    def stop(self) -> None:
-        """Close the draft so that it can be read, and keep its name; calling it twice does no harm."""
-        raise NotImplementedError
-
-    def finish(self, sound: Path | None = None) -> None:
-        """Close the draft and give it its final name; without pictures there is no file."""
-        self.stop()
-        if self.count:
-            os.replace(self.complete(sound), self.path)
-        self.part.unlink(missing_ok=True)
-
-    def _open(self) -> None:
-        raise NotImplementedError
-
-    def _put(self, image: Image, time: float) -> None:
-        raise NotImplementedError
-
-    def complete(self, sound: Path | None) -> Path:
-        """Return the file that is to take the final name, if possible with the sound of another file."""
-        return self.part
-
-
-def encoder(path: Path, fps: float = 30.0) -> Encoder:
-    """The best encoder at hand.
-
-    Args:
-        path: file to write; its suffix, one of `SUFFIXES`, chooses the kind.
-        fps: the nominal rate.
-
-    Raises:
-        ConfigError: another suffix, or one that needs PyAV.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{path}: no kind of video that mien writes; let the name end in {', '.join(SUFFIXES)}")
-    if importlib.util.find_spec("av"):
-        return PyavEncoder(path, fps)
-    if path.suffix.lower() == ".webm":
-        raise ConfigError(f"{path}: webm needs PyAV; pip install 'mien[video]', or let the name end in .mp4")
-    return OpencvEncoder(path, fps)
-
-
-class OpencvEncoder(Encoder):
-    """MPEG-4 part 2 at a constant rate: frames are repeated or left out so that times stay true; no sound.
-
-    Browsers do not play it; video players do.
-    """
-
-    def _open(self) -> None:
-        code = "XVID" if self.path.suffix.lower() == ".mkv" else "mp4v"
-        self.fps = round(self.fps, 2)  # finer rates do not fit into MPEG-4's time base
-        fourcc = cv2.VideoWriter.fourcc(*code)
-        self._shown: Image = np.zeros((self._size[1], self._size[0], 3), np.uint8)
-        self._writer = cv2.VideoWriter(str(self.part.absolute()), cv2.CAP_FFMPEG, fourcc, self.fps, self._size)
-        self._slots = 0  # frames in the file
-        if not self._writer.isOpened():
-            raise OSError(0, "OpenCV cannot open a video file there")
-
-    def _put(self, image: Image, time: float) -> None:
-        slot = round(time * self.fps)
-        if slot < self._slots:
+    def close(self) -> None:
+        """Finish the file; calling it twice does no harm."""
+        if self._stream is None:
             return
-        for _ in range(min(slot - self._slots, round(_LONGEST_GAP * self.fps))):
-            self._writer.write(self._shown)
-        self._writer.write(image)
-        self._shown = image
-        self._slots = slot + 1
+        stream, self._stream = self._stream, None
+        try:
+            if self.count and not self._is_broken:
+                with self._errors():
+                    self._mux(stream.encode(None))
+                    self._mux_sound((self._last + _TICKS / self._rate) / _TICKS)
+        finally:
+            if self._sound is not None:
+                self._sound.close()
+            if self._is_broken:
+                with suppress(OSError, av.FFmpegError):  # the first error was raised
+                    self._container.close()
+            else:
+                with self._errors():
+                    self._container.close()
 
-    def stop(self) -> None:
-        if self.count:
-            self._writer.release()
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
-class PyavEncoder(Encoder):
-    """H.264 (VP9 for webm, or where the installed PyAV has no H.264) with the true time of each frame."""
+    def _open(
+        self,
+        kind: str,
+        audio_from: Path | None = None,
+        audio_start: float | None = None,
+        on_message: Callable[[str], None] | None = None,
+    ) -> bool:
+        """Open the file and write its header; return False if the format refuses the sound."""
+        self._container = av.open(
+            str(self.path.absolute()), "w", format=kind, container_options=_container_options(kind)
+        )
+        self._stream = self._add_video()
+        if audio_from is not None:
+            self._sound = Sound(audio_from, self._container, audio_start)
+        note = self._sound.note if self._sound else ""
+        try:
+            self._container.start_encoding()
+        except (OSError, av.FFmpegError) as error:
+            if audio_from is None or self._sound is None:
+                raise
+            note = f"{audio_from}: its sound is left out; {kind} refuses it ({error})"
+            self._sound.close()
+            self._sound = None
+        if note and on_message:
+            on_message(note)
+        return audio_from is None or self._sound is not None
 
-    def __init__(self, path: Path, fps: float = 30.0) -> None:
-        super().__init__(path, fps)
-        self.part = draft_path(path, ".mp4")  # whatever it becomes, the draft is an MP4
+    def _add_video(self) -> Any:
+        name, options = self._encoder
+        stream = self._container.add_stream(name, rate=Fraction(self._rate).limit_denominator(1001), options=options)
+        stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
+        context = stream.codec_context
+        context.time_base = Fraction(1, _TICKS)
+        if name == "mpeg4":
+            context.bit_rate = round(0.2 * self.width * self.height * self._rate)
+        # declared in the file, so that players need not guess
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED_RANGE
+        return stream
 
-    def _open(self) -> None:
-        import av
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            packet.duration = round(_TICKS / self._rate)
+            self._mux_sound(float(packet.dts * packet.time_base))
+            self._container.mux(packet)
 
-        webm = self.path.suffix.lower() == ".webm"
-        name = next(k for k in _ENCODERS if k in av.codecs_available and not (webm and "264" in k))
-        options = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
-        with _os_errors():
-            self._container: OutputContainer = av.open(str(self.part.absolute()), "w", format="mp4", options=options)
-        stream: Any = self._container.add_stream(name, rate=Fraction(self.fps).limit_denominator(1001))
-        stream.width, stream.height = self._size
-        stream.pix_fmt, stream.options = "yuv420p", _ENCODERS[name]
-        stream.codec_context.time_base = Fraction(1, _TICKS)
-        stream.codec_context.colorspace = stream.codec_context.color_primaries = stream.codec_context.color_trc = 1
-        stream.codec_context.color_range = 1  # BT.709, 16..235, said in the file so that players need not guess
-        self._stream, self._last, self._key = stream, -1, 0
-
-    def _put(self, image: Image, time: float) -> None:
-        import av
-
-        frame: Any = av.VideoFrame.from_ndarray(image, "bgr24").reformat(format="yuv420p", dst_colorspace="ITU709")
-        frame.pts = self._last = max(round(time * _TICKS), self._last + 1)
-        frame.time_base = Fraction(1, _TICKS)
-        if frame.pts >= self._key:  # a fragment ends where a key frame begins
-            frame.pict_type = av.video.frame.PictureType.I
-            self._key = frame.pts + _TICKS
-        self._mux(frame)
-
-    def _mux(self, frame: Any) -> None:
-        with _os_errors():
-            for packet in self._stream.encode(frame):
-                packet.duration = round(_TICKS / self.fps)
+    def _mux_sound(self, until: float) -> None:
+        if self._sound is not None:
+            for packet in self._sound.until(until):
                 self._container.mux(packet)
 
-    def stop(self) -> None:
-        if self.count and self._stream is not None:
-            self._mux(None)
-            self._stream = None
-            with _os_errors():
-                self._container.close()
-
-    def complete(self, sound: Path | None) -> Path:
-        """Copy the draft's packets, and the sound's, into a plain file: its length is known and seeking is quick."""
-        import av
-
-        kind = {".mkv": "matroska", ".webm": "webm", ".mov": "mov"}.get(self.path.suffix.lower(), "mp4")
-        options = {"movflags": "faststart"} if kind in ("mp4", "mov") else {}
-        with _os_errors(), ExitStack() as stack:
-            images = stack.enter_context(av.open(str(self.part.absolute())))
-            out = stack.enter_context(av.open(str(self.whole.absolute()), "w", format=kind, options=options))
-            flows = [copy_packets(images, images.streams.video[0], out, 0.0, float("inf"))]
-            if sound is not None:
-                flows += audio_packets(stack, sound, out, self._start, self._last / _TICKS + 1 / self.fps)
-            for _, packet in heapq.merge(*flows, key=lambda pair: pair[0]):
-                out.mux(packet)
-        return self.whole
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn errors of libav and the system into an OutputError."""
+        try:
+            yield
+        except (OSError, av.FFmpegError) as error:
+            self._is_broken = True
+            raise output_error(self._name, error) from error
 
 
-@contextmanager
-def _os_errors() -> Iterator[None]:
-    """PyAV's errors as the OSError that callers know."""
-    import av
+def _encoder(wanted: dict[str, dict[str, str]], path: Path) -> tuple[str, dict[str, str]]:
+    """Return the first available encoder and its options."""
+    for name, options in wanted.items():
+        with suppress(ValueError):
+            av.codec.Codec(name, "w")
+            return name, dict(options)
+    raise ConfigError(f"{path}: this PyAV has no encoder for it; install PyAV's wheel, or let the name end in .mp4")
 
-    try:
-        yield
-    except av.FFmpegError as error:
-        raise OSError(error.errno, error.strerror) from error
+
+def _container_options(kind: str) -> dict[str, str]:
+    if kind in ("mp4", "mov"):
+        flags = "hybrid_fragmented+frag_keyframe+delay_moov+default_base_moof"
+        return {"movflags": flags, "flush_packets": "1"}
+    return {"flush_packets": "1", "cluster_time_limit": "1000"}
 
 
 def _fit(image: Image, size: tuple[int, int]) -> Image:
-    """The picture in the middle of a black one of (width, height), made smaller or larger to touch its sides."""
+    """Return the image scaled to fit (width, height), centred on black."""
     height, width = image.shape[:2]
     if abs(size[0] - width) > 1 or abs(size[1] - height) > 1:
         scale = min(size[0] / width, size[1] / height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     if (width, height) == size:
         return np.ascontiguousarray(image)
     canvas = np.zeros((size[1], size[0], 3), np.uint8)

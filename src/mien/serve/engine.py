@@ -18,6 +18,7 @@ from mien import draw
 from mien.errors import SourceError
 from mien.faces import crop, detectors, models, onnx
 from mien.media import image as codec
+from mien.media import image_info
 from mien.pipeline import Pipeline
 from mien.serve.batcher import Batcher
 from mien.serve.limits import Limits
@@ -25,6 +26,10 @@ from mien.serve.metrics import Metrics
 from mien.types import Face, Frame, Result
 
 T = TypeVar("T")
+
+
+_BYTES_PER_PIXEL = 24
+"""What decoding may take at its peak: JPEG 7 to 10, PNG 7 to 11, AVIF and HEIC 16, WebP 18, JPEG 2000 23 bytes."""
 
 
 class QueueFull(Exception):
@@ -39,13 +44,15 @@ class EncodedImage:
     data: bytes
 
 
-def load(model: str | None = None, detector: str = "yunet") -> Pipeline:
+def load(model: str | None = None, detector: str = "yunet", min_score: float | None = None) -> Pipeline:
     """Load a pipeline for concurrent use.
 
     The detector runs in one thread per image. The classifier's threads sleep between calls: spinning took a third to a
     half of the processor time.
     """
-    return Pipeline(detectors.load_detector(detector, threads=1), models.load_classifier(model, spin=False))
+    return Pipeline(
+        detectors.load_detector(detector, threads=1, min_score=min_score), models.load_classifier(model, spin=False)
+    )
 
 
 class Engine:
@@ -57,6 +64,8 @@ class Engine:
         self.state = "warming up"
         self._admitted = 0  # images accepted and not yet answered
         self._abandoned = 0  # images that nobody waits for any more, in threads that cannot be stopped
+        size = max(limits.body_bytes, limits.frame_bytes)
+        self._decoding = image_info.Limits(size, limits.pixels, _BYTES_PER_PIXEL * limits.pixels + 2 * size)
         self._metrics = metrics or Metrics()
         self._threads = limits.threads or onnx.cores()
         self._pool = ThreadPoolExecutor(self._threads, "mien-detect")
@@ -83,12 +92,13 @@ class Engine:
             self._admitted -= count
 
     async def process(
-        self, image: EncodedImage, index: int = 0, time: float = 0.0, cropped: bool = False
+        self, image: EncodedImage, index: int = 0, time: float | None = None, cropped: bool = False
     ) -> tuple[Result, int]:
         """Find and classify the faces of an image, or raise SourceError. Call it within `admit`.
 
-        With `cropped`, the whole image is one face, stretched to the square of the network. Return the result, whose
-        frame has the image's size but no pixels (all are 0), and the number of faces beyond the limit.
+        An image with a time is a frame of a stream, in which turned faces are not looked for. With `cropped`, the whole
+        image is one face, stretched to the square of the network. Return the result, whose frame has the image's size
+        but no pixels (all are 0), and the number of faces beyond the limit.
         """
         frame, faces, crops = await self._in_thread(lambda: self._extract(image, index, time, cropped))
         self._metrics.faces.observe(len(faces))
@@ -101,7 +111,7 @@ class Engine:
     async def annotate(self, image: EncodedImage, suffix: str) -> bytes:
         """Draw the faces of an image and encode it as ".png" or ".jpeg", or raise SourceError."""
         result, _ = await self.process(image)
-        return await self._in_thread(lambda: _draw(image, result.faces, suffix, self.limits.pixels))
+        return await self._in_thread(lambda: _draw(image, result.faces, suffix, self._decoding))
 
     async def warm(self) -> None:
         """Load the detector in each thread and run the network once, so that the first request is as fast as others."""
@@ -144,25 +154,25 @@ class Engine:
         abandoned.cancelled() or abandoned.exception()  # nobody asks for it
 
     def _extract(
-        self, image: EncodedImage, index: int, time: float, cropped: bool
+        self, image: EncodedImage, index: int, time: float | None, cropped: bool
     ) -> tuple[Frame, list[Face], NDArray[np.uint8]]:
         """Return the frame without its pixels, all faces, and the crops of as many as may be classified."""
-        pixels = codec.decode(image.data, image.name, self.limits.pixels)
+        pixels = codec.decode(image.data, image.name, self._decoding)
         # Images that wait for the classifier hold no pixels, which take hundreds of times the memory of the crops.
-        frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, image.name)
+        frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time or 0.0, image.name)
         if cropped:
             height, width = pixels.shape[:2]
             return frame, [Face((0.0, 0.0, float(width), float(height)))], crop.to_network_input(pixels)[None]
         try:
-            faces = self.pipeline.detect(pixels)
+            faces = self.pipeline.detect(pixels) if time is None else self.pipeline.detector(pixels)
             return frame, faces, self.pipeline.crop(pixels, faces[: self.limits.faces])
         except cv2.error as error:
             raise SourceError(f"{image.name}: an image of this shape cannot be searched; crop it") from error
 
 
-def _draw(image: EncodedImage, faces: tuple[Face, ...], suffix: str, max_pixels: int) -> bytes:
+def _draw(image: EncodedImage, faces: tuple[Face, ...], suffix: str, limits: image_info.Limits) -> bytes:
     # Decoded again: pixels held while waiting for a thread would take 100 times the memory of the file.
-    pixels = codec.decode(image.data, image.name, max_pixels)
+    pixels = codec.decode(image.data, image.name, limits)
     drawn = draw.draw(Result(Frame(pixels, name=image.name), faces))
     try:
         written, data = cv2.imencode(suffix, drawn)

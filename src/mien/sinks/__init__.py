@@ -5,7 +5,7 @@ a crash or kill -9:
     Jsonl, Csv, Failures: `<name>.mien.part` holds every result.
     Parquet: `<name>.mien.part/` is a folder of Parquet files, which readers take as one table; the last seconds are
         missing.
-    Video: `<name>.mien.part.mp4` plays, see mien.media.video_writer.
+    Video: `<name>.mien.part<suffix>` plays up to about the last second.
 The next run replaces an old draft; Jsonl can also resume it. Sinks for a run are given to `MultiSink` together with the
 run's inputs, so that none replaces an input.
 """

@@ -3,64 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
-from mien.media import video_writer
 from mien.media.output_paths import Output, OutputPaths
-from mien.media.targets import writing
+from mien.media.video_writer import FORMATS, VideoWriter
 from mien.sinks.base import FileSink
 from mien.types import Failure, Image, Result
 
 
 class Video(FileSink):
-    """An annotated video that keeps each frame's time; with PyAV H.264 that browsers play, and sound.
+    """Writes an annotated video: H.264 (VP9 in .webm), each frame at its own time.
+
+    The draft can be played after a crash, up to about the last second.
 
     Args:
-        path: .mp4, .m4v, .mov, .mkv or, with PyAV, .webm.
-        draw: turns a result into a uint8 BGR image; usually `mien.draw.draw`. The first one's size is the video's.
-        fps: nominal rate. Without PyAV the rate is constant: frames are repeated or dropped to keep the time.
-        sound: the source video, whose sound is copied; needs PyAV.
+        path: .mp4, .m4v, .mov, .mkv or .webm.
+        draw: turns a result into a uint8 BGR image, usually `mien.draw.draw`. The first image sets the video's size.
+        rate: nominal frames a second.
+        sound: file whose sound to add.
+        sound_start: time of the first frame by that file's clock, in seconds; None to look it up.
+        on_message: called with a sentence about sound that cannot simply be copied.
     """
 
     def __init__(
         self,
         path: str | Path | Output,
         draw: Callable[[Result], Image],
-        fps: float = 30.0,
+        rate: float = 30.0,
         sound: str | Path | None = None,
+        sound_start: float | None = None,
+        on_message: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(path)
-        self._encoder = video_writer.encoder(self.file.target.real, fps)
-        self._draw = draw
-        self._sound = None if sound is None else Path(sound)
-        if self._sound and not self._asked:
-            self.ask(OutputPaths([self._sound]), self.path)
+        if sound and not self._asked:
+            self.ask(OutputPaths([sound]), self.path)
+        self._draw, self._rate, self._sound, self._sound_start = draw, rate, sound, sound_start
+        self._on_message = on_message
+        self._writer: VideoWriter | None = None
 
     @classmethod
     def ask(cls, outputs: OutputPaths, path: str | Path) -> Output:
-        suffix = Path(path).suffix
-        drafts = (".mp4", f".whole{suffix}") if find_spec("av") else (suffix,)
+        draft = Path(path).suffix
         return outputs.file(
-            path, what="a video", suffixes=video_writer.SUFFIXES, draft_suffixes=drafts, keep=True, stream=False
+            path, what="a video", suffixes=tuple(FORMATS), draft_suffixes=(draft,), keep=True, stream=False
         )
 
     def write(self, result: Result) -> None:
         self.start()
+        image = self._draw(result)
+        if self._writer is None:
+            assert self.file.draft is not None
+            height, width = image.shape[:2]
+            self._writer = VideoWriter(
+                self.file.draft,
+                width,
+                height,
+                self._rate,
+                self._sound,
+                self._sound_start,
+                FORMATS[self.path.suffix.lower()],
+                self._on_message,
+                self.path,
+            )
         self._is_empty = False
-        with writing(self.path):
-            self._encoder.write(self._draw(result), result.frame.time)
+        self._writer.write(image, result.frame.time)
 
     def fail(self, failure: Failure) -> None:
-        """Write nothing: the frame before stays longer."""
+        """Show nothing; the frame before stays longer."""
 
     def _stop(self) -> None:
-        self._encoder.stop()
+        if self._writer:
+            self._writer.close()
 
     def _finish(self) -> None:
         self._stop()
-        if self._encoder.count:
-            self.file.complete = self._encoder.complete(self._sound)
-            self.file.probe()
-        else:
+        if self._writer is None:
             self.file.discard()
