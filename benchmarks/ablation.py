@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mien.media import atomic as files
+from mien import files
 from mien.train import data, lessons, loop, models, store
 from mien.train.config import Stage, TrainConfig, read_recipe
 

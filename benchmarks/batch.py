@@ -34,7 +34,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mien import classify, files, image, shards
-from mien.evaluation.html import environment
+from mien.report_page import environment
 from mien.types import SourceError
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import audit
-
 import peers
-from mien.media import atomic as files
+from mien import files
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

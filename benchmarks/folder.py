@@ -22,11 +22,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mien import Pipeline, load
-from mien import runner as run
-from mien.evaluation.html import environment
-from mien.media import atomic as files
-from mien.media import readers as sources
+from mien import Pipeline, files, load, run, sources
+from mien.report_page import environment
 from mien.types import Frame, Image
 
 

@@ -21,8 +21,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mien.faces.onnx import ASSETS
-from mien.media import atomic as files
+from mien import files
+from mien.classify import ASSETS
 from peer_fer_env import FER, installed, python_of
 
 ROOT = Path(__file__).parents[1]

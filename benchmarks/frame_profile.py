@@ -41,13 +41,13 @@ from unittest import mock
 import cv2
 import numpy as np
 import onnx
-from mien.classify import ASSETS, OnnxClassifier
 
 import peaks
 from mien import files, image, load, run, search, sources, video
+from mien.classify import ASSETS, OnnxClassifier
 from mien.draw import Overlay
-from mien.evaluation.html import environment
 from mien.pipeline import WHOLE, Sought
+from mien.report_page import environment
 from mien.types import Face, Floats, Frame
 from video import SIZE, looped, scaled
 

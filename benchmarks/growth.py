@@ -23,7 +23,7 @@ import matplotlib
 import numpy as np
 
 from mien import classify, files, load, run
-from mien.evaluation.html import environment
+from mien.report_page import environment
 from mien.train import data
 from mien.types import Result
 

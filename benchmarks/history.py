@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mien.media import atomic as files
+from mien import files
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -17,9 +17,8 @@ from typing import Any
 import jinja2
 import onnx
 
-from mien.faces.models import load_classifier as model
-from mien.faces.onnx import ASSETS
-from mien.media import atomic as files
+from mien import files
+from mien.classify import ASSETS, model
 
 HERE = Path(__file__).parent
 CARD = HERE.parent / "MODEL_CARD.md"

@@ -24,7 +24,7 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 
 from mien import files, image, runtime, search
-from mien.evaluation.html import environment
+from mien.report_page import environment
 
 STATIC = Path(__file__).parents[1] / "src/mien/serve/static"
 SIZE, RATE = (640, 480), 30

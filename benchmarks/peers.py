@@ -22,12 +22,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mien.classify import ASSETS, DEFAULT, OnnxClassifier, model
-from mien.train.evaluate import answer_views, compare_answers
 
 import footprint
-from mien.evaluation.html import environment
-from mien.media import atomic as files
+from mien import files
+from mien.classify import ASSETS, DEFAULT, OnnxClassifier, model
+from mien.report_page import environment
+from mien.train.evaluate import answer_views, compare_answers
 from mien.types import EMOTIONS7, Floats
 from peer_fer import timed
 from peer_fer_env import FER, installed

@@ -14,11 +14,11 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from mien.classify import model
-from mien.train.trained import Trained
 
-from mien.media import atomic as files
+from mien import files
+from mien.classify import model
 from mien.train import data
+from mien.train.trained import Trained
 
 SHIPPED = ("rep", "wide", "baseline")
 

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mien.media import atomic as files
+from mien import files
 
 RESULTS = Path(__file__).parent / "results"
 

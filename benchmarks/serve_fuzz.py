@@ -24,8 +24,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from mien.evaluation.html import environment
-from mien.media import atomic as files
+from mien import files
+from mien.report_page import environment
 from mien.serve.app import create_app
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]

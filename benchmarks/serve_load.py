@@ -32,7 +32,7 @@ import cv2
 import numpy as np
 
 from mien import detect, files, image, search
-from mien.evaluation.html import environment
+from mien.report_page import environment
 
 ASSETS = search.ASSETS
 MODES = {"batching": [], "one by one": ["--max-batch", "1"]}

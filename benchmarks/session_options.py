@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from mien.classify import ASSETS, DEFAULT
 
-from mien.evaluation.html import environment
-from mien.media import atomic as files
+from mien import files
+from mien.classify import ASSETS, DEFAULT
+from mien.report_page import environment
 from mien.types import Floats
 from peer_fer import timed
 

@@ -21,12 +21,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mien.session import Session
 
 from mien import Pipeline, files, run
 from mien.draw import Status
-from mien.evaluation.html import environment
 from mien.live import Live
+from mien.report_page import environment
+from mien.session import Session
 from mien.types import Failure, Result
 
 RATE, DROP = 30.0, 1000

@@ -20,7 +20,7 @@ import frame_profile
 import history
 import session_options
 import video
-from mien.media import atomic as files
+from mien import files
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "speed.md"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.media import atomic as files
+from mien import files
 from mien.train import data, lessons
 
 RESULTS = Path(__file__).parent / "results"

@@ -29,11 +29,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mien.detect import DETECTORS, detector
 
 from mien import Pipeline, files, load, run, sources, video
-from mien.evaluation.html import environment
+from mien.detect import DETECTORS, detector
 from mien.pipeline import WHOLE
+from mien.report_page import environment
 from mien.types import Face, Frame, Image, Result
 from peer_process import PeerProcess
 

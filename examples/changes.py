@@ -6,12 +6,11 @@ python examples/changes.py 0
 import sys
 
 import mien
-from mien.media.camera import Camera
-from mien.video_pipeline import VideoPipeline
+from mien.live import Live
 
-stream = VideoPipeline(mien.load())
+stream = mien.load().stream()
 last: dict[int | None, str] = {}
-with Camera(sys.argv[1]) as camera:
+with Live(sys.argv[1]) as camera:
     for item in camera:
         if isinstance(item, mien.Failure):
             print(item.reason)

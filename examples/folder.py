@@ -7,13 +7,13 @@ import sys
 from collections import Counter
 
 import mien
-from mien import runner, sinks
+from mien import run, sinks
 
 pipeline = mien.load(threads=1)  # pictures are searched in several threads: each needs no more than its own
 seen: Counter[str] = Counter()
 with sinks.Csv(sys.argv[2], pipeline.classifier.labels) as table:
-    for item in runner.images(sys.argv[1], pipeline):
-        sinks.MultiSink([table]).put(item)
+    for item in run.pictures(sys.argv[1], pipeline):
+        run.give(item, [table])
         if isinstance(item, mien.Failure):
             print(f"left out: {item.reason}")
         else:

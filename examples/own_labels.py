@@ -8,15 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.evaluation import metrics
-from mien.faces import crop, models
-from mien.media import image
+from mien import classify, image, metrics
 
-model = models.load_classifier()
+model = classify.model()
 crops, truth = [], []
 for number, label in enumerate(model.labels):
     for path in sorted(Path(sys.argv[1], label).glob("*.png")):
-        crops.append(crop.to_network_input(image.decode(path.read_bytes(), str(path))))
+        crops.append(image.gray48(image.decode(path.read_bytes(), str(path))))
         truth.append(number)
 report = metrics.evaluate(model(np.stack(crops)), truth, model.labels)
 low, high = report.interval

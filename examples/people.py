@@ -6,15 +6,14 @@ python examples/people.py talk.mp4
 import sys
 
 import mien
-from mien import video_pipeline
-from mien.media.video_reader import Video
-from mien.sinks import MultiSink, Timeline
-from mien.video_pipeline import VideoPipeline
+from mien import run
+from mien.sources import Video
+from mien.timeline import Timeline
 
 pipeline = mien.load(threads=1)
 timeline = Timeline(pipeline.classifier.labels)
-for item in video_pipeline.results(Video(sys.argv[1]), VideoPipeline(pipeline)):
-    MultiSink([timeline]).put(item)
+for item in run.results(Video(sys.argv[1]), pipeline.stream()):
+    run.give(item, [timeline])
 for person in timeline.summary():
     shares = ", ".join(f"{name} {share:.0%}" for name, share in person.share.items() if share >= 0.01)
     print(f"person {person.id}, from {person.first:.1f} to {person.last:.1f} s: {shares}")

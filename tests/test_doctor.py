@@ -14,9 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mien import doctor
-from mien.cli import main
-from mien.cli.doctor import doctor as command
+from mien import cli, cli_live, doctor
 from mien.doctor import Check, examine
 
 ROOT = Path(__file__).parents[1]
@@ -93,8 +91,8 @@ def test_opencv_5_lacks_only_haar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_starts_where_opencv_and_onnx_runtime_do_not() -> None:
-    code = "import sys; sys.modules.update(cv2=None, onnxruntime=None); sys.argv[1:] = ['doctor']; import mien.cli.main"
-    done = subprocess.run([sys.executable, "-c", f"{code}; mien.cli.main.main()"], capture_output=True, text=True)
+    code = "import sys; sys.modules.update(cv2=None, onnxruntime=None); sys.argv[1:] = ['doctor']; import mien.cli"
+    done = subprocess.run([sys.executable, "-c", f"{code}; mien.cli.main()"], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "mien does not work: see OpenCV, ONNX Runtime, prediction" in done.stdout
     assert done.stderr == ""
@@ -159,10 +157,10 @@ def test_the_command_prints_what_to_do_and_fails_for_what_is_essential(
 ) -> None:
     found = [Check("one", True, "fine"), Check("two", False, "none [here]", "buy one")]
     monkeypatch.setattr(doctor, "examine", lambda: found)
-    assert main.app(["doctor"], result_action="return_value") == 0
+    assert cli.app(["doctor"], result_action="return_value") == 0
     text = capsys.readouterr().out
     assert "none [here]" in text and "buy one" in text and "mien works here" in text
     found.append(Check("three", False, "gone", "install it", essential=True))
-    assert main.app(["doctor"], result_action="return_value") == 1
+    assert cli.app(["doctor"], result_action="return_value") == 1
     assert "does not work: see three" in capsys.readouterr().out
-    assert command() == 1
+    assert cli_live.doctor() == 1

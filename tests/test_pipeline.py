@@ -13,8 +13,7 @@ import pytest
 
 import mien
 from mien import Face, Frame, Pipeline
-from mien.faces.tracker import Tracker
-from mien.video_pipeline import VideoPipeline
+from mien.track import Tracker
 
 PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
 MEDIA = Path(__file__).parents[2] / "shared" / "media"
@@ -36,7 +35,7 @@ class Brightness:
     """A classifier of two classes that counts its calls."""
 
     labels: tuple[str, ...] = ("dark", "bright")
-    confidence_threshold: float = 0.7
+    uncertain_below: float = 0.7
     calls: list[int] = field(default_factory=list)
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
@@ -57,7 +56,7 @@ def test_every_face_gets_its_own_probabilities_from_one_call(halves: np.ndarray)
     classifier = Brightness()
     result = Pipeline(Boxes([(70, 10, 110, 50), (10, 10, 50, 50)]), classifier).process(Frame(halves, 3, 1.5, "x"))
     assert [face.emotion for face in result.faces] == ["bright", "dark"]
-    assert [face.confidence_threshold for face in result.faces] == [0.7, 0.7]
+    assert [face.uncertain_below for face in result.faces] == [0.7, 0.7]
     assert classifier.calls == [2]
     assert result.crops.shape == (2, 48, 48)
     assert (result.frame.index, result.frame.time) == (3, 1.5)
@@ -101,12 +100,12 @@ def test_many_frames_go_through_the_classifier_in_one_call() -> None:
 
 def test_a_stream_adds_ids_and_smooths_and_stills_stay_as_they_are() -> None:
     pipeline = Pipeline(Blobs(), Brightness())
-    stream, frames = VideoPipeline(pipeline), numbered([2, 2, 0, 3])
+    stream, frames = pipeline.stream(), numbered([2, 2, 0, 3])
     frames[1].image[5:] = 255
     seen = [stream.process(frame) for frame in frames]
     plain = [pipeline.process(frame) for frame in frames]
     assert [[face.id for face in result.faces] for result in seen] == [[1, 2], [1, 2], [], [1, 2, 3]]
-    assert stream.tracker.active_ids == {1, 2, 3}
+    assert stream.tracker.alive == {1, 2, 3}
     assert all(face.id is None for result in plain for face in result.faces)
     assert seen[0].faces[0].probabilities == plain[0].faces[0].probabilities
     before, raw, smooth = (result.faces[0].probabilities["bright"] for result in (plain[0], plain[1], seen[1]))
@@ -116,17 +115,17 @@ def test_a_stream_adds_ids_and_smooths_and_stills_stay_as_they_are() -> None:
 
 def test_streams_share_a_pipeline_and_nothing_else() -> None:
     pipeline = Pipeline(Blobs(), Brightness())
-    one, other = VideoPipeline(pipeline), VideoPipeline(pipeline, Tracker(smoothing=0))
+    one, other = pipeline.stream(), pipeline.stream(Tracker(half_life=0))
     one.process_many(numbered([3, 3]))
     (first, second) = other.process_many(numbered([1, 2]))
     assert [face.id for face in first.faces + second.faces] == [1, 1, 2]
-    assert one.tracker.active_ids == {1, 2, 3}
+    assert one.tracker.alive == {1, 2, 3}
     assert second.faces[0].probabilities == pipeline.process(second.frame).faces[0].probabilities
 
 
 def test_frames_in_bundles_give_what_single_frames_give() -> None:
     pipeline = Pipeline(Blobs(), Brightness())
-    frames, one, other = numbered([1, 2, 0, 2, 3]), VideoPipeline(pipeline), VideoPipeline(pipeline)
+    frames, one, other = numbered([1, 2, 0, 2, 3]), pipeline.stream(), pipeline.stream()
     bundled = one.process_many(frames[:3]) + one.process_many(frames[3:])
     assert [r.to_dict() for r in bundled] == [other.process(frame).to_dict() for frame in frames]
 
@@ -154,7 +153,7 @@ def walk(count: int) -> list[Frame]:
 
 def test_between_searches_faces_are_followed_and_classified() -> None:
     detector, classifier = Moving(), Brightness()
-    stream = VideoPipeline(Pipeline(detector, classifier), detect_every=3)
+    stream = Pipeline(detector, classifier).stream(every=3)
     seen = stream.process_many(walk(60))
     assert detector.searched == 20
     assert sum(classifier.calls) == 60
@@ -169,7 +168,7 @@ def test_between_searches_faces_are_followed_and_classified() -> None:
 
 def test_bundles_do_not_change_what_every_third_search_gives() -> None:
     pipeline, frames = Pipeline(Moving(), Brightness()), walk(24)
-    one, other = VideoPipeline(pipeline, detect_every=3), VideoPipeline(pipeline, detect_every=3)
+    one, other = pipeline.stream(every=3), pipeline.stream(every=3)
     bundled = one.process_many(frames[:5]) + one.process_many(frames[5:16]) + one.process_many(frames[16:])
     single = [other.process(frame) for frame in frames]
     assert [result.to_dict() for result in bundled] == [result.to_dict() for result in single]
@@ -179,7 +178,7 @@ def test_who_comes_and_goes_is_noticed_at_the_next_search() -> None:
     frames = walk(12)
     for k in (0, 1, 5, 6, 7, 8):  # away
         frames[k].image[:] = 0
-    seen = VideoPipeline(Pipeline(Moving(), Brightness()), detect_every=4).process_many(frames)
+    seen = Pipeline(Moving(), Brightness()).stream(every=4).process_many(frames)
     assert [len(result.faces) for result in seen] == [0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0]
 
 
@@ -198,14 +197,12 @@ class Scaled(Moving):
 
 def test_between_whole_searches_only_faces_of_the_known_size_are_looked_for() -> None:
     detector = Scaled()
-    seen = VideoPipeline(Pipeline(detector, Brightness()), redetect_every=0.2).process_many(
-        walk(24)
-    )  # 30 frames a second
+    seen = Pipeline(detector, Brightness()).stream(whole=0.2).process_many(walk(24))  # 30 frames a second
     assert all(len(result.faces) == 1 for result in seen)
     assert detector.searched == 4
     assert detector.asked == [24.0] * 20
     assert [result.to_dict() for result in seen] == [
-        result.to_dict() for result in VideoPipeline(Pipeline(Moving(), Brightness())).process_many(walk(24))
+        result.to_dict() for result in Pipeline(Moving(), Brightness()).stream().process_many(walk(24))
     ]
 
 
@@ -214,7 +211,7 @@ def test_a_face_that_is_missing_or_too_small_is_searched_for_in_the_same_frame()
     frames[2].image[:] = 0  # gone
     frames[3].image[:] = 0
     frames[5].image[:], frames[5].image[20:30, 30:40] = 0, 255  # a quarter of the size
-    seen = VideoPipeline(Pipeline(detector, Brightness()), redetect_every=10).process_many(frames)
+    seen = Pipeline(detector, Brightness()).stream(whole=10).process_many(frames)
     assert [len(result.faces) for result in seen] == [1, 1, 0, 0, 1, 1]
     assert detector.searched == 5  # the first, where it is missing, while there is none, and where it is small
     assert detector.asked == [24.0, 24.0, 24.0]
@@ -222,15 +219,15 @@ def test_a_face_that_is_missing_or_too_small_is_searched_for_in_the_same_frame()
 
 def test_without_pause_between_whole_searches_each_frame_is_searched_whole() -> None:
     detector = Scaled()
-    VideoPipeline(Pipeline(detector, Brightness()), redetect_every=0).process_many(walk(5))
+    Pipeline(detector, Brightness()).stream(whole=0).process_many(walk(5))
     assert (detector.searched, detector.asked) == (5, [])
 
 
 def test_impossible_settings_are_told() -> None:
-    with pytest.raises(mien.ConfigError, match="redetect_every is nan"):
-        VideoPipeline(Pipeline(Moving(), Brightness()), redetect_every=float("nan"))
-    with pytest.raises(mien.ConfigError, match="detect_every is 0"):
-        VideoPipeline(Pipeline(Moving(), Brightness()), detect_every=0)
+    with pytest.raises(mien.ConfigError, match="whole is nan"):
+        Pipeline(Moving(), Brightness()).stream(whole=float("nan"))
+    with pytest.raises(mien.ConfigError, match="every 0th"):
+        Pipeline(Moving(), Brightness()).stream(every=0)
     with pytest.raises(mien.ConfigError, match="min_face"):
         Pipeline(Moving(), Brightness(), min_face=40)
     with pytest.raises(mien.ConfigError, match="smallest face"):
@@ -293,8 +290,8 @@ def test_the_shipped_portrait_has_one_face() -> None:
 @pytest.mark.skipif(not PORTRAIT.exists(), reason="the portrait is not shipped")
 def test_eight_threads_see_what_one_sees() -> None:
     pipeline = Pipeline(classifier=Brightness())
-    redetect_every = mien.Pipeline(Boxes([]), Brightness())(PORTRAIT).frame.image
-    frames = [Frame(np.ascontiguousarray(redetect_every[: 512 - 20 * (i % 8)]), i) for i in range(24)]
+    whole = mien.Pipeline(Boxes([]), Brightness())(PORTRAIT).frame.image
+    frames = [Frame(np.ascontiguousarray(whole[: 512 - 20 * (i % 8)]), i) for i in range(24)]
     with ThreadPoolExecutor(8) as pool:
         together = [result.to_dict() for result in pool.map(pipeline.process, frames)]
     assert together == [pipeline.process(frame).to_dict() for frame in frames]

@@ -11,14 +11,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mien import pipeline
-from mien.faces import onnx
-from mien.faces.models import DEFAULT, load_classifier
+from mien import classify, pipeline
 
 ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "src/mien/serve/static"
 RUNTIME = ROOT / "web/node_modules/onnxruntime-web"
-ASSETS = onnx.ASSETS
+ASSETS = classify.ASSETS
 DETECTOR = "face_detection_yunet_2023mar.onnx"
 WASM = "ort-wasm-simd-threaded.wasm"
 
@@ -29,14 +27,14 @@ def main() -> None:
     for name in ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", WASM):
         shutil.copyfile(RUNTIME / "dist" / name, vendor / name)
     shutil.copyfile(ASSETS / DETECTOR, models / DETECTOR)
-    model = load_classifier()
-    shutil.copyfile(ASSETS / f"{DEFAULT}.onnx", models / f"{DEFAULT}.onnx")
+    model = classify.model()
+    shutil.copyfile(ASSETS / f"{classify.DEFAULT}.onnx", models / f"{classify.DEFAULT}.onnx")
     shutil.copyfile(ASSETS / "portrait.jpg", models / "portrait.jpg")
     manifest = {
         "runtime": _part(vendor / WASM) | {"file": f"../vendor/{WASM}"},
         "detector": _part(models / DETECTOR),
-        "classifier": _part(models / f"{DEFAULT}.onnx")
-        | {"name": model.name, "labels": list(model.labels), "uncertain_below": model.confidence_threshold},
+        "classifier": _part(models / f"{classify.DEFAULT}.onnx")
+        | {"name": model.name, "labels": list(model.labels), "uncertain_below": model.uncertain_below},
         "margin": pipeline.MARGIN,
     }
     (models / "models.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")

@@ -1,6 +1,6 @@
 """Measure models on labelled photographs through the whole pipeline: detector, crop, classifier.
 
-    python benchmarks/accuracy/photos.py photos_dev.zip --model mien-s --out benchmarks/results/photos-mien-s.json
+    python benchmarks/accuracy/photos.py photos_dev.zip --model rep --out benchmarks/results/photos-rep.json
 
 The archive holds `<class>/<person>_<number>.jpg`, whole images with surroundings. The face nearest to the centre of the
 image counts. Prints and writes accuracy, balanced accuracy, the recall of each class and the share of images without a
@@ -49,7 +49,7 @@ def balanced(truth: NDArray[np.int64], answer: NDArray[np.int64], classes: Seque
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archive", type=Path, help="photos_dev.zip")
-    parser.add_argument("--model", default="mien-s", help="name of a shipped model or path of an ONNX file")
+    parser.add_argument("--model", default="rep", help="name of a shipped model or path of an ONNX file")
     parser.add_argument("--turn", type=float, default=0.0, help="largest rotation in degrees, drawn for each image")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""mien: finds faces in images and says how each looks, with probabilities.
+"""mien: finds faces in pictures and says how each looks, with probabilities.
 
 >>> import mien
 >>> pipeline = mien.load()
@@ -6,14 +6,22 @@
 ['happy']
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import ConfigError, DataError, Error, ModelError, SourceError
-from mien.types import EMOTIONS, Face, Failure, Frame, Result
+from mien.types import (
+    EMOTIONS,
+    ConfigError,
+    DataError,
+    Error,
+    Face,
+    Failure,
+    Frame,
+    ModelError,
+    Result,
+    SourceError,
+)
 
 if TYPE_CHECKING:
-    from mien import data, draw, evaluation, serve, sinks, train
     from mien.pipeline import Pipeline, load
 
 __version__ = "0.1.0"
@@ -31,24 +39,14 @@ __all__ = [
     "Result",
     "SourceError",
     "__version__",
-    "data",
-    "draw",
-    "evaluation",
     "load",
-    "serve",
-    "sinks",
-    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the rest when it is first asked for: `mien doctor` must start where OpenCV does not."""
+    """Import the pipeline when it is first asked for: `mien doctor` must start where OpenCV does not."""
     if name in ("Pipeline", "load"):
-        return getattr(import_module("mien.pipeline"), name)
-    if name in __all__:
-        return import_module(f"mien.{name}")
+        from mien import pipeline
+
+        return getattr(pipeline, name)
     raise AttributeError(f"module 'mien' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__

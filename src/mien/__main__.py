@@ -1,5 +1,5 @@
 """`python -m mien` is the command `mien`."""
 
-from mien.cli.main import main
+from mien.cli import main
 
 main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
@@ -14,17 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ASSETS = Path(__file__).parent / "assets"
-
-
 SUMS = ASSETS / "SHA256SUMS"
-
-
 DEVICES = Path("/dev")
 
-
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-
-
 _HEADLESS = "'opencv-python-headless>=4.10,<5'"
 
 

@@ -15,20 +15,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
-
-
 Floats = NDArray[np.float32]
-
 
 EMOTIONS = ("angry", "happy", "sad", "surprise", "neutral")
 """The five classes, in the order in which mien shows them. A model's own order is in its metadata."""
-
 
 EMOTIONS7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """All classes of FER2013, in the order of its csv file."""
 
 
-EMOTIONS8 = (*EMOTIONS7, "contempt")
+class Error(Exception):
+    """Root of all errors that mien raises on purpose; the message says what was wrong and what to do."""
+
+
+class SourceError(Error):
+    """A picture, video or camera that cannot be read."""
+
+
+class ModelError(Error):
+    """A model file that is missing, damaged or not one of ours."""
+
+
+class DataError(Error):
+    """A data set that is missing, truncated or in another layout."""
+
+
+class ConfigError(Error):
+    """A setting that does not exist or has an impossible value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,7 @@ class Face:
         landmarks: five (x, y) points in pixels (the eye on the left of the picture, the eye on the right, nose, the
             mouth corner on the left, the one on the right), or () when the detector gives none.
         probabilities: name of the emotion -> probability; empty before classification.
-        confidence_threshold: the model's threshold; a top probability below it makes the face `uncertain`.
+        uncertain_below: the model's threshold; a top probability below it makes the face `uncertain`.
         id: number of the person within a video, or None.
         label: the emotion to show where it need not be the most probable one (a tracker holds on to it), or "".
         unsure: whether the face counts as `uncertain`, where its threshold alone does not decide, or None.
@@ -83,7 +96,7 @@ class Face:
     score: float = 1.0
     landmarks: tuple[tuple[float, float], ...] = ()
     probabilities: Mapping[str, float] = field(default_factory=dict)
-    confidence_threshold: float = 0.0
+    uncertain_below: float = 0.0
     id: int | None = None
     label: str = ""
     unsure: bool | None = None
@@ -103,7 +116,7 @@ class Face:
         """`unsure`, or without it whether the top probability lies below the model's threshold."""
         if self.unsure is not None:
             return self.unsure
-        return bool(self.probabilities) and max(self.probabilities.values()) < self.confidence_threshold
+        return bool(self.probabilities) and max(self.probabilities.values()) < self.uncertain_below
 
     def to_dict(self) -> dict[str, Any]:
         """Plain floats, strings and lists: safe for `json.dumps`."""
@@ -197,7 +210,7 @@ class Classifier(Protocol):
         ...
 
     @property
-    def confidence_threshold(self) -> float:
+    def uncertain_below(self) -> float:
         """Top probability below which an answer counts as uncertain."""
         ...
 
@@ -219,32 +232,4 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish the output; calling it twice does no harm."""
-        ...
-
-
-class FrameSource(Protocol):
-    """Live or Paced."""
-
-    name: str
-    ended: bool
-
-    @property
-    def rate(self) -> float:
-        """Frames a second that it gives."""
-        ...
-
-    def get(self, timeout: float | None = None) -> Frame | Failure | None:
-        """The newest frame or a message; None when there is none within `timeout` seconds."""
-        ...
-
-
-class View(Protocol):
-    """What a session needs of a window."""
-
-    def show(self, image: Image, lines: Sequence[str] = ()) -> None:
-        """Show a picture, uint8 BGR (H, W, 3), and lines of text on it."""
-        ...
-
-    def keys(self) -> list[str]:
-        """Names of the keys pressed since the last call, as "q", "space" or "escape"."""
         ...

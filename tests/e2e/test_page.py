@@ -16,12 +16,10 @@ import numpy as np
 import pytest
 
 import mien
-from mien.cli import serve
-from mien.errors import ConfigError
-from mien.faces.onnx import ASSETS
-from mien.media import image
+from mien import cli, image
+from mien.classify import ASSETS
 from mien.sinks import Csv
-from mien.types import EMOTIONS
+from mien.types import EMOTIONS, ConfigError
 
 from .conftest import ROOT, STATIC, Site
 
@@ -575,9 +573,9 @@ def test_web_opens_the_page_and_serves_on_this_machine_alone(monkeypatch: pytest
     monkeypatch.setattr(server, "run", lambda *given: ran.append(given))
     monkeypatch.setattr(serving, "STATIC", tmp_path)
     with pytest.raises(ConfigError, match="make web"):
-        serve.web(port=0)
+        cli.web(port=0)
     (tmp_path / "models").mkdir()
     (tmp_path / "models/models.json").write_text("{}")
-    assert serve.web(port=0) == 0
+    assert cli.web(port=0) == 0
     assert len(ran) == 1
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", opened[0])

@@ -12,10 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mien import draw, pipeline
-from mien.faces import crop, models, onnx, resize, yunet
-from mien.faces.tracker import Tracker
-from mien.media import image
+from mien import classify, detect, draw, image, pipeline, search
+from mien.track import Tracker
 from mien.types import EMOTIONS, Face
 
 from .conftest import ROOT, STATIC, Site
@@ -63,17 +61,17 @@ PIXELS = (
 
 def test_the_built_models_are_those_of_the_package(page: Any) -> None:
     built = json.loads((STATIC / "models/models.json").read_text("utf-8"))
-    model = models.load_classifier()
+    model = classify.model()
     again = "the page has older models: run make web"
     assert built["classifier"]["sha256"] == model.sha256, again
     assert built["classifier"]["labels"] == list(model.labels), again
-    assert built["classifier"]["uncertain_below"] == model.confidence_threshold, again
+    assert built["classifier"]["uncertain_below"] == model.uncertain_below, again
     assert built["margin"] == pipeline.MARGIN, again
 
 
 @pytest.mark.parametrize(
     "path",
-    [onnx.ASSETS / "portrait.jpg", *(MEDIA / name for name in ("multi_face.jpg", "BWPictureHuman.jpg"))],
+    [classify.ASSETS / "portrait.jpg", *(MEDIA / name for name in ("multi_face.jpg", "BWPictureHuman.jpg"))],
     ids=lambda path: path.name,
 )
 def test_a_picture_gives_the_same_faces_crops_and_probabilities(page: Any, path: Path) -> None:
@@ -83,16 +81,16 @@ def test_a_picture_gives_the_same_faces_crops_and_probabilities(page: Any, path:
     # as PNG, so that two JPEG decoders are not compared
     page.site.altered["/given.png"] = cv2.imencode(".png", picture)[1].tobytes()
     found = page.evaluate(LOOK, "/given.png")
-    expected = yunet.YuNet()(picture)
+    expected = detect.YuNet()(picture)
     assert len(found) == len(expected) > 0
     np.testing.assert_allclose([face["box"] for face in found], [face.box for face in expected], atol=1)
     np.testing.assert_allclose([face["landmarks"] for face in found], [face.landmarks for face in expected], atol=1)
     np.testing.assert_allclose([face["score"] for face in found], [face.score for face in expected], atol=1e-3)
     crops = np.array([face["crop"] for face in found], np.uint8).reshape(-1, 48, 48)
     seen = [Face(tuple(face["box"]), 1.0, tuple(map(tuple, face["landmarks"]))) for face in found]
-    off = np.abs(crop.crops(picture, seen, pipeline.MARGIN).astype(int) - crops)
+    off = np.abs(image.crops(picture, seen, pipeline.MARGIN).astype(int) - crops)
     assert off.mean() < 0.2 and off.max() <= 2
-    np.testing.assert_allclose([face["probabilities"] for face in found], models.load_classifier()(crops), atol=1e-3)
+    np.testing.assert_allclose([face["probabilities"] for face in found], classify.model()(crops), atol=1e-3)
 
 
 def test_a_picture_without_a_face_gives_none(page: Any) -> None:
@@ -119,7 +117,7 @@ def test_crops_are_the_same_at_any_angle_size_and_over_the_border(page: Any, mar
     }}"""
     given = [{"box": face.box, "landmarks": face.landmarks} for face in faces]
     found = np.array(page.evaluate(script, [rgba(picture), given, margin])).reshape(-1, 48, 48)
-    off = np.abs(found - crop.crops(picture, faces, margin))
+    off = np.abs(found - image.crops(picture, faces, margin))
     assert off.mean() < 0.2 and off.max() <= 3  # OpenCV rounds in another way on some processors
 
 
@@ -136,7 +134,7 @@ def test_pictures_are_shrunk_as_in_python(page: Any, size: tuple[int, int], smal
       return [Array.from(data), width, height, factors];
     }}"""
     data, width, height, factors = page.evaluate(script, [rgba(picture), 45])
-    expected, ratio = resize.downscale(picture, 45, None)
+    expected, ratio = search.shrink(picture, 45, None)
     assert (width, height) == small and factors == pytest.approx(ratio)
     found = np.array(data, np.uint8).reshape(height, width, 4)[:, :, 2::-1]
     assert found.shape == expected.shape
@@ -144,7 +142,7 @@ def test_pictures_are_shrunk_as_in_python(page: Any, size: tuple[int, int], smal
 
 
 def test_half_size_finds_what_python_finds_at_that_size(page: Any) -> None:
-    picture = cv2.resize(image.decode((onnx.ASSETS / "portrait.jpg").read_bytes(), "portrait"), (640, 640))
+    picture = cv2.resize(image.decode((classify.ASSETS / "portrait.jpg").read_bytes(), "portrait"), (640, 640))
     script = f"""async (picture) => {{
       {PIXELS}
       const ort = await import("/vendor/ort.wasm.min.mjs");
@@ -163,7 +161,7 @@ def test_half_size_finds_what_python_finds_at_that_size(page: Any) -> None:
     }}"""
     found, widths = page.evaluate(script, rgba(picture))
     assert widths == [640, 320]
-    expected = yunet.YuNet(max_side=320)(picture)
+    expected = detect.YuNet(max_side=320)(picture)
     assert len(found) == len(expected) == 1
     np.testing.assert_allclose(found[0]["box"], expected[0].box, atol=1)
 
@@ -243,9 +241,7 @@ def test_the_tracker_gives_the_same_ids_labels_and_probabilities(page: Any) -> N
     for frame, (faces, alive) in zip(frames, found, strict=True):
         given = [
             Face(
-                tuple(f["box"]),
-                probabilities=dict(zip(EMOTIONS, f["probabilities"], strict=True)),
-                confidence_threshold=0.5,
+                tuple(f["box"]), probabilities=dict(zip(EMOTIONS, f["probabilities"], strict=True)), uncertain_below=0.5
             )
             for f in frame["faces"]
         ]
@@ -255,8 +251,8 @@ def test_the_tracker_gives_the_same_ids_labels_and_probabilities(page: Any) -> N
         assert [face["uncertain"] for face in faces] == [face.uncertain for face in expected]
         for face, other in zip(faces, expected, strict=True):
             np.testing.assert_allclose(face["probabilities"], list(other.probabilities.values()), atol=1e-9)
-        assert set(alive) == tracker.active_ids
-    assert found[-1][0] or tracker.active_ids
+        assert set(alive) == tracker.alive
+    assert found[-1][0] or tracker.alive
 
 
 def test_order_and_colours_are_those_of_the_overlay(page: Any) -> None:

@@ -12,9 +12,9 @@ import cv2
 import pytest
 
 import mien
-from mien.faces.onnx import ASSETS
-from mien.media import image
-from mien.serve.middleware import CSP
+from mien import image
+from mien.classify import ASSETS
+from mien.serve.security import CSP
 from mien.types import EMOTIONS
 from test_server import serving
 

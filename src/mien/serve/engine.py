@@ -14,32 +14,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien import draw
-from mien.errors import SourceError
-from mien.faces import crop, detectors, models, onnx
-from mien.media import image as codec
+from mien import classify, detect, draw, image, runtime
 from mien.pipeline import Pipeline
 from mien.serve.batcher import Batcher
 from mien.serve.limits import Limits
-from mien.types import Face, Frame, Result
+from mien.types import Face, Frame, Result, SourceError
 
 T = TypeVar("T")
-
-
 _Found = tuple[Frame, list[Face], NDArray[np.uint8]]
 """A picture's frame without its pixels, all its faces, and the crops of as many as may be classified."""
-
-
 _SMALL_FILE, _SMALL = 16 * 1024, 128 * 128
 """Bytes and pixels of a crop that is decoded at once: handing it to a thread would take longer."""
 
 
-class QueueFull(Exception):
+class Busy(Exception):
     """No room for another picture now; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedImage:
+class Picture:
     """A picture as it came: its name, fit to be shown, and the bytes of its file."""
 
     name: str
@@ -48,10 +41,10 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was found in a image.
+    """What was found in a picture.
 
     Attributes:
-        result: with its faces, the largest first; its frame has the size of the image, and no pixels (all are 0).
+        result: with its faces, the largest first; its frame has the size of the picture, and no pixels (all are 0).
         left_out: how many more faces there were than the limit.
     """
 
@@ -73,7 +66,7 @@ def load(model: str | None = None, detector: str = "yunet") -> Pipeline:
         ConfigError: no such detector.
         ModelError: no such model, or a damaged one.
     """
-    return Pipeline(detectors.load_detector(detector, threads=1), models.load_classifier(model, spin=False))
+    return Pipeline(detect.detector(detector, threads=1), classify.model(model, spin=False))
 
 
 class Engine:
@@ -89,9 +82,9 @@ class Engine:
         """Prepare the threads.
 
         Args:
-            pipeline: what looks at each image.
+            pipeline: what looks at each picture.
             limits: `pixels`, `faces`, `queue`, `max_batch`, `max_wait` and `threads` count here.
-            seen_faces: told the number of faces of each image.
+            seen_faces: told the number of faces of each picture.
             seen_batch: told the number of crops of each call of the network.
         """
         self.pipeline, self.limits = pipeline, limits
@@ -99,7 +92,7 @@ class Engine:
         self.streams = 0  # open WebSockets
         self.state = "warming up"
         self._seen_faces = seen_faces
-        self._threads = limits.threads or onnx.cores()
+        self._threads = limits.threads or runtime.cores()
         self._pool = ThreadPoolExecutor(self._threads, "mien-detect")
         self._classify = Batcher(pipeline.classifier, limits.max_batch, limits.max_wait, seen_batch)
 
@@ -111,28 +104,28 @@ class Engine:
             Busy: the queue is full, or the server is about to end.
         """
         if self.state == "shutting down":
-            raise QueueFull("the server is shutting down")
+            raise Busy("the server is shutting down")
         if self.inside + count > self.limits.queue:
-            raise QueueFull(f"{self.inside} pictures wait already; try again in a moment")
+            raise Busy(f"{self.inside} pictures wait already; try again in a moment")
         self.inside += count
         try:
             yield
         finally:
             self.inside -= count
 
-    async def process(self, image: EncodedImage, index: int = 0, time: float = 0.0, cropped: bool = False) -> Seen:
+    async def process(self, picture: Picture, index: int = 0, time: float = 0.0, cropped: bool = False) -> Seen:
         """Find and classify the faces of a picture; the caller has been admitted.
 
         Args:
-            image: as it came.
+            picture: as it came.
             index: for the frame.
             time: for the frame, in seconds.
             cropped: the picture is one face, cut out by somebody else: it is stretched to the square of the network.
 
         Raises:
-            SourceError: not a image, cut short, or with more than `limits.pixels`.
+            SourceError: not a picture, cut short, or with more than `limits.pixels`.
         """
-        frame, found, crops = await self._found(image, index, time, cropped)
+        frame, found, crops = await self._found(picture, index, time, cropped)
         self._seen_faces(len(found))
         faces = found[: self.limits.faces]
         if not faces:
@@ -140,18 +133,18 @@ class Engine:
         rows = await self._classify(crops)
         return Seen(Result(frame, self.pipeline.named(faces, rows.tolist()), crops), len(found) - len(faces))
 
-    async def annotate(self, image: EncodedImage, suffix: str) -> bytes:
+    async def annotate(self, picture: Picture, suffix: str) -> bytes:
         """The picture with its faces drawn, as a file.
 
         Args:
-            image: as it came.
+            picture: as it came.
             suffix: ".png" or ".jpeg".
 
         Raises:
             SourceError: as of `process`, or the picture does not fit the format.
         """
-        faces = (await self.process(image)).result.faces
-        return await self._in_thread(lambda: _drawn(image, faces, suffix, self.limits.pixels))
+        faces = (await self.process(picture)).result.faces
+        return await self._in_thread(lambda: _drawn(picture, faces, suffix, self.limits.pixels))
 
     async def warm(self) -> None:
         """Make each thread load its detector and the network run once, so that the first request is no slower."""
@@ -163,7 +156,7 @@ class Engine:
             self.pipeline.detector(blank)
 
         await asyncio.gather(*(self._in_thread(look) for _ in range(self._threads)))
-        await self._in_thread(lambda: self.pipeline.classifier(np.zeros((1, crop.SIZE, crop.SIZE), np.uint8)))
+        await self._in_thread(lambda: self.pipeline.classifier(np.zeros((1, image.SIZE, image.SIZE), np.uint8)))
         self.state = "ready"
 
     async def close(self) -> None:
@@ -177,36 +170,36 @@ class Engine:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def _found(self, image: EncodedImage, index: int, time: float, cropped: bool) -> _Found:
-        if cropped and len(image.data) <= _SMALL_FILE:
+    async def _found(self, picture: Picture, index: int, time: float, cropped: bool) -> _Found:
+        if cropped and len(picture.data) <= _SMALL_FILE:
             with suppress(SourceError):  # the thread knows whether it is one
-                return self._find(image, index, time, True, min(_SMALL, self.limits.pixels))
-        return await self._in_thread(lambda: self._find(image, index, time, cropped, self.limits.pixels))
+                return self._find(picture, index, time, True, min(_SMALL, self.limits.pixels))
+        return await self._in_thread(lambda: self._find(picture, index, time, cropped, self.limits.pixels))
 
-    def _find(self, image: EncodedImage, index: int, time: float, cropped: bool, most: int) -> _Found:
-        pixels = codec.decode(image.data, image.name, most)
+    def _find(self, picture: Picture, index: int, time: float, cropped: bool, most: int) -> _Found:
+        pixels = image.decode(picture.data, picture.name, most)
         # What waits for the classifier holds no pixels: a picture takes hundreds of times the memory of its crops.
-        frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, image.name)
+        frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, picture.name)
         try:
             if cropped:
                 height, width = pixels.shape[:2]
-                return frame, [Face((0.0, 0.0, float(width), float(height)))], crop.to_network_input(pixels)[None]
+                return frame, [Face((0.0, 0.0, float(width), float(height)))], image.gray48(pixels)[None]
             found = self.pipeline.detector(pixels)
             faces = found[: self.limits.faces]
-            crops = crop.crops(pixels, faces, self.pipeline.margin, self.pipeline.align)
+            crops = image.crops(pixels, faces, self.pipeline.margin, self.pipeline.align)
         except cv2.error as error:
-            raise SourceError(f"{image.name}: a picture of this shape cannot be searched; crop it") from error
+            raise SourceError(f"{picture.name}: a picture of this shape cannot be searched; crop it") from error
         return frame, found, crops
 
 
-def _drawn(image: EncodedImage, faces: tuple[Face, ...], suffix: str, max_pixels: int) -> bytes:
+def _drawn(picture: Picture, faces: tuple[Face, ...], suffix: str, max_pixels: int) -> bytes:
     # Decoded once more: a picture held while it waits for a thread would take 100 times the memory of its file.
-    pixels = codec.decode(image.data, image.name, max_pixels)
-    drawn = draw.draw(Result(Frame(pixels, name=image.name), faces))
+    pixels = image.decode(picture.data, picture.name, max_pixels)
+    drawn = draw.draw(Result(Frame(pixels, name=picture.name), faces))
     try:
         written, data = cv2.imencode(suffix, drawn)
     except cv2.error:
         written = False
     if not written:
-        raise SourceError(f"{image.name}: a picture of this shape cannot be written as {suffix[1:]}; ask for another")
+        raise SourceError(f"{picture.name}: a picture of this shape cannot be written as {suffix[1:]}; ask for another")
     return data.tobytes()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from time import monotonic
 
-from mien.errors import ConfigError
+from mien.types import ConfigError
 
 _MIB = 1024 * 1024
 

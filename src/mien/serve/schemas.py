@@ -10,11 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 _TEXT = (
     "P2\n4 4\n255\n0 85 170 255 0 85 170 255 0 85 170 255 0 85 170 255\n"  # a picture (PGM) that JSON can hold as it is
 )
-
-
 _BASE64 = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVQIHWOsZ2CsZwAAA4gBAaTVtyAAAAAASUVORK5CYII="
-
-
 CROPS = Query(
     description="Each picture is one face that you have cut out: no detector runs, its box is the whole picture. Best "
     "is a square as wide as the face, eyes level; 48 x 48 gray pixels are what the network looks at."
@@ -105,10 +101,8 @@ _FACE = {
     "uncertain": False,
     "probabilities": {"angry": 0.01, "happy": 0.97, "sad": 0.01, "surprise": 0.004, "neutral": 0.006},
 }
-
-
 PREDICTION: dict[str, Any] = {
-    "model": "mien-s",
+    "model": "rep",
     "results": [
         {"name": "face.jpg", "index": 0, "width": 512, "height": 512, "faces": [_FACE], "left_out": 0, "error": None},
         {"name": "notes.txt", "index": 1, "width": 0, "height": 0, "faces": [], "left_out": 0,
@@ -116,9 +110,8 @@ PREDICTION: dict[str, Any] = {
     ],
 }  # fmt: skip
 
-
 MODEL: dict[str, Any] = {
-    "name": "mien-s",
+    "name": "rep",
     "version": "0.1.0",
     "sha256": "3bc55dd6bf313a51d5e02d3bed20dc721a1726903e109510939d5102902791cc",
     "labels": ["angry", "happy", "sad", "surprise", "neutral"],

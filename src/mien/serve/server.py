@@ -19,9 +19,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
-from mien.errors import ConfigError
 from mien.serve.limits import Limits
-from mien.serve.middleware import CROWDED
+from mien.serve.security import CROWDED
+from mien.types import ConfigError
 
 _LEAST_TOKEN = 16  # characters; who reaches the server may try as many shorter ones as it answers
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from mien.errors import ConfigError
+from mien.types import ConfigError
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class Stage:
     """A stretch of training at one input size and one width.
 
     Training may begin with a narrow network on small pictures, where a pass costs a tenth, and grow: the network keeps
-    what it learned when it gets wider (see `models.widen`).
+    what it learned when it gets wider (see `models.grow`).
     """
 
     epochs: int = 40
@@ -86,7 +86,7 @@ class TrainConfig:
     """Share of the FER+ head's logits that the exported model adds to its own; 0 drops that head."""
     teacher: str = ""
     """Shipped model, or ONNX file, whose answers to the augmented pictures stages with `distill` learn from; names
-    joined by +, as in mien-m+baseline, take turns, step by step."""
+    joined by +, as in wide+baseline, take turns, step by step."""
     soft_labels: str = ""
     """File of `mien data soft-labels` that stages with `distill` learn from, in place of a teacher."""
     mirror: bool = False
@@ -139,8 +139,7 @@ class TrainConfig:
 
 
 FINETUNE = TrainConfig(
-    name="mine", network="rep", init="mien-s", batch=32,
-    stages=(Stage(epochs=12, lr=5e-4, size=48),), weight_decay=0.02,
+    name="mine", network="rep", init="rep", batch=32, stages=(Stage(epochs=12, lr=5e-4, size=48),), weight_decay=0.02,
     warmup=1.0, ema=0.98, gamma=0.3, degrade=0.1, erasing=0.1,
 )  # fmt: skip
 """The shipped network goes on learning from one's own pictures, some hundreds or thousands, in minutes on a CPU."""

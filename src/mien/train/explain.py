@@ -11,12 +11,10 @@ import torch
 from captum.attr import Occlusion
 from numpy.typing import NDArray
 
-from mien.errors import ConfigError
-from mien.types import Classifier, Floats
+from mien.types import Classifier, ConfigError, Floats
 
 WINDOW, STRIDE = 12, 4
 """Side of the hidden square and the step between two squares, pixels of the crop; 12 is about an eye with its brow."""
-
 
 # Squares also reach over the border, so that each pixel lies under equally many; else a corner would have the one
 # square's loss and look as important as the eye beside it.
@@ -39,7 +37,7 @@ def explain(classifier: Classifier, crop: NDArray[np.uint8], label: str | None =
         ConfigError: no such label, or a crop of another shape or type.
     """
     if crop.dtype != np.uint8 or crop.shape != (48, 48):
-        raise ConfigError(f"the crop must be uint8 (48, 48), not {crop.dtype} {crop.shape}; see mien.faces.crop.crop")
+        raise ConfigError(f"the crop must be uint8 (48, 48), not {crop.dtype} {crop.shape}; see mien.image.crop")
     labels = list(classifier.labels)
     if label is not None and label not in labels:
         raise ConfigError(f"the model has no class {label!r}; choose one of {', '.join(labels)}")

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mien.data import ferplus
-from mien.data.faces import Faces
-from mien.evaluation.calibration import calibrate
-from mien.faces.classifier import OnnxClassifier
-from mien.train import models, targets
-from mien.train.checkpoint import load
+from mien import files
+from mien.classify import OnnxClassifier
+from mien.metrics import apply_temperature, fit_temperature, reliable_from
+from mien.train import data, lessons, models, store
 from mien.train.config import from_dict
-from mien.train.onnx_file import write_model
-from mien.train.quantize import quantize
+from mien.types import Floats
 
 
-class ExportModule(nn.Module):
+class Deployed(nn.Module):
     """A network with all that surrounds it in use.
 
     Args:
@@ -70,12 +73,12 @@ def load_network(checkpoint: Path, extra: bool = False) -> tuple[nn.Module, dict
     The FER+ head is blended into the last layer as far as the recipe says: both read the same features, so that the sum
     of their logits is one layer. Classes that were only there to learn from are dropped, unless `extra` keeps them.
     """
-    tensors, meta = load(checkpoint)
+    tensors, meta = store.load(checkpoint)
     config = from_dict(meta["config"])
     labels = list(meta["labels"])
     head = [name for name in tensors if name.startswith("head.")][-2:]
     if config.blend:
-        names = [ferplus.FERPLUS_NAMES.get(name, name) for name in ferplus.FERPLUS[: targets.EMOTION_VOTES]]
+        names = [data.FERPLUS_NAMES.get(name, name) for name in data.FERPLUS[: lessons.EMOTION_VOTES]]
         rows = [names.index(label) for label in labels]
         for name in head:
             tensors[name] = tensors[name] + config.blend * tensors["auxiliary.2." + name.split(".")[-1]][rows]
@@ -88,7 +91,7 @@ def load_network(checkpoint: Path, extra: bool = False) -> tuple[nn.Module, dict
 
 
 def export(
-    checkpoint: Path, path: Path, version: str, temperature: float = 1.0, confidence_threshold: float = 0.0,
+    checkpoint: Path, path: Path, version: str, temperature: float = 1.0, uncertain_below: float = 0.0,
     fold: bool = True,
 ) -> Path:  # fmt: skip
     """Write the fp32 ONNX file of a checkpoint, with the metadata of the model file's contract.
@@ -98,7 +101,7 @@ def export(
         path: of the file.
         version: of the package.
         temperature: see `Deployed`.
-        confidence_threshold: top probability below which an answer counts as uncertain.
+        uncertain_below: top probability below which an answer counts as uncertain.
         fold: fold a residual addition into its convolution: the same function, fewer operations.
     """
     model, meta = load_network(checkpoint)
@@ -106,7 +109,7 @@ def export(
         model = model.fused(fold)
     config = from_dict(meta["config"])
     size = config.stages[-1].size
-    deployed = ExportModule(model, meta["mean"], meta["std"], temperature, config.mirror, size).eval()
+    deployed = Deployed(model, meta["mean"], meta["std"], temperature, config.mirror, size).eval()
     crops = torch.zeros(2, 48, 48, dtype=torch.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _quiet():
@@ -124,12 +127,12 @@ def export(
         "mean": meta["mean"],
         "std": meta["std"],
         "temperature": temperature,
-        "uncertain_below": confidence_threshold,
+        "uncertain_below": uncertain_below,
         "recipe": meta["config"],
         "data": {"source": source, "train": meta["train"], "valid": meta["valid"], "epoch": meta["epoch"]},
         "license": f"MIT (code and weights); trained on {source}, whose images keep their own terms",
     }
-    write_model(graph, path, facts)
+    _write(graph, path, facts)
     return path
 
 
@@ -147,7 +150,11 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def export_all(checkpoint: Path, folder: Path, faces: Faces, version: str) -> tuple[Path, Path]:
+RELIABLE = 0.85
+"""Answers that are not marked uncertain are right at least this often on PublicTest."""
+
+
+def ship(checkpoint: Path, folder: Path, faces: data.Faces, version: str) -> tuple[Path, Path]:
     """Calibrate on PublicTest and write the model files, fp32 and int8.
 
     The temperature (Guo et al. 2017) and the threshold of "uncertain" are both fitted on the int8 file, which is the
@@ -162,15 +169,101 @@ def export_all(checkpoint: Path, folder: Path, faces: Faces, version: str) -> tu
     Returns:
         Paths of the fp32 and of the int8 file.
     """
-    _, meta = load(checkpoint)
+    _, meta = store.load(checkpoint)
     name = meta["config"]["name"]
     full, small = folder / f"{name}-fp32.onnx", folder / f"{name}.onnx"
     answers = tuple(meta.get("answers", meta["labels"]))
     train, valid = faces.split("Training"), faces.split("PublicTest").with_labels(answers)
     sample = train.images[:: max(1, len(train) // 512)][:512]
-    quantize(export(checkpoint, full, version, fold=False), small, sample)
-    fitted = calibrate(OnnxClassifier(small)(valid.images), valid.targets)
+    quantise(export(checkpoint, full, version, fold=False), small, sample)
+    fitted = calibration(OnnxClassifier(small)(valid.images), valid.targets)
     # A folded addition is a spike in the middle of each kernel that takes the range of the seven bits: the int8 file
     # then gives another answer than fp32 three times as often (benchmarks/quantisation.py). Only fp32 is folded.
-    quantize(export(checkpoint, full, version, *fitted, fold=False), small, sample)
+    quantise(export(checkpoint, full, version, *fitted, fold=False), small, sample)
     return export(checkpoint, full, version, *fitted), small
+
+
+def calibration(probabilities: Floats, truth: NDArray[np.int64]) -> tuple[float, float]:
+    """Temperature and threshold of "uncertain" for a model, from its answers without either.
+
+    Where all answers are right, as on a handful of pictures they may be, the best temperature would be the least one,
+    and the model sure of everything: it is left at 1.
+
+    Args:
+        probabilities: float (N, C), rows sum to 1.
+        truth: int (N,).
+    """
+    raw = np.log(np.clip(probabilities, 1e-12, 1))
+    temperature = 1.0 if (raw.argmax(1) == truth).all() else fit_temperature(raw, truth)
+    threshold = reliable_from(apply_temperature(np.exp(raw), temperature), truth, RELIABLE)
+    return round(temperature, 4), round(threshold, 4)
+
+
+def quantise(source: Path, path: Path, crops: NDArray[np.uint8]) -> Path:
+    """Static int8 (QDQ, per channel), calibrated on training crops; the rarest 0.01 % of the activations are clipped.
+
+    Weights are held to seven bits: without VNNI, eight-bit products saturate in 16-bit sums.
+
+    Args:
+        source: the fp32 file.
+        path: where the int8 file goes.
+        crops: uint8 (N, 48, 48), some hundreds of training pictures.
+    """
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            size = min(64, len(crops))  # the histograms want parts of one size: what is left over is left out
+            self.parts = iter([{"crops": crops[i : i + size]} for i in range(0, len(crops) - size + 1, size)])
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            return next(self.parts, None)
+
+    facts = {entry.key: entry.value for entry in onnx.load(source).metadata_props}
+    with tempfile.TemporaryDirectory() as folder:
+        ready, quantised = Path(folder) / "ready.onnx", Path(folder) / "int8.onnx"
+        quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
+        with redirect_stdout(StringIO()):
+            quantize_static(
+                str(ready), str(quantised), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+                reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                op_types_to_quantize=["Conv", "Gemm", "MaxPool", "Add", "Relu"],
+                nodes_to_exclude=_exact(onnx.load(ready)), calibrate_method=CalibrationMethod.Percentile,
+                extra_options={"CalibPercentile": 99.99},
+            )  # fmt: skip
+        _write(onnx.load(quantised), path, facts)
+    return path
+
+
+def _exact(graph: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that stay fp32: the normalisation of the pixels and the first convolution.
+
+    All that follows depends on them, and with one channel to read, int8 is the slower of the two.
+    """
+    constants = {value.name for value in graph.graph.initializer}
+    additions = [node.name for node in graph.graph.node if node.op_type == "Add" and constants & set(node.input)]
+    return additions + [node.name for node in graph.graph.node if node.op_type == "Conv"][:1]
+
+
+def _write(graph: onnx.ModelProto, path: Path, facts: Mapping[str, Any]) -> None:
+    del graph.metadata_props[:]
+    for node in graph.graph.node:  # the exporter notes stack traces with machine paths in each node
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in [*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer]:
+        del value.metadata_props[:]
+    del graph.graph.metadata_props[:]
+    graph.producer_name, graph.doc_string = "mien", ""
+    for key, value in facts.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        graph.metadata_props.add(key=key, value=text)
+    onnx.checker.check_model(graph)
+    with files.draft(path) as place:
+        onnx.save(graph, str(place))

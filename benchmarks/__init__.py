@@ -1,1 +1,0 @@
-"""The scripts behind every figure in the documents; run one with `python -m benchmarks.<folder>.<name>`."""

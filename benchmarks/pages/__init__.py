@@ -1,1 +1,0 @@
-"""Tables of the documents, from the files in results/."""

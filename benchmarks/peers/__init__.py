@@ -1,1 +1,0 @@
-"""mien beside the package `fer`: accuracy, time, memory and size of the installation."""

@@ -1,1 +1,0 @@
-"""How fast mien is, and how much memory it takes."""

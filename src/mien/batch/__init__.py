@@ -1,1 +1,0 @@
-"""Millions of images. The only package that may import ray."""

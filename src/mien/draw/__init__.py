@@ -1,6 +1,0 @@
-"""The overlay: a box, a label and probability bars for each face; a status line for live views."""
-
-from mien.draw.annotator import Overlay, Status, draw
-from mien.draw.palette import COLOURS
-
-__all__ = ["COLOURS", "Overlay", "Status", "draw"]

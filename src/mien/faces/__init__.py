@@ -1,1 +1,0 @@
-"""Faces: detectors, crops, classifiers and the tracker."""

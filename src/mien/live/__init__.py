@@ -1,1 +1,0 @@
-"""The live view. The only package that may import pygame."""

@@ -1,1 +1,0 @@
-"""Images, videos and cameras in and out; paths and files."""

@@ -1,1 +1,0 @@
-"""Class priors of one person: recorded, fitted and applied."""

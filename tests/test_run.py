@@ -1,0 +1,296 @@
+"""Videos from file to sinks: every frame in its place, ids of their own, bounded memory, no file that stops others."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import which
+from time import sleep
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from conftest import SHARED, number
+from mien import Pipeline, run, sources
+from mien.types import ConfigError, Face, Failure, Frame, Result, SourceError
+
+Film = Callable[..., Path]
+MEDIA = SHARED / "media"
+
+
+@dataclass
+class Even:
+    """A detector that finds one face wherever a frame `numbered` has an even number, or always."""
+
+    always: bool = False
+    name: str = "even"
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        return [Face((20, 20, 60, 60))] if self.always or number(image) % 2 == 0 else []
+
+
+@dataclass
+class Happy:
+    """A classifier that is always sure, and remembers how many crops it got at once."""
+
+    labels: tuple[str, ...] = ("happy", "sad")
+    uncertain_below: float = 0.5
+    calls: list[int] = field(default_factory=list)
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        self.calls.append(len(crops))
+        return np.tile(np.float32([0.9, 0.1]), (len(crops), 1))
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def frames(count: int) -> Iterator[Frame]:
+    for k in range(count):
+        yield Frame(np.zeros((10, 20, 3), np.uint8), k, k / 10)
+
+
+def test_every_frame_has_a_row_at_its_own_time(film: Film, tmp_path: Path) -> None:
+    times = [0.0, 0.04, 0.1, 0.5, 0.52, 1.3, 1.34, 1.5, *(1.6 + k / 30 for k in range(30))]
+    path = film(tmp_path / "a.mp4", times)
+    told: list[tuple[int, int | None]] = []
+    with ExitStack() as stack:
+        made = run.tables(stack, ("happy", "sad"), tmp_path / "a.jsonl", tmp_path / "a.csv", tmp_path / "a.parquet")
+        seen = run.video(path, Pipeline(Even(), Happy()), made, tell=lambda *facts: told.append(facts))
+    table = rows(tmp_path / "a.csv")
+    assert [float(row["time"]) for row in table] == pytest.approx(times, abs=1e-4)
+    assert [int(row["index"]) for row in table] == list(range(len(times)))
+    assert {row["name"] for row in table} == {str(path)}
+    assert [row["face"] for row in table] == ["0" if k % 2 == 0 else "" for k in range(len(times))]
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [len(line["faces"]) for line in lines] == [1 - k % 2 for k in range(len(times))]
+    parquet = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "a.parquet")
+    assert parquet["time"].to_pylist() == [float(row["time"]) for row in table]
+    assert (seen.name, seen.frames, seen.failures) == (str(path), len(times), ())
+    assert seen.people.summary()[0].frames == len(times) // 2
+    assert told == [(k, len(times)) for k in range(1, len(times) + 1)]
+
+
+@dataclass
+class Slow:
+    """A detector and a classifier that says of each crop what its frame shows; each may dawdle."""
+
+    searching: float = 0.0
+    looking: float = 0.0
+    name: str = "slow"
+    labels: tuple[str, ...] = ("happy", "sad")
+    uncertain_below: float = 0.5
+
+    def __call__(self, pictures: np.ndarray) -> Any:
+        if pictures.shape[1:] != (48, 48):
+            sleep(self.searching)
+            return [Face((0, -32, 160, 128))]
+        sleep(self.looking)
+        share = np.float32([number(each[..., None]) / 255 for each in pictures])
+        return np.stack([share, 1 - share], axis=1)
+
+
+def test_a_table_does_not_depend_on_which_step_is_the_slow_one(film: Film, tmp_path: Path) -> None:
+    path, tables = film(tmp_path / "a.mp4", [k / 30 for k in range(60)]), []
+    for slow in (Slow(), Slow(searching=0.002), Slow(looking=0.05)):
+        with ExitStack() as stack:
+            made = run.tables(stack, slow.labels, None, tmp_path / "a.csv", None)
+            run.video(path, Pipeline(slow, slow), made, half_life=0)
+        tables.append(rows(tmp_path / "a.csv"))
+    assert [float(row["happy"]) for row in tables[0]] == pytest.approx([k / 255 for k in range(60)], abs=1e-4)
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_faces_go_to_the_classifier_in_blocks_and_failures_keep_their_place() -> None:
+    classifier = Happy()
+    items = [*frames(20), Failure("a", "damaged", 20), *frames(3)]
+    found = list(run.results(items, Pipeline(Even(always=True), classifier).stream(), most=8))
+    assert classifier.calls == [8, 8, 4, 3]
+    assert [item.frame.index if isinstance(item, Result) else "damaged" for item in found] == [
+        *range(20), "damaged", 0, 1, 2,
+    ]  # fmt: skip
+
+
+def test_pictures_come_in_order_in_blocks_and_few_are_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / f"{k:02d}.png" for k in range(80)]
+    for k, path in enumerate(paths):
+        cv2.imwrite(str(path), np.full((20, 30, 3), k, np.uint8))
+    paths[40].write_bytes(b"no picture")
+    decode, made, alive = sources.decode, [], []
+
+    def watched(data: bytes, name: str) -> np.ndarray:
+        image = decode(data, name)
+        made.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr(sources, "decode", watched)
+    classifier = Happy()
+    found = []
+    for item in run.pictures(tmp_path, Pipeline(Even(always=True), classifier), 2, {str(paths[5])}):
+        found.append((item.frame.index, item.frame.name) if isinstance(item, Result) else (item.index, item.name))
+        alive.append(sum(image() is not None for image in made))
+        del item
+    assert found == [(k, str(path)) for k, path in enumerate(paths) if k != 5]
+    assert classifier.calls == [16, 16, 7, 16, 16, 7]
+    assert max(alive) <= 2 * run.BLOCK + 1  # a block, as many read ahead
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_pictures_are_searched_by_the_threads_that_read_them(threads: int) -> None:
+    names: set[str] = set()
+
+    class Where(Even):
+        def __call__(self, image: np.ndarray) -> list[Face]:
+            names.add(threading.current_thread().name)
+            return super().__call__(image)
+
+    images = [frame.image for frame in frames(20)]
+    found = list(run.pictures(images, Pipeline(Where(always=True), Happy()), threads))
+    assert [(item.frame.index, len(item.faces)) for item in found if isinstance(item, Result)] == [
+        (k, 1) for k in range(20)
+    ]
+    assert all(name.startswith("mien-read") == bool(threads) for name in names)
+
+
+def test_an_error_of_the_detector_ends_the_pictures() -> None:
+    class Broken(Even):
+        def __call__(self, image: np.ndarray) -> list[Face]:
+            raise RuntimeError("no weights")
+
+    images = [frame.image for frame in frames(3)]
+    with pytest.raises(RuntimeError, match="no weights"):
+        list(run.pictures(images, Pipeline(Broken(), Happy()), 2))
+
+
+def test_large_frames_make_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = Happy()
+    monkeypatch.setattr(run, "_BYTES", 3 * 10 * 20 * 3)
+    list(run.results(frames(7), Pipeline(Even(always=True), classifier).stream()))
+    assert classifier.calls == [3, 3, 1]
+
+
+def test_no_frame_outlives_its_block() -> None:
+    made: list[weakref.ref[np.ndarray]] = []
+
+    def watched() -> Iterator[Frame]:
+        for frame in frames(60):
+            made.append(weakref.ref(frame.image))
+            yield frame
+            del frame  # else this generator keeps one more
+
+    most = 0
+    for item in run.results(watched(), Pipeline(Even(always=True), Happy()).stream(), most=4):
+        del item
+        most = max(most, sum(image() is not None for image in made))
+    assert len(made) == 60 and 1 <= most <= 4 + 16 + 3  # a block, what waits for the next, what three hands hold
+
+
+def test_each_video_counts_its_people_from_1(film: Film, tmp_path: Path) -> None:
+    pipeline = Pipeline(Even(always=True), Happy())
+    paths = [film(tmp_path / name, [0.0, 0.1, 0.2]) for name in ("a.mp4", "b.mp4")]
+    assert [run.video(path, pipeline).people.ids for path in paths] == [(1,), (1,)]
+
+
+def test_a_video_that_cannot_be_read_is_a_failure_in_every_table(tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    with ExitStack() as stack:
+        made = run.tables(stack, ("happy", "sad"), None, tmp_path / "a.csv", None)
+        seen = [
+            run.video(tmp_path / name, Pipeline(Even(), Happy()), made, tmp_path / "copy.mp4")
+            for name in ("bad.mp4", "none.mp4")
+        ]
+    assert [each.frames for each in seen] == [0, 0]
+    assert "not a video" in seen[0].failures[0].reason and "does not exist" in seen[1].failures[0].reason
+    assert [row["error"] for row in rows(tmp_path / "a.csv")] == [each.failures[0].reason for each in seen]
+    assert not (tmp_path / "copy.mp4").exists()
+
+
+def test_a_video_that_vanishes_is_a_failure(film: Film, tmp_path: Path) -> None:
+    source = sources.Video(film(tmp_path / "a.mp4", [0.0, 0.1]))
+    (tmp_path / "a.mp4").unlink()
+    (failure,) = run.read(source)
+    assert isinstance(failure, Failure) and "a.mp4" in failure.reason
+
+
+def test_an_output_that_cannot_be_written_is_an_error(film: Film, tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", [0.0, 0.1])
+    (tmp_path / "file").touch()
+    with pytest.raises(SourceError, match="cannot be written"):
+        run.video(path, Pipeline(Even(), Happy()), save=tmp_path / "file" / "copy.mp4")
+
+
+def test_the_annotated_copy_has_every_frame_at_its_time(film: Film, tmp_path: Path) -> None:
+    times = [0.0, 0.04, 0.1, 0.5, 0.52, 1.3]
+    run.video(film(tmp_path / "a.mp4", times), Pipeline(Even(), Happy()), save=tmp_path / "copy.mp4")
+    copied = [frame for frame in sources.Video(tmp_path / "copy.mp4") if isinstance(frame, Frame)]
+    assert [frame.time for frame in copied] == pytest.approx(times, abs=1e-3)
+    yellow = copied[0].image[20, 25:55].mean(axis=0)  # the upper side of the box
+    assert yellow[2] > 150 and yellow[1] > 150 and yellow[0] < 140
+
+
+def test_smoothing_can_be_turned_off_and_must_be_possible(film: Film, tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", [0.0, 0.1])
+    with pytest.raises(ConfigError, match="half_life"):
+        run.video(path, Pipeline(Even(), Happy()), half_life=-1.0)
+    assert run.video(path, Pipeline(Even(), Happy()), half_life=0.0).frames == 2
+
+
+def test_folders_and_globs_stand_for_their_videos(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a.MOV", "c.txt", ".hidden.mp4", "pictures/1.png", "odd [1].mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    inside = [str(tmp_path / name) for name in ("a.MOV", "b.mp4", "odd [1].mp4")]
+    assert run.expand([str(tmp_path)]) == inside
+    assert run.expand([f"{tmp_path}/*.mp4"]) == inside[1:]
+    kept = [f"{tmp_path}/pictures", f"{tmp_path}/odd [1].mp4", "nowhere.mp4", "http://host/a?.mp4", f"{tmp_path}/*.x"]
+    assert run.expand(kept) == kept
+
+
+def test_copies_get_names_apart_from_each_other_and_from_the_videos(tmp_path: Path) -> None:
+    assert run.places(["in/a.mp4"], tmp_path / "out.mkv") == [tmp_path / "out.mkv"]
+    assert run.places(["x/a.mp4", "y/A.mov", "z/b.avi"], tmp_path) == [
+        tmp_path / "a.mp4", tmp_path / "A_2.mp4", tmp_path / "b.mp4",
+    ]  # fmt: skip
+    here = [str(tmp_path / "a.mp4"), str(tmp_path / "a_mien.mp4")]
+    assert run.places(here, tmp_path) == [tmp_path / "a_mien_mien.mp4", tmp_path / "a_mien_mien_mien.mp4"]
+    assert run.names(["http://host/film.mp4", "frames/%04d.png", "...", "..."]) == ["film", "_04d", "video", "video_2"]
+    with pytest.raises(ConfigError, match="give a folder"):
+        run.places(["a.mp4", "b.mp4"], tmp_path / "out.mp4")
+
+
+def ffprobe_times(path: Path) -> list[float]:
+    """Times of all frames, with the first as 0, by another program."""
+    command = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "frame=best_effort_timestamp_time"]
+    done = subprocess.run([*command, "-of", "json", str(path)], capture_output=True, text=True, check=True)
+    times = [float(frame["best_effort_timestamp_time"]) for frame in json.loads(done.stdout)["frames"]]
+    return [time - times[0] for time in times]
+
+
+@pytest.mark.skipif(not which("ffprobe") or not MEDIA.exists(), reason="needs ffprobe and the real videos")
+@pytest.mark.parametrize(("name", "people", "last"), [("single_face.mp4", (1,), 2.37), ("face_noface.mov", (1,), 2.37)])
+def test_real_videos_have_one_person_and_a_calm_label(
+    name: str, people: tuple[int, ...], last: float, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        made = run.tables(stack, (), tmp_path / "a.jsonl", None, None)
+        seen = run.video(MEDIA / name, Pipeline(), made)
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [line["time"] for line in lines] == pytest.approx(ffprobe_times(MEDIA / name), abs=1e-4)
+    assert seen.people.ids == people
+    (track,) = seen.people.summary()
+    assert track.last == pytest.approx(last, abs=0.04)
+    assert track.flips <= track.seconds
+    assert all(line["faces"] == [] for line in lines if line["time"] > last + 0.04)
