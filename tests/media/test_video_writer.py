@@ -13,7 +13,7 @@ import pytest
 from media_files import HEIGHT, WIDTH, click, number, numbered, write_video
 
 from mien.media import audio, video_writer
-from mien.media.video_reader import VideoReader
+from mien.media.video_reader import VideoError, VideoReader
 from mien.media.video_writer import VideoWriter
 from mien.types import ConfigError, SourceError
 
@@ -212,15 +212,41 @@ def test_what_cannot_be_written_is_told_before_any_work(tmp_path: Path) -> None:
         VideoWriter(tmp_path / "folder.mp4", WIDTH, HEIGHT)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
 @pytest.mark.parametrize("kind", ["mp4", "matroska"])
 def test_a_full_disk_is_told_once(kind: str) -> None:
-    writer = VideoWriter("/dev/full", WIDTH, HEIGHT, file_format=kind)
     with pytest.raises(SourceError, match=r"/dev/full: cannot be written \(No space left on device\)"):
-        for k in range(120):
-            writer.write(np.random.default_rng(k).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), k / 30)
-        writer.close()
-    writer.close()
+        with VideoWriter("/dev/full", WIDTH, HEIGHT, file_format=kind) as writer:
+            for k in range(120):
+                writer.write(np.random.default_rng(k).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), k / 30)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file sizes")
+def test_a_disk_that_fills_up_is_told_once(tmp_path: Path) -> None:
+    limited = """
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import numpy as np
+from media_files import WIDTH, HEIGHT
+from mien.media.video_writer import VideoWriter
+from mien.types import SourceError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+writer = VideoWriter(sys.argv[1], WIDTH, HEIGHT)
+try:
+    for k in range(500):
+        writer.write(np.random.default_rng(k).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), k / 30)
+    print("no error")
+except SourceError as error:
+    print(error)
+writer.close()
+"""
+    code = limited.format(tests=str(Path(__file__).parent))
+    run = subprocess.run([sys.executable, "-c", code, tmp_path / "a.mp4"], capture_output=True, text=True, check=True)
+    assert "cannot be written (File too large)" in run.stdout and run.stderr == ""
+    with pytest.raises(VideoError, match=r"cut short; it ends after \d\d frames"):  # what fitted can be played
+        read(tmp_path / "a.mp4")
 
 
 def test_a_finished_video_takes_no_more_frames(tmp_path: Path) -> None:
