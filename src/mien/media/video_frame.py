@@ -150,7 +150,7 @@ class VideoFrame:
             return self._bgr
 
     def small(self, width: int, height: int) -> Image:
-        """Return the frame scaled to `width` x `height` pixels, uint8 BGR, in one step from the decoder's planes."""
+        """Return the frame scaled to `width` x `height` pixels, uint8 BGR, from the decoder's planes."""
         if (width, height) == (self.width, self.height):
             return self.bgr()
         with self._lock:
@@ -183,7 +183,8 @@ class VideoFrame:
     def _converted(self, width: int, height: int) -> Image:
         """Return the picture scaled to a size as shown, uint8 BGR (height, width, 3)."""
         size = (height, width) if self._turn.transpose else (width, height)
-        made = _scaler(size).reformat(self._picture, *size, "bgr24", interpolation=Interpolation.AREA, threads=1)
+        picture = _halved(self._picture, size)
+        made = _scaler(size).reformat(picture, *size, "bgr24", interpolation=Interpolation.AREA, threads=1)
         if made is self._picture:  # it was BGR of that size already
             return self._turn.apply(np.asarray(made.to_ndarray(), np.uint8))
         return self._turn.apply(_pixels(made))
@@ -210,6 +211,31 @@ def _pixels(picture: Any) -> Image:
     rows = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)
     row = 3 * picture.width
     return np.ascontiguousarray(rows[:, :row]).reshape(picture.height, picture.width, 3)
+
+
+def _halved(picture: Any, size: tuple[int, int]) -> Any:
+    """Halve a picture's planes as long as it stays as large as `size` (width, height).
+
+    The mean of four pixels by OpenCV takes a third of the time that swscale takes for the same.
+    """
+    if picture.format.name not in ("yuv420p", "yuvj420p") or any(plane.line_size <= 0 for plane in picture.planes):
+        return picture
+    width, height, times = picture.width, picture.height, 0
+    while width % 4 == 0 and height % 4 == 0 and width >= 2 * size[0] and height >= 2 * size[1]:
+        width, height, times = width // 2, height // 2, times + 1
+    if times == 0:
+        return picture
+    buffer = np.empty((height * 3 // 2, width), np.uint8)
+    luma, chroma = buffer[:height], buffer[height:].reshape(2, height // 2, width // 2)
+    for k, goal in enumerate((luma, *chroma)):
+        plane = _plane(picture, k)
+        for _ in range(times - 1):
+            half = plane.shape[1] // 2, plane.shape[0] // 2
+            plane = np.asarray(cv2.resize(plane, half, interpolation=cv2.INTER_AREA), np.uint8)
+        cv2.resize(plane, goal.shape[::-1], dst=goal, interpolation=cv2.INTER_AREA)
+    made: Any = av.VideoFrame.from_numpy_buffer(buffer, picture.format.name)
+    made.colorspace, made.color_range = picture.colorspace, picture.color_range
+    return made
 
 
 def _luma(picture: Any, box: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
