@@ -108,9 +108,11 @@ class HttpFile(io.RawIOBase):
 
     def _has_failed_here(self) -> bool:
         """Return whether asking again is in vain; libav looks at the end of a file before it reads the middle."""
-        return bool(self.error) and (
-            self._at == self._failed_at or not self._has_ranges or self._failures >= _MAX_FAILURES
-        )
+        if not self.error:
+            return False
+        if self._has_ranges:
+            return self._at == self._failed_at or self._failures >= _MAX_FAILURES
+        return self._at >= self._next  # what came before is kept, and can be read
 
     def abort(self) -> None:
         """End a `read` that waits for the network, from another thread; all later ones return nothing."""
