@@ -578,3 +578,31 @@ def test_real_videos_have_all_frames_with_rising_times(name: str) -> None:
     assert not error
     assert times(frames) == pytest.approx([time - expected[0] for time in expected], abs=1e-9)
     assert all(a < b for a, b in pairwise(times(frames)))
+
+
+def test_an_animation_of_huge_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.webp"
+    frames = [Image.fromarray(np.full((48, 64, 3), 40 * k, np.uint8)) for k in range(2)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+    data = bytearray(path.read_bytes())
+    assert data[12:16] == b"VP8X"
+    for side in (
+        b"\xff\xff\x00",
+        b"\x00\x20\x00",
+    ):  # 65,536 and 8,193 pixels: beyond Pillow's limit and beyond this one
+        data[24:27] = data[27:30] = side
+        path.write_bytes(data)
+        with pytest.raises(VideoError, match="a.webp: not an image that can be read"):
+            VideoReader(path)
+
+
+def test_streams_that_appear_on_the_way_are_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.ts"
+    parts = [
+        write_video(tmp_path / "0.ts", STEADY, sound=("aac", click(0.1, 0.5))),
+        write_video(tmp_path / "1.ts", [1 + time for time in STEADY]),
+    ]
+    path.write_bytes(b"".join(part.read_bytes() for part in reversed(parts)))
+    frames, error = read(path)
+    assert not error
+    assert numbers(frames) == [*range(20)] * 2

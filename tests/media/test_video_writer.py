@@ -215,10 +215,13 @@ def test_what_cannot_be_written_is_told_before_any_work(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
 @pytest.mark.parametrize("kind", ["mp4", "matroska"])
 def test_a_full_disk_is_told_once(kind: str) -> None:
-    with pytest.raises(SourceError, match=r"/dev/full: cannot be written \(No space left on device\)"):
+    def fill() -> None:
         with VideoWriter("/dev/full", WIDTH, HEIGHT, file_format=kind) as writer:
             for k in range(120):
                 writer.write(np.random.default_rng(k).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), k / 30)
+
+    with pytest.raises(SourceError, match=r"/dev/full: cannot be written \(No space left on device\)"):
+        fill()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file sizes")

@@ -28,7 +28,11 @@ def read_animation(file: IO[bytes], most_pixels: int) -> Iterator[tuple[av.Video
     """
     from PIL import Image
 
-    with Image.open(file) as image:
+    try:
+        image = Image.open(file)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(str(error)) from error
+    with image:
         if image.width * image.height > most_pixels:
             raise ValueError(f"{image.width} x {image.height} pixels is more than the limit of {most_pixels}")
         count, time = getattr(image, "n_frames", 1), 0.0

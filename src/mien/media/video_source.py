@@ -130,6 +130,8 @@ class VideoSource:
                     if self._counts(packet):
                         yield packet
                 return
+            except IndexError:  # PyAV 18 at the end, when streams appeared on the way
+                return
             except (av.error.InvalidDataError, BlockingIOError):
                 tries += 1
                 self.is_damaged = True
