@@ -482,6 +482,15 @@ def test_gray_parts_equal_opencvs(pixels: str, space: int) -> None:
         frame.gray((0, 0, WIDTH + 1, 4))
 
 
+@pytest.mark.parametrize("space", range(20))
+def test_any_stated_colour_space_can_be_shown(space: int) -> None:
+    picture = av.VideoFrame.from_ndarray(natural(), "bgr24").reformat(format="yuv420p")
+    picture.colorspace = space
+    frame = VideoFrame(picture)
+    assert frame.bgr().shape == (HEIGHT, WIDTH, 3)
+    assert np.abs(frame.gray() - gray_of(frame.bgr(), (0, 0, WIDTH, HEIGHT))).max() <= 3
+
+
 def test_a_gray_part_converts_no_whole_frame() -> None:
     frame = VideoFrame(av.VideoFrame.from_ndarray(natural(), "bgr24").reformat(format="yuv420p"))
     before = frame.nbytes
@@ -592,7 +601,7 @@ def test_an_animation_of_huge_size_is_refused(tmp_path: Path) -> None:
     ):  # 65,536 and 8,193 pixels: beyond Pillow's limit and beyond this one
         data[24:27] = data[27:30] = side
         path.write_bytes(data)
-        with pytest.raises(VideoError, match="a.webp: not an image that can be read"):
+        with pytest.raises(VideoError, match=r"a\.webp: not an image that can be read"):
             VideoReader(path)
 
 

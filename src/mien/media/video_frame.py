@@ -13,14 +13,16 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from mien.types import Image
+from mien.types import Image, SourceError
 
 _CACHED = 8  # scalers that a thread keeps; each one is set up for one size
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _WEIGHTS = (0.299, 0.114)  # of red and blue in OpenCV's gray: BT.601
 # Luma weights of red and blue by AVColorSpace. What is not said counts as BT.601, in swscale too.
 _LUMA = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
-_DEFAULT_LUMA = frozenset({2, 3, 5, 6})  # unspecified, reserved, BT.470 BG and SMPTE 170M
+_UNSPECIFIED = 2
+_DEFAULT_LUMA = frozenset({_UNSPECIFIED, 5, 6})  # and BT.470 BG and SMPTE 170M
+_RGB = 0
 
 # Formats with 8 bits and a plane of luma alone: log2 of how much smaller chroma is (x, y), or None without chroma.
 _PLANAR = {
@@ -121,6 +123,8 @@ class VideoFrame:
         """
         self.index, self.time, self.name, self.gap = index, time, name, gap
         self._picture, self._turn = picture, turn or Turn()
+        if picture.colorspace not in {_RGB, *_LUMA, *_DEFAULT_LUMA}:  # damaged, or so rare that swscale refuses it
+            picture.colorspace = _UNSPECIFIED
         shown = max(round(picture.width * aspect), 1), picture.height
         self.width, self.height = shown[::-1] if self._turn.transpose else shown
         self._bgr: Image | None = None
@@ -183,8 +187,12 @@ class VideoFrame:
     def _converted(self, width: int, height: int) -> Image:
         """Return the picture scaled to a size as shown, uint8 BGR (height, width, 3)."""
         size = (height, width) if self._turn.transpose else (width, height)
-        picture = _reduced(self._picture, size)
-        made = _scaler(size).reformat(picture, *size, "bgr24", interpolation=Interpolation.AREA, threads=1)
+        try:
+            picture = _reduced(self._picture, size)
+            made = _scaler(size).reformat(picture, *size, "bgr24", interpolation=Interpolation.AREA, threads=1)
+        except (OSError, av.FFmpegError) as error:
+            kind = self._picture.format.name
+            raise SourceError(f"{self.name}: frames of {kind} cannot be shown ({error}); convert the video") from error
         if made is self._picture:  # it was BGR of that size already
             return self._turn.apply(np.asarray(made.to_ndarray(), np.uint8))
         return self._turn.apply(_pixels(made))

@@ -22,6 +22,7 @@ MAX_PIXELS = 40_000_000
 # Three threads a core fill the gaps in which frames wait for each other: beside a thread that converts, two cores
 # decoded 1.15 times as many frames a second with six threads as with two. Each one holds a frame.
 _THREADS_PER_CORE, _MAX_THREADS = 3, 8
+_PIXELS_AT_ONCE = 50_000_000  # in all threads together
 _RETRIES = 50  # damaged places in a row, without a packet between, after which a file counts as ended
 _NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS: the format stores no times
 _LATE_END = 0.5  # s by which the end may be missing of formats that declare their length
@@ -256,7 +257,8 @@ class VideoSource:
         context.options = {"max_pixels": str(MAX_PIXELS)}
         is_live = self._is_url and self._http is None
         context.thread_type = "SLICE" if is_live else "AUTO"  # decoding frames side by side delays them
-        context.thread_count = min(_THREADS_PER_CORE * _cores(), _MAX_THREADS)
+        most = _PIXELS_AT_ONCE // max(context.width * context.height, 1)
+        context.thread_count = max(min(_THREADS_PER_CORE * _cores(), _MAX_THREADS, most), 1)
         return stream
 
     def _describe(self) -> None:
