@@ -57,7 +57,7 @@ def main() -> None:
     pipeline = mien.load(arguments.model)
     labels = [str(label) for label in pipeline.classifier.labels]
     random = np.random.default_rng(1)
-    truth, answer, people, correct_confidence = [], [], [], []
+    truth, answer, people, sure = [], [], [], []
     with zipfile.ZipFile(arguments.archive) as archive:
         for name in sorted(n for n in archive.namelist() if n.lower().endswith((".jpg", ".jpeg", ".png"))):
             image = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR)
@@ -67,13 +67,10 @@ def main() -> None:
             label, file = name.split("/")[-2:]
             face = nearest(faces, image.shape[1], image.shape[0]) if faces else None
             truth.append(labels.index(label))
-            answer.append(
-                -1 if face is None else labels.index(max(face.probabilities, key=face.probabilities.__getitem__))
-            )
+            answer.append(-1 if face is None else labels.index(face.emotion))
             people.append(file.rsplit("_", 1)[0])
-            certain = face is not None and max(face.probabilities.values()) >= face.uncertain_below
-            correct_confidence.append(certain)
-    t, a, certain = np.array(truth), np.array(answer), np.array(correct_confidence)
+            sure.append(face is not None and not face.uncertain)
+    t, a, certain = np.array(truth), np.array(answer), np.array(sure)
     classes = [c for c in range(len(labels)) if (t == c).any()]
     person = np.unique(people, return_inverse=True)[1]
     members = [np.flatnonzero(person == p) for p in range(person.max() + 1)]

@@ -13,7 +13,7 @@ from mien.train.config import TrainConfig
 
 
 def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
-    """Flip, rotate, zoom, shift, light, degrade and erase, each picture on its own, as `config` says.
+    """Flip, rotate, scale, shear, shift, light, sharpen, degrade and erase, each picture on its own, as `config` says.
 
     Draws from torch's global generator. One affine warp does all geometry; what comes in from outside is the border's
     colour, as in a real crop there would be more picture, not black.
@@ -41,11 +41,8 @@ def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
     a, b, c, d = cos * mirror, sin * mirror, -sin, cos
     if config.stretch or config.shear:
-        wider, taller, slant = (
-            torch.exp(spread(config.stretch)),
-            torch.exp(spread(config.stretch)),
-            spread(config.shear),
-        )
+        wider, taller = (torch.exp(spread(config.stretch)) for _ in range(2))
+        slant = spread(config.shear)
         a, b = a / wider, a / wider * slant + b / taller
         c, d = c / wider, c / wider * slant + d / taller
     right, down = 2 * spread(config.shift), 2 * spread(config.shift)

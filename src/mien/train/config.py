@@ -216,6 +216,8 @@ def _check(config: TrainConfig) -> None:
         (0 <= config.ema < 1, "ema must lie in 0..1"),
         (0 <= config.zoom < 1 and 0 <= config.shift < 1, "zoom and shift must lie in 0..1"),
         (config.mixup >= 0 and config.gamma >= 0 and config.ferplus >= 0, "mixup, gamma and ferplus are not negative"),
+        (0 <= config.stretch < 1 and 0 <= config.shear < 1, "stretch and shear must lie in 0..1"),
+        (0 <= config.shadow <= 1 and 0 <= config.sharpen <= 1, "shadow and sharpen must lie in 0..1"),
         (
             all(0 <= v <= 1 for v in (config.cutmix, config.degrade, config.motion, config.erasing)),
             "cutmix, degrade, motion and erasing: 0..1",
