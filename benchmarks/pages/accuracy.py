@@ -10,7 +10,7 @@ from benchmarks.accuracy import audit
 from benchmarks.harness import interval, machine, percent, require, table
 from benchmarks.peers import footprint
 
-MODELS = ("mien-s", "mien-xs", "mien-m", "baseline", "mien-s+mien-m+baseline")
+MODELS = ("mien-s", "mien-s-7", "mien-xs", "mien-m", "baseline", "mien-s+mien-m+baseline")
 README = ("mien-s", "mien-xs", "baseline", "mien-s+mien-m+baseline")
 
 
@@ -30,6 +30,21 @@ def accuracies(results: Path, split: str, models: Sequence[str] = MODELS) -> str
                          percent(row["macro_f1"]), f"{row['ece']:.3f}", recalls])  # fmt: skip
     labels = "recall %: angry/happy/sad/surprise/neutral"
     return table(["model", "view", "images", "accuracy % (95 % interval)", "macro-F1", "ECE", labels], rows)
+
+
+def photographs(results: Path) -> str:
+    """Return the figures on labelled photographs, through the detector."""
+    rows = []
+    for name in ("mien-s", "mien-s-turned", "mien-s-fer2013", "mien-xs", "mien-m", "baseline"):
+        model = name.removesuffix("-turned")
+        row = require(results, f"photos-{name}", model if model in MODELS else "")
+        recalls = "/".join(f"{value:.0f}" for value in row["recalls"].values())
+        low, high = row["balanced_accuracy_interval"]
+        label = f"`{model}`" + (", turned" if model != name else ", the default before" if model not in MODELS else "")
+        rows.append([label, f"{row['balanced_accuracy']:.1f} ({low:.1f}-{high:.1f})", f"{row['accuracy']:.1f}", recalls,
+                     f"{row['answered']:.0f}", f"{row['right_among_answered']:.1f}"])  # fmt: skip
+    heads = ["model", "balanced accuracy % (95 % interval)", "accuracy %", "recall %: angry/happy/sad/surprise/neutral"]
+    return table([*heads, "not uncertain %", "accuracy of these %"], rows)
 
 
 def views(results: Path) -> str:

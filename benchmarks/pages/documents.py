@@ -26,11 +26,11 @@ Block = Callable[[Path], str]
 """Folder of result files -> Markdown."""
 
 DOCUMENTS: dict[str, Mapping[str, Block]] = {
-    "README.md": {"accuracy": accuracy.readme, "speed": speed.readme},
+    "README.md": {"accuracy": accuracy.readme, "photographs": accuracy.photographs, "speed": speed.readme},
     "MODEL_CARD.md": card.BLOCKS,
     "docs/benchmarks.md": accuracy.BLOCKS,
     "docs/speed.md": speed.BLOCKS,
-    "docs/training.md": {"blend": accuracy.blend},
+    "docs/training.md": {"blend": accuracy.blend, "photographs": accuracy.photographs},
 }
 
 
