@@ -89,7 +89,7 @@ def peak(process: int | str) -> int:
 def run(kind: str, seconds: float, first: int, batch: int = BATCH, samples: Path | None = None) -> Report:
     """Try inputs of a kind in processes of their own for some seconds, at least one batch."""
     report, end = Report(), time.monotonic() + seconds
-    while not report.counts["tried"] or time.monotonic() < end:
+    while not sum(report.counts.values()) or time.monotonic() < end:
         first = _run_batch(report, kind, first, batch, samples, end)
     return report
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO
 
@@ -334,24 +333,6 @@ def memory(served: Served) -> int:
     match = re.search(r"^process_resident_memory_bytes (\S+)", text, re.M)
     assert match
     return int(float(match[1]))
-
-
-def test_false_lengths_in_an_image_take_no_memory(served: Served) -> None:
-    header = png(48, 48)[:33]
-    before = peak_memory(served)
-    for path in ("/v1/predict", "/v1/predict?crops=true"):
-        assert answer(served, post(part(header + b"\xff\xff\xff\xf0IDATIEND"), path=path)) == 422
-    assert peak_memory(served) < before + 100_000_000
-
-
-def peak_memory(served: Served) -> int:
-    """Return the largest memory that the server had, in bytes."""
-    status = Path(f"/proc/{served.process.pid}/status")
-    if not status.exists():
-        pytest.skip("the peak is read from /proc")
-    match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-    assert match
-    return 1024 * int(match[1])
 
 
 def test_broken_body_after_the_answer_closes_only_its_connection(served: Served) -> None:
