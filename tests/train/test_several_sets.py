@@ -92,6 +92,15 @@ def test_run_on_two_sets_logs_the_accuracy_on_each_and_exports_variants(tmp_path
     assert {EMOTIONS[n] for n in five(images).argmax(1)} == {"sad"}  # the bias reaches the exported model
 
 
+def test_class_bias_is_added_to_the_logit_of_its_class(tmp_path: Path) -> None:
+    best = trainer.fit(TINY, faces(140, 1, votes=True), tmp_path)
+    variants = [Variant("x", 5, class_bias=bias) for bias in ({}, {"sad": 0.7, "angry": -0.2})]
+    plain, biased = (export.load_network(best, variant=variant)[0] for variant in variants)
+    images = torch.rand(3, 1, 24, 24)
+    difference = (biased(images) - plain(images)).detach()
+    torch.testing.assert_close(difference, torch.tensor([[-0.2, 0, 0.7, 0, 0]]).repeat(3, 1), atol=1e-5, rtol=0)
+
+
 def test_set_of_weight_0_only_validates(tmp_path: Path) -> None:
     config = replace(TINY, sets=(DataSet(), DataSet(0)))
     sets = {"main": faces(140, 1, votes=True), "dev": faces(70, 2)}

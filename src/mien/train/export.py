@@ -91,10 +91,10 @@ def _build_network(
     answers = labels if extra else list(CLASSES[variant.classes]) if variant else meta.get("answers", labels)
     for name in head:
         tensors[name] = tensors[name][label_columns(labels, answers, "the run")]
-    for label, column in zip(
-        choice.class_bias, label_columns(answers, list(choice.class_bias), "class_bias"), strict=True
-    ):
-        tensors[head[-1]][column] += choice.class_bias[label]
+    columns = label_columns(answers, list(choice.class_bias), "class_bias")
+    last_bias = next(name for name in head if name.endswith(".bias"))
+    for column, bias in zip(columns, choice.class_bias.values(), strict=True):
+        tensors[last_bias][column] += bias
     model = models.build(config.network, len(answers), config.width)
     model.load_state_dict({name: value for name, value in tensors.items() if not name.startswith("auxiliary.")})
     return model.eval(), {**meta, "labels": answers}
