@@ -28,8 +28,8 @@ test: .venv/full ## run the tests; those of the web page need npm and chromium
 	elif $(MAKE) $(RUNTIME); then $(MAKE) web; else echo "npm could not fetch packages: the web page is not built"; fi
 	$(BIN)/pytest -rs
 
-lower: .venv-lower/done ## run the tests of media, faces and cli with the lowest versions that pyproject.toml allows
-	.venv-lower/bin/pytest -rs tests/media tests/faces tests/cli -m "not extras"
+lower: .venv-lower/done ## run the tests of media, faces and images with the lowest versions that pyproject.toml allows
+	.venv-lower/bin/pytest -rs tests/media tests/faces tests/cli/test_cli_images.py
 
 web: .venv/light $(RUNTIME) ## collect the page's runtime and models; build dist/web, which any server can host
 	$(BIN)/python web/build.py

@@ -12,7 +12,13 @@ from sklearn import metrics as oracle  # type: ignore[import-untyped]
 
 from mien.errors import ConfigError, DataError
 from mien.evaluation.bootstrap import mean_interval
-from mien.evaluation.calibration import apply_temperature, fit_temperature, risk_coverage, threshold_for_accuracy
+from mien.evaluation.calibration import (
+    UNREACHABLE,
+    apply_temperature,
+    fit_temperature,
+    risk_coverage,
+    threshold_for_accuracy,
+)
 from mien.evaluation.comparison import compare, mcnemar
 from mien.evaluation.metrics import evaluate
 

@@ -19,9 +19,9 @@ def parsing(path: str | os.PathLike[str], kind: type[Error], what: str, advice: 
         yield
     except Error:
         raise
-    except (
-        Exception
-    ) as error:  # parsers raise many kinds: RuntimeError, NotImplementedError, RecursionError, zlib.error
+    except OSError as error:
+        raise kind(f"{display(path)}: cannot be read ({cause(error)}); {advice}") from error
+    except Exception as error:  # RuntimeError, NotImplementedError, RecursionError, zlib.error and others
         raise kind(f"{display(path)}: {what} ({cause(error)}); {advice}") from error
 
 

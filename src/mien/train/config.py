@@ -237,7 +237,7 @@ def from_dict(values: Mapping[str, Any]) -> TrainConfig:
 
 def read_recipe(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
     """Read a YAML recipe and put `overrides` on top."""
-    with parsing(path, ConfigError, "cannot be read as a recipe in YAML", "correct it or give another file"):
+    with parsing(path, ConfigError, "not valid YAML", "correct it or give another file"):
         with Path(path).open("rb") as stream:
             data = stream.read(_RECIPE_BYTES + 1)
         if len(data) > _RECIPE_BYTES:
