@@ -3,12 +3,13 @@ DATA ?= ../shared/data/fer2013.zip
 VOTES ?= ../shared/data/ferplus_votes.csv
 PHOTOS ?= ../shared/data/photos_train.zip
 MODEL ?= mien-s
+SECONDS ?= 600
 BIN := .venv/bin
 RECIPE = $(firstword $(wildcard recipes/$(MODEL).yaml experiments/$(MODEL).yaml))
 FURTHER = $(if $(filter mien-s mien-s-a mien-s-b,$(MODEL)),--data photographs:$(PHOTOS))
 RUNTIME := web/node_modules/.package-lock.json
 
-.PHONY: demo install check test lower train soft-labels bench docs web
+.PHONY: demo install check test lower fuzz train soft-labels bench docs web
 .NOTPARALLEL:
 
 demo: .venv/light ## install mien without extras and run it on a portrait
@@ -32,6 +33,11 @@ lower: .venv-lower/done ## run the tests of media, faces and images with the low
 	.venv-lower/bin/pytest -rs tests/media tests/faces tests/cli/test_cli_images.py
 
 web: .venv/light $(RUNTIME) ## collect the page's runtime and models; build dist/web, which any server can host
+
+fuzz: .venv/full ## read damaged images, videos, data sets, recipes, models and requests for SECONDS
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS)
+
+web: .venv/full $(RUNTIME) ## collect the page's runtime and models; build dist/web, which any server can host
 	$(BIN)/python web/build.py
 
 $(RUNTIME): web/package-lock.json

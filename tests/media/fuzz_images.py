@@ -1,32 +1,15 @@
-"""Mutated image files: nothing but SourceError may come out, soon, in bounded memory, and without a word on stderr.
-
-    python tests/media/fuzz_images.py [seconds] [first seed]
-
-Each case follows from its seed, so that it can be made again: `mutant(seed)`.
-"""
+"""Small image files of every kind, and damaged copies of them."""
 
 from __future__ import annotations
 
 import io
-import os
 import random
-import resource
 import struct
-import subprocess
-import sys
-import tempfile
-import time
 import zlib
-from collections import Counter
-from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pil
 from PIL import features
-
-SLOW = 5.0  # s
-MEMORY = 2_000_000_000  # bytes of address space
-PEAK = 1_000_000_000  # bytes in memory
 
 
 def seeds() -> dict[str, bytes]:
@@ -112,13 +95,28 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def mutant(seed: int, files: dict[str, bytes]) -> tuple[str, bytes]:
-    """The name of a valid file, and that file with something wrong in it."""
+    """Return the name of a valid file, and that file with damage that follows from the seed."""
     rng = random.Random(seed)
     name = rng.choice(sorted(files))
     data = bytearray(files[name])
-    near = len(data) if rng.random() < 0.5 else min(len(data), 200)  # headers matter most
+    damage(rng, data, files, 0 if rng.random() < 0.5 else 200)  # headers matter most
+    if name.startswith(("png", "apng")) and rng.random() < 0.7:
+        data = bytearray(with_checksums(bytes(data)))
+    return name, bytes(data)
+
+
+def damage(rng: random.Random, data: bytearray, files: dict[str, bytes], window: int = 0) -> None:
+    """Change, delete, repeat or insert bytes at 1 to 16 places.
+
+    `window` restricts the places to the first bytes, or the last ones if negative; 0 is the whole file. Inserted bytes
+    come from `files`.
+    """
+    low, high = max(0, len(data) + window) if window < 0 else 0, min(len(data), window) if window > 0 else len(data)
     for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
-        at = rng.randrange(near)
+        high = min(high, len(data))
+        if low >= high:
+            break
+        at = rng.randrange(low, high)
         match rng.randrange(8):
             case 0:
                 data[at] ^= 1 << rng.randrange(8)
@@ -141,12 +139,6 @@ def mutant(seed: int, files: dict[str, bytes]) -> tuple[str, bytes]:
                 del data[max(at, 12) :]
             case 7:
                 data[at : at + 4] = bytes(4)
-        near = min(near, len(data))
-        if near < 1:
-            break
-    if name.startswith(("png", "apng")) and rng.random() < 0.7:
-        data = bytearray(with_checksums(bytes(data)))
-    return name, bytes(data)
 
 
 def with_checksums(data: bytes) -> bytes:
@@ -159,93 +151,3 @@ def with_checksums(data: bytes) -> bytes:
         out[end : end + 4] = zlib.crc32(out[at + 4 : end]).to_bytes(4, "big")
         at = end + 4
     return bytes(out)
-
-
-def work(first: int, count: int, progress: Path) -> None:
-    """Decode the mutants of some seeds, one after the other; each is noted before and after."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    from mien.errors import SourceError
-    from mien.media import image, image_header
-
-    files = seeds()
-    with progress.open("w") as file:
-        for seed in range(first, first + count):
-            name, data = mutant(seed, files)
-            file.write(f"{seed} {name}\t")
-            file.flush()
-            start, outcome = time.monotonic(), "read"
-            try:
-                for page in range(image_header.read_header(data, "x").frames if seed % 2 and "tiff" in name else 1):
-                    image.decode(data, "x", page=page)
-            except SourceError:
-                outcome = "refused"
-            except BaseException as error:
-                outcome = f"{type(error).__name__}: {error}".splitlines()[0]
-            file.write(f"{time.monotonic() - start:.2f}\t{outcome}\n")
-        status = Path("/proc/self/status")  # ru_maxrss would count the process that started this one, too
-        peak = (
-            int(status.read_text().partition("VmHWM:")[2].split()[0])
-            if status.exists()
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        ) * 1024
-        file.write(f"peak\t{peak}\t\n")
-
-
-def run(seconds: float, first: int = 0, size: int = 500) -> Counter[str]:
-    """Decode mutants in processes of their own for some seconds, and count what happened; faults go to stdout."""
-    counts: Counter[str] = Counter()
-    slowest = ""
-    end = time.monotonic() + seconds
-    with tempfile.TemporaryDirectory() as folder:
-        progress, noise = Path(folder, "progress"), Path(folder, "noise")
-        while time.monotonic() < end:
-            progress.write_text("")
-            command = [sys.executable, "-W", "always", __file__, "work", str(first), str(size), str(progress)]
-            with noise.open("wb") as stderr:
-                process = subprocess.Popen(command, stderr=stderr, env={**os.environ, "OMP_NUM_THREADS": "1"})
-                lines, since = 0, time.monotonic() + 20  # the start takes longer
-                while process.poll() is None:
-                    time.sleep(0.05)
-                    if (now := len(progress.read_text().split("\t"))) != lines:
-                        lines, since = now, time.monotonic()
-                    if time.monotonic() > since + SLOW + 1:
-                        process.kill()
-            said = noise.read_text(errors="replace").strip()
-            done = [line.split("\t") for line in progress.read_text().splitlines()]
-            for what, took, outcome in (line for line in done if len(line) == 3):
-                if what == "peak":
-                    counts["peak"] = max(counts["peak"], int(took))
-                    continue
-                counts["tried"] += 1
-                if (duration := round(1000 * float(took))) > counts["longest, ms"]:
-                    counts["longest, ms"], slowest = duration, what
-                if outcome in ("read", "refused"):
-                    counts[outcome] += 1
-                else:
-                    counts["other exceptions"] += 1
-                    print(what, outcome, flush=True)
-                if float(took) > SLOW:
-                    counts["slow"] += 1
-                    print(what, took, flush=True)
-            first += size
-            if process.returncode:
-                broken = done[-1][0] if done and len(done[-1]) < 3 else "at the start"
-                counts["crashes"] += 1
-                print(f"exit {process.returncode} at {broken}", flush=True)
-                if broken[0].isdigit():
-                    first = int(broken.split()[0]) + 1
-            if said:
-                counts["noise"] += 1
-                print(f"from seed {first - size}, stderr: {said[:300]}", flush=True)
-    print(f"slowest: {slowest}")
-    return counts
-
-
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["work"]:
-        work(int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
-    else:
-        found = run(float((sys.argv[1:] or ["60"])[0]), int((sys.argv[2:] or ["0"])[0]))
-        print(dict(found))
-        bad = found["peak"] > PEAK or any(found[key] for key in ("crashes", "slow", "other exceptions", "noise"))
-        raise SystemExit(int(bad))

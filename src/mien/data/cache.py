@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,8 +23,8 @@ def cached(path: Path, kind: str, read: Reader, unusable: dict[str, str] | None 
     """Return `read(path, unusable)`, from the cache if possible; readings with unusable images are not kept."""
     source = path.resolve()
     cache = Path(os.environ.get("MIEN_CACHE") or source.parent) / f".mien-{source.stem}-{_key(source, kind)}.npz"
-    damaged = suppress(OSError, ValueError, KeyError, zipfile.BadZipFile)
-    with damaged, cache.open("rb") as stream, np.load(stream, allow_pickle=False) as packed:
+    # zipfile and NumPy raise some ten classes on a damaged cache
+    with suppress(Exception), cache.open("rb") as stream, np.load(stream, allow_pickle=False) as packed:
         labels = tuple(packed["labels"].tolist())
         return Faces(packed["images"], packed["targets"], packed["splits"], packed["names"], labels)
     faces = read(path, unusable)

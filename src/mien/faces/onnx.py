@@ -51,8 +51,11 @@ def open_session(
     # Arena, memory pattern, all optimisations and sequential execution are ONNX Runtime's defaults: nothing was clearly
     # faster (benchmarks/speed/session_options.py). Without all optimisations int8 convolutions run in fp32.
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    # A second attempt on the same provider would only print to stdout.
     try:
-        return onnxruntime.InferenceSession(_source(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            _source(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # ONNX Runtime's errors share no public base class
         raise ModelError(f"{display(path)}: not an ONNX model or damaged; {advice}") from error
 
