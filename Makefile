@@ -32,12 +32,11 @@ test: .venv/full ## run the tests; those of the web page need npm and chromium
 lower: .venv-lower/done ## run the tests of media, faces and images with the lowest versions that pyproject.toml allows
 	.venv-lower/bin/pytest -rs tests/media tests/faces tests/cli/test_cli_images.py
 
-web: .venv/light $(RUNTIME) ## collect the page's runtime and models; build dist/web, which any server can host
 
 fuzz: .venv/full ## read damaged images, videos, data sets, recipes, models and requests for SECONDS
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS)
 
-web: .venv/full $(RUNTIME) ## collect the page's runtime and models; build dist/web, which any server can host
+web: .venv/light $(RUNTIME) ## collect the page's runtime and models; build dist/web, which any server can host
 	$(BIN)/python web/build.py
 
 $(RUNTIME): web/package-lock.json
