@@ -9,7 +9,7 @@ RECIPE = $(firstword $(wildcard recipes/$(MODEL).yaml experiments/$(MODEL).yaml)
 FURTHER = $(if $(filter mien-s mien-s-a mien-s-b,$(MODEL)),--data photographs:$(PHOTOS))
 RUNTIME := web/node_modules/.package-lock.json
 
-.PHONY: demo install check test fuzz train soft-labels bench docs web
+.PHONY: demo install check test lower fuzz train soft-labels bench docs web
 .NOTPARALLEL:
 
 demo: .venv/light ## install mien without extras and run it on a portrait
@@ -29,10 +29,14 @@ test: .venv/full ## run the tests; those of the web page need npm and chromium
 	elif $(MAKE) $(RUNTIME); then $(MAKE) web; else echo "npm could not fetch packages: the web page is not built"; fi
 	$(BIN)/pytest -rs
 
+lower: .venv-lower/done ## run the tests of media, faces and images with the lowest versions that pyproject.toml allows
+	.venv-lower/bin/pytest -rs tests/media tests/faces tests/cli/test_cli_images.py
+
+
 fuzz: .venv/full ## read damaged images, videos, data sets, recipes, models and requests for SECONDS
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS)
 
-web: .venv/full $(RUNTIME) ## collect the page's runtime and models; build dist/web, which any server can host
+web: .venv/light $(RUNTIME) ## collect the page's runtime and models; build dist/web, which any server can host
 	$(BIN)/python web/build.py
 
 $(RUNTIME): web/package-lock.json
@@ -67,4 +71,12 @@ docs: .venv/full ## write the measured figures into the documents
 
 .venv/full: requirements-dev.txt .venv/light
 	$(BIN)/pip install -q --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+.venv-lower/done: pyproject.toml .ci/lowest.py requirements-dev.txt
+	test -x .venv-lower/bin/python || $(PYTHON) -m venv .venv-lower
+	$(PYTHON) .ci/lowest.py > .venv-lower/requirements.txt
+	grep -E "^(pytest|hypothesis|onnx)==" requirements-dev.txt >> .venv-lower/requirements.txt
+	.venv-lower/bin/pip install -q --disable-pip-version-check -r .venv-lower/requirements.txt
+	.venv-lower/bin/pip install -q --disable-pip-version-check --no-deps -e .
 	touch $@

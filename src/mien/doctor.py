@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mien.faces.cores import cores
+
 ASSETS = Path(__file__).parent / "assets"
 SUMS = ASSETS / "SHA256SUMS"
 DEVICES = Path("/dev")
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-_HEADLESS = "'opencv-python-headless>=4.10,<5'"
+_HEADLESS = "'opencv-python-headless>=4.10.0.84,<5'"
 _PILLOW = "'pillow>=12.2'"
 
 
@@ -51,7 +53,9 @@ def examine() -> list[Check]:
 
 
 def _python() -> Check:
-    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    detail = (
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}, {cores()} of {os.cpu_count()} cores"
+    )
     advice = "" if sys.version_info >= (3, 11) else "mien needs Python 3.11 or newer"
     return Check("Python", not advice, detail, advice, essential=True)
 
@@ -140,12 +144,18 @@ def _extras() -> Iterator[Check]:
     extras: dict[str, dict[str, str]] = {}
     for line in declared:
         match = re.fullmatch(r"([\w.-]+)(.*?);.*\bextra == ['\"]([\w-]+)['\"].*", line)
-        if match and match[1] != "mien":  # an extra within an extra has a check of its own
+        if match and match[1] != "mien" and _wanted_here(line):  # an extra within an extra has a check of its own
             extras.setdefault(match[3], {})[match[1]] = _version(match[1])
     for extra, versions in extras.items():
         missing = ", ".join(wheel for wheel, version in versions.items() if not version)
         detail = f"without {missing}" if missing else ", ".join(f"{w} {version}" for w, version in versions.items())
         yield Check(f"extra {extra}", not missing, detail, f"pip install 'mien[{extra}]'" if missing else "")
+
+
+def _wanted_here(requirement: str) -> bool:
+    """Whether the markers of a requirement on the system hold here, such as `sys_platform != 'win32'`."""
+    markers = re.findall(r"sys_platform\s*(==|!=)\s*['\"](\w+)['\"]", requirement)
+    return all((name == sys.platform) == (operator == "==") for operator, name in markers)
 
 
 def _screen() -> Check:

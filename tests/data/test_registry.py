@@ -342,8 +342,14 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda r: (r / "train_set/annotations/3_exp.npy").unlink(), r"3_exp\.npy is missing or holds no label"),
-        (lambda r: cut(r / "train_set/annotations/3_exp.npy"), r"3_exp\.npy is missing or holds no label"),
+        (
+            lambda r: (r / "train_set/annotations/3_exp.npy").unlink(),
+            r"3_exp\.npy: (cannot|is missing)",
+        ),
+        (
+            lambda r: cut(r / "train_set/annotations/3_exp.npy"),
+            r"3_exp\.npy: (cannot|is missing)",
+        ),
         (lambda r: np.save(r / "val_set/annotations/3_exp.npy", np.array("11")), r"3_exp\.npy: the expression '11'"),
         (lambda r: cut(r / "val_set/images/5.jpg"), r"5\.jpg: the file is cut short"),
         (lambda r: shutil.rmtree(r / "val_set"), r"val_set.images holds no images"),
@@ -361,7 +367,7 @@ TRAINING = "Manually_Annotated_file_lists/training.csv"
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda r: (r / TRAINING).unlink(), r"training\.csv cannot be read"),
+        (lambda r: (r / TRAINING).unlink(), r"training\.csv: cannot be read"),
         (
             lambda r: replace_in(r / TRAINING, "face_width", "width"),
             r"training\.csv: the columns face_width are missing",

@@ -12,7 +12,13 @@ from sklearn import metrics as oracle  # type: ignore[import-untyped]
 
 from mien.errors import ConfigError, DataError
 from mien.evaluation.bootstrap import mean_interval
-from mien.evaluation.calibration import apply_temperature, fit_temperature, risk_coverage, threshold_for_accuracy
+from mien.evaluation.calibration import (
+    UNREACHABLE,
+    apply_temperature,
+    fit_temperature,
+    risk_coverage,
+    threshold_for_accuracy,
+)
 from mien.evaluation.comparison import compare, mcnemar
 from mien.evaluation.metrics import evaluate
 
@@ -287,7 +293,7 @@ def test_threshold_is_the_lowest_that_reaches_the_accuracy() -> None:
     truth = np.array([0, 0, 0, 1])  # only the least confident answer is wrong
     assert threshold_for_accuracy(p, truth, 0.9) == pytest.approx(0.7)
     assert threshold_for_accuracy(p, truth, 0.75) == 0
-    assert threshold_for_accuracy(p, np.array([1, 1, 1, 1]), 0.5) == 1
+    assert threshold_for_accuracy(p, np.array([1, 1, 1, 1]), 0.5) == UNREACHABLE > 1
 
 
 def test_mean_interval_equals_the_paired_one_and_keeps_duplicates_together() -> None:

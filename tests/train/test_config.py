@@ -142,7 +142,7 @@ def test_changed_configs_are_checked_too() -> None:
 
 
 def test_missing_and_broken_recipes_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read the recipe"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         read_recipe(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match="not valid YAML"):

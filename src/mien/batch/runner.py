@@ -27,7 +27,7 @@ from mien.batch.worker import Job, Worker, digest
 from mien.errors import ConfigError, OutputError, SourceError
 from mien.faces import detectors, models
 from mien.faces.classifier import OnnxClassifier
-from mien.faces.onnx import cores
+from mien.faces.cores import cores
 from mien.media.output_paths import OutputPaths
 
 _SETTINGS, _MANIFEST = "_run.json", "_manifest.json"  # readers of Parquet folders pass over names with _ or .

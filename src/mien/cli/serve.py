@@ -48,7 +48,7 @@ def serve(
         Old name of --images.
     """
     from mien.serve import engine, server
-    from mien.serve.app import create_app
+    from mien.serve.app import create_app, has_page
 
     if pictures is not None:
         warn("--pictures is now --images")
@@ -57,6 +57,8 @@ def serve(
     hosts = [host, *(allow_host or ([] if server.is_loopback(host) else ["*"]))]
     with server.bind(host, port, token) as listening:
         pipeline = engine.load(model, detector, min_score)
+        if not has_page():
+            warn("note: this copy of mien lacks the web page's runtime, so only the API answers; run `make web`")
         app = create_app(pipeline, token=token, hosts=hosts, origins=allow_origin or [], limits=limits)
         out.print(f"mien serves at {server.url(listening)} (Ctrl-C ends it)", highlight=False, markup=False)
         server.run(app, listening, limits)
@@ -74,9 +76,9 @@ def web(*, port: int = 8000) -> int:
     import webbrowser
 
     from mien.serve import server
-    from mien.serve.app import STATIC, create_app
+    from mien.serve.app import create_app, has_page
 
-    if not (STATIC / "models" / "models.json").is_file():
+    if not has_page():
         raise ConfigError("this copy of mien lacks the web page's runtime; run `make web` in a checkout first")
     with server.bind("127.0.0.1", port, None) as listening:
         app = create_app()

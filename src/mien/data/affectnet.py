@@ -10,6 +10,7 @@ import numpy as np
 
 from mien.data.class_folders import Item, list_class_folders, list_images
 from mien.errors import DataError
+from mien.media.foreign import parsing, short
 
 AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 """Expressions 0..7; 8 none, 9 uncertain and 10 no face are left out (Mollahosseini et al., 2017)."""
@@ -41,10 +42,8 @@ def list_affectnet(root: Path) -> Iterator[Item]:
 def _list_npy(folder: Path, split: int) -> Iterator[Item]:
     for file in list_images(folder / "images"):
         annotation = folder / "annotations" / f"{file.stem}_exp.npy"
-        try:
+        with parsing(annotation, DataError, "is missing or holds no label", "is the copy complete?"):
             label = _expression(str(np.load(annotation, allow_pickle=False).item()), str(annotation))
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{annotation} is missing or holds no label: is the copy complete?") from error
         if label:
             yield Item(file, label, split, str(annotation))
 
@@ -53,19 +52,19 @@ def _list_csv(root: Path, listing: Path, split: int) -> Iterator[Item]:
     images = root / "Manually_Annotated_Images"
     if not images.is_dir():
         images = root / "Manually_Annotated" / "Manually_Annotated_Images"
-    try:
-        with listing.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-            rows = csv.DictReader(stream)
-            missing = {"subDirectory_filePath", "expression", *_BOX} - set(rows.fieldnames or [])
-            if missing:
-                raise DataError(f"{listing}: the columns {', '.join(sorted(missing))} are missing")
-            for row in rows:
-                origin = f"{listing}, line {rows.line_num}"
-                label = _expression(row["expression"], origin)
-                if label:
-                    yield Item(images / row["subDirectory_filePath"], label, split, origin, _face_box(row, origin))
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{listing} cannot be read ({error}); it holds AffectNet's labels") from error
+    with (
+        parsing(listing, DataError, "cannot be read", "it holds AffectNet's labels"),
+        listing.open(newline="", encoding="utf-8-sig", errors="replace") as stream,
+    ):
+        rows = csv.DictReader(stream)
+        missing = {"subDirectory_filePath", "expression", *_BOX} - set(rows.fieldnames or [])
+        if missing:
+            raise DataError(f"{listing}: the columns {', '.join(sorted(missing))} are missing")
+        for row in rows:
+            origin = f"{listing}, line {rows.line_num}"
+            label = _expression(row["expression"], origin)
+            if label:
+                yield Item(images / row["subDirectory_filePath"], label, split, origin, _face_box(row, origin))
 
 
 def _face_box(row: Mapping[str, str], origin: str) -> tuple[float, float, float, float]:
@@ -81,5 +80,5 @@ def _face_box(row: Mapping[str, str], origin: str) -> tuple[float, float, float,
 def _expression(text: str | None, origin: str) -> str:
     """Return the name of an expression number, or "" if it is no emotion."""
     if text is None or text.strip() not in {str(number) for number in range(11)}:
-        raise DataError(f"{origin}: the expression {text!r} is not a number from 0 to 10")
+        raise DataError(f"{origin}: the expression {short(text)} is not a number from 0 to 10")
     return AFFECTNET[int(text)] if int(text) < len(AFFECTNET) else ""

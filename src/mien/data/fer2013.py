@@ -7,23 +7,27 @@ PrivateTest together, distinguished by the file name's prefix. The csv layout ha
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.archive import read_members
 from mien.data.cache import cached
 from mien.data.faces import SPLITS, Faces
 from mien.data.ferplus import read_votes
 from mien.data.splits import without_leaks
 from mien.errors import DataError, SourceError
+from mien.media.foreign import parsing, short
 from mien.media.image import decode
 from mien.media.paths import read_file
 from mien.types import EMOTIONS, EMOTIONS7
+
+_NUMBERS = tuple(map(str, range(len(EMOTIONS7))))
 
 Row = tuple[str, int, int, NDArray[np.uint8]]
 """Name, split, target, image."""
@@ -80,7 +84,7 @@ def _reject(unusable: dict[str, str] | None, path: Path, name: str, reason: str)
 
 
 def _kaggle_rows(path: Path, unusable: dict[str, str] | None) -> Iterator[Row]:
-    for name, data in _image_files(path):
+    for name, data in _image_files(path, unusable):
         parts = PurePosixPath(name).parts[-3:]
         if len(parts) < 3 or parts[0] not in ("train", "test"):
             hint = "of FER2013 only; unpack any other set and give the folder" if path.is_file() else "as in FER2013"
@@ -101,7 +105,7 @@ def _kaggle_rows(path: Path, unusable: dict[str, str] | None) -> Iterator[Row]:
             yield "/".join(parts), SPLITS.index(split), EMOTIONS7.index(parts[1]), image.astype(np.uint8)
 
 
-def _image_files(path: Path) -> Iterator[tuple[str, bytes]]:
+def _image_files(path: Path, unusable: dict[str, str] | None) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             if file.suffix.lower() in (".jpg", ".jpeg", ".png"):
@@ -111,17 +115,14 @@ def _image_files(path: Path) -> Iterator[tuple[str, bytes]]:
                     raise DataError(str(error)) from error
                 yield file.relative_to(path).as_posix(), content
         return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if name.lower().endswith((".jpg", ".jpeg", ".png")) and not name.startswith("__MACOSX"):
-                    yield name, archive.read(name)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise DataError(f"{path} is not a complete zip file ({error}); download it again") from error
+    yield from read_members(path, (".jpg", ".jpeg", ".png"), partial(_reject, unusable, path))
 
 
 def _csv_rows(path: Path, unusable: dict[str, str] | None) -> Iterator[Row]:
-    with path.open(newline="", encoding="utf-8", errors="replace") as stream:
+    with (
+        parsing(path, DataError, "not a csv file of FER2013", "download it again"),
+        path.open(newline="", encoding="utf-8", errors="replace") as stream,
+    ):
         reader = csv.DictReader(stream, skipinitialspace=True)
         columns = {name.strip().lower(): name for name in reader.fieldnames or []}
         if not {"emotion", "pixels", "usage"} <= set(columns):
@@ -131,8 +132,10 @@ def _csv_rows(path: Path, unusable: dict[str, str] | None) -> Iterator[Row]:
         for number, row in enumerate(reader, start=2):
             usage, emotion = (row[columns["usage"]] or "").strip(), (row[columns["emotion"]] or "").strip()
             pixels = (row[columns["pixels"]] or "").split()
-            if usage not in SPLITS or not emotion.isdigit() or int(emotion) >= len(EMOTIONS7):
-                raise DataError(f"{path}, line {number}: emotion {emotion!r} or Usage {usage!r} is not FER2013's")
+            if usage not in SPLITS or emotion not in _NUMBERS:
+                raise DataError(
+                    f"{path}, line {number}: emotion {short(emotion)} or Usage {short(usage)} is not FER2013's"
+                )
             if len(pixels) != 48 * 48:
                 _reject(unusable, path, f"line {number}", f"{len(pixels)} pixels instead of 2304 (truncated?)")
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from numpy.typing import NDArray
 
 from mien.data.faces import Faces
 from mien.errors import DataError
+from mien.media.foreign import parsing
 from mien.types import EMOTIONS8
 
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+
+_VOTE = re.compile(r"\s*[0-9]{1,3}\s*")
 
 FERPLUS_NAMES = {"happiness": "happy", "sadness": "sad", "anger": "angry"}
 """FER+ names that differ from FER2013's."""
@@ -47,16 +51,21 @@ def relabel(faces: Faces) -> Faces:
 
 def read_votes(path: Path, names: NDArray[np.str_]) -> NDArray[np.int16]:
     """Return int16 (N, 10), the votes for the files of these names."""
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            if not {"file", *FERPLUS} <= set(reader.fieldnames or []):
-                raise DataError(f"{path}: expected the columns file, {', '.join(FERPLUS)}")
-            table = {row["file"]: [int(row[name]) for name in FERPLUS] for row in reader}
-    except OSError as error:
-        raise DataError(f"cannot read the FER+ votes {path}: {error.strerror}") from error
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: a vote is not a whole number ({error}); is the file truncated?") from error
+    table = {}
+    with (
+        parsing(path, DataError, "cannot be read as FER+ votes", "is the file complete?"),
+        path.open(newline="", encoding="utf-8") as stream,
+    ):
+        reader = csv.DictReader(stream)
+        if not {"file", *FERPLUS} <= set(reader.fieldnames or []):
+            raise DataError(f"{path}: expected the columns file, {', '.join(FERPLUS)}")
+        for row in reader:
+            texts = [row[name] for name in FERPLUS]
+            if not all(text is not None and _VOTE.fullmatch(text) for text in texts):
+                raise DataError(
+                    f"{path}, line {reader.line_num}: a vote is not a whole number below 1000; is the file truncated?"
+                )
+            table[row["file"]] = [int(text) for text in texts]
     votes = np.array([table.get(str(name), [0] * len(FERPLUS)) for name in names], np.int16)
     if not votes.any():
         raise DataError(f"{path}: no file name in it matches the images; FER+ votes are joined by Kaggle file name")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.archive import read_members
 from mien.data.class_folders import class_label
 from mien.data.faces import Faces
 from mien.errors import DataError, SourceError
 from mien.faces.crop import crop
 from mien.faces.detectors import load_detector
 from mien.media.image import decode
+from mien.media.paths import read_file
 from mien.types import EMOTIONS8, Face
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -48,9 +49,14 @@ def read_photographs(path: Path, unusable: dict[str, str] | None = None) -> Face
             return name, None, "no face detected"
         return name, crop(image, central_face(faces, image.shape[1], image.shape[0])), ""
 
+    def reject(name: str, reason: str) -> None:
+        if unusable is None:
+            raise DataError(f"{path}, {name}: {reason}; repair or remove it")
+        unusable[name] = reason
+
     names, crops = [], []
     with ThreadPoolExecutor() as pool:
-        for name, image, reason in pool.map(cut, _files(path)):
+        for name, image, reason in pool.map(cut, _files(path, reject)):
             if image is not None:
                 names.append(name)
                 crops.append(image)
@@ -81,16 +87,16 @@ def _splits(names: Sequence[str]) -> NDArray[np.int8]:
     return np.array([person in chosen for person in people], np.int8)
 
 
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+def _files(path: Path, reject: Callable[[str, str], None]) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.parent != path:
-                yield file.relative_to(path).as_posix(), file.read_bytes()
+                name = file.relative_to(path).as_posix()
+                try:
+                    content = read_file(file)
+                except SourceError as error:
+                    reject(name, str(error).removeprefix(f"{file}: "))
+                    continue
+                yield name, content
         return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if name.lower().endswith(_SUFFIXES) and "/" in name and not name.startswith("__MACOSX"):
-                    yield name, archive.read(name)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise DataError(f"{path} is not a complete zip file ({error}); download it again") from error
+    yield from (item for item in read_members(path, _SUFFIXES, reject) if "/" in item[0])

@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike
 from mien.errors import ConfigError, DataError
 from mien.evaluation.calibration import Doubles
 
+_Z2 = 1.959964**2  # square of the normal distribution's 97.5 % quantile
+
 
 def mean_interval(
     values: ArrayLike, groups: ArrayLike | None = None, bootstraps: int = 1000, seed: int = 0
@@ -37,6 +39,17 @@ def resample(values: Doubles, groups: ArrayLike | None, bootstraps: int, seed: i
     rng = np.random.default_rng(seed)
     draws = (np.bincount(rng.integers(size, size=size), minlength=size) for _ in range(bootstraps))
     return np.stack([counts @ sums for counts in draws])
+
+
+def share_interval(low: float, high: float, n: int) -> tuple[float, float]:
+    """Return a bootstrap interval of a share of n groups, or Wilson's where all of them are right, or none.
+
+    Resamples of equal items are equal: the bootstrap alone would claim a certainty that few items cannot give.
+    """
+    if low == high and low in (0.0, 1.0):
+        width = _Z2 / (n + _Z2)
+        return (1 - width, 1.0) if low else (0.0, width)
+    return low, high
 
 
 def percentile_interval(values: Doubles) -> tuple[float, float]:

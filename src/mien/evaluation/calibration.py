@@ -21,6 +21,9 @@ BINS = 15
 
 _LOG_T = math.log(20.0)
 
+UNREACHABLE = 1.0001
+"""Threshold that no probability reaches: every prediction is uncertain."""
+
 RELIABLE = 0.85
 """Accuracy on PublicTest of the predictions that are not marked uncertain, at least."""
 
@@ -35,7 +38,7 @@ def calibrate(probabilities: Floats, truth: NDArray[np.int64], temperature: floa
     if temperature is None:
         temperature = 1.0 if (raw.argmax(1) == truth).all() else fit_temperature(raw, truth)
     threshold = threshold_for_accuracy(apply_temperature(np.exp(raw), temperature), truth, RELIABLE)
-    return round(temperature, 4), round(threshold, 4)
+    return round(temperature, 4), threshold
 
 
 def risk_coverage(probabilities: ArrayLike, truth: ArrayLike) -> tuple[Doubles, Doubles]:
@@ -89,18 +92,27 @@ def apply_temperature(probabilities: ArrayLike, temperature: float) -> Doubles:
 
 
 def threshold_for_accuracy(probabilities: ArrayLike, truth: ArrayLike, accuracy: float) -> float:
-    """Return the least top probability from which on the predictions reach `accuracy`.
+    """Return the least threshold of four decimals for which the predictions at or above it reach `accuracy`.
 
-    It is 0 when all predictions together reach it, and 1 when no threshold does.
+    It is 0 when all predictions together reach it, and `UNREACHABLE` when no threshold does.
     """
-    coverage, risk = risk_coverage(probabilities, truth)
+    p, t = check_probabilities(probabilities, truth)
+    top = _floor(p.max(axis=1))  # a threshold of four decimals covers p exactly if it covers p rounded down
+    coverage, risk = risk_curve(top, p.argmax(axis=1) == t)
     good = np.flatnonzero(1 - risk >= accuracy)
     if not len(good):
-        return 1.0
+        return UNREACHABLE
     if good[-1] == len(coverage) - 1:
         return 0.0
-    top = np.sort(np.asarray(probabilities, np.float64).max(axis=1))[::-1]
-    return float(top[round(coverage[good[-1]] * len(top)) - 1])
+    return round(float(np.sort(top)[::-1][round(coverage[good[-1]] * len(top)) - 1]), 4)
+
+
+def _floor(values: Doubles) -> Doubles:
+    """Round down to four decimals, exact also where a value is the number nearest to four decimals."""
+    steps = np.round(values * 10_000)
+    steps -= steps / 10_000 > values
+    floored: Doubles = steps / 10_000
+    return floored
 
 
 def check_probabilities(probabilities: ArrayLike, truth: ArrayLike) -> tuple[Doubles, Integers]:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mien.errors import DataError
 from mien.evaluation import calibration
-from mien.evaluation.bootstrap import percentile_interval, resample
+from mien.evaluation.bootstrap import percentile_interval, resample, share_interval
 from mien.evaluation.calibration import Doubles
 
 
@@ -111,6 +111,9 @@ def evaluate(
     cells = np.eye(confusion.size)[t * len(labels) + guess]  # 1 in the cell of the confusion matrix of an item
     sums = resample(np.column_stack([cells, losses, squares]), groups, bootstraps, seed)
     intervals = _intervals(sums, len(labels))
+    independent = len(t) if groups is None else len(np.unique(np.asarray(groups)))
+    for measure in ("accuracy", "balanced_accuracy", "macro_f1"):
+        intervals[measure] = share_interval(*intervals[measure], independent)
     coverage, risk = calibration.risk_curve(top, right)
     return Report(
         name=name,

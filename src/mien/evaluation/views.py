@@ -109,6 +109,8 @@ def answer_views(
     answers = {}
     known: dict[str, Floats] = {}  # the views overlap: each image is classified once
     for view, faces in views(path, votes, split).items():
+        if not len(faces):
+            raise DataError(f"{path}: the view {view} of {split} has no image of {', '.join(EMOTIONS)}")
         new = faces.take(np.array([name not in known for name in faces.names], bool))
         known.update(zip(new.names.tolist(), classifier(new.images)[:, order], strict=True))
         probabilities = np.stack([known[name] for name in faces.names])

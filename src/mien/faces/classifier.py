@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 
 from mien.errors import ConfigError, ModelError
 from mien.faces import onnx
+from mien.media.foreign import parsing, short
 from mien.types import Floats
 
 _BATCH = 256
+_SAMPLE = np.stack([np.zeros((48, 48), np.uint8), np.arange(48 * 48, dtype=np.uint16).reshape(48, 48).astype(np.uint8)])
 _ADVICE = "give a file that `mien train` wrote"
 
 
@@ -38,12 +41,13 @@ class OnnxClassifier:
             spin: see `mien.faces.onnx.open_session`.
         """
         self._path = Path(path)
-        try:
-            self.sha256 = hashlib.sha256(self._path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise ModelError(f"{path}: cannot read the model ({error.strerror}); check the path") from error
+        with parsing(path, ModelError, "cannot read the model", "check the path"):
+            content = self._path.read_bytes()
+        onnx.check_shipped(self._path, content)
+        self.sha256 = hashlib.sha256(content).hexdigest()
         self._session = onnx.open_session(self._path, _ADVICE, threads, spin)
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        with parsing(path, ModelError, "its metadata cannot be read", _ADVICE):
+            self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.name = self.metadata.get("name") or self._path.stem
         self.labels = self._parse_labels()
         self.confidence_threshold = self._parse_threshold()
@@ -64,7 +68,7 @@ class OnnxClassifier:
     def _parse_labels(self) -> tuple[str, ...]:
         try:
             labels = json.loads(self.metadata.get("labels", "null"))
-        except ValueError:
+        except (ValueError, RecursionError):
             labels = None
         if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
             raise self._invalid("its metadata has no `labels`, a JSON list of names")
@@ -75,9 +79,12 @@ class OnnxClassifier:
     def _parse_threshold(self) -> float:
         text = self.metadata.get("uncertain_below") or "0"
         try:
-            return float(text)
+            threshold = float(text)
         except ValueError:
-            raise self._invalid(f"its `uncertain_below` is {text!r}, not a number") from None
+            threshold = math.nan
+        if not 0 <= threshold < 2:  # above 1: no answer is certain
+            raise self._invalid(f"its `uncertain_below` is {short(text)}, not a number from 0 to 1")
+        return threshold
 
     def _check_graph(self) -> None:
         inputs = [(value.name, value.type, tuple(value.shape[1:])) for value in self._session.get_inputs()]
@@ -88,11 +95,13 @@ class OnnxClassifier:
             raise self._invalid("it has no output `probabilities`, float32 (N, C)")
         # A declared shape may be symbolic, and a fixed N would fail only at the first two faces: run it on two.
         try:
-            shape = self._session.run(["probabilities"], {"crops": np.zeros((2, 48, 48), np.uint8)})[0].shape
+            answer = self._session.run(["probabilities"], {"crops": _SAMPLE})[0]
         except Exception as error:
             raise self._invalid("it does not run on a batch of two crops") from error
-        if shape != (2, len(self.labels)):
-            raise self._invalid(f"it returns {shape} for 2 crops and has {len(self.labels)} labels")
+        if answer.shape != (2, len(self.labels)):
+            raise self._invalid(f"it returns {answer.shape} for 2 crops and has {len(self.labels)} labels")
+        if not np.isfinite(answer).all() or (answer < 0).any() or np.abs(answer.sum(1) - 1).max() > 1e-3:
+            raise self._invalid("its answers are no probabilities: it is damaged, or of another kind")
 
     def _invalid(self, reason: str) -> ModelError:
         return ModelError(f"{self._path}: {reason}; {_ADVICE}")

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import onnxruntime
 
 from mien.errors import ModelError
+from mien.faces.cores import cores as cores
 from mien.media.paths import display
 from mien.types import Floats
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
 
-def cores() -> int:
-    """Return the number of processors that this process may use (taskset and cpusets count)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+SUMS = "SHA256SUMS"
+
+
+def check_shipped(path: Path, content: bytes | None = None) -> None:
+    """Raise a ModelError if a file of the assets differs from its checksum; other files pass."""
+    sums = ASSETS / SUMS
+    if path.parent != ASSETS or not sums.is_file() or not path.is_file():
+        return
+    digests = {
+        name: digest for digest, name in (line.split(maxsplit=1) for line in sums.read_text("utf-8").splitlines())
+    }
+    found = hashlib.sha256(path.read_bytes() if content is None else content).hexdigest()
+    if digests.get(path.name, found) != found:
+        raise ModelError(f"{display(path)}: damaged, or another file than the one shipped; install mien again")
 
 
 def open_session(
@@ -64,6 +74,7 @@ def detector_network(name: str, threads: int | None) -> Callable[[Floats], list[
     path = ASSETS / name
     if not path.is_file():
         raise ModelError(f"{path}: the detector's weights are missing; install mien again")
+    check_shipped(path)
     session = open_session(path, "install mien again", threads)
     input_name = session.get_inputs()[0].name
     return lambda blob: list(session.run(None, {input_name: blob}))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mien.errors import ConfigError
 from mien.media import atomic
+from mien.media.foreign import parsing, short
 from mien.pipeline import Pipeline
 from mien.types import Classifier, Floats
 
@@ -112,15 +113,8 @@ def personalize(pipeline: Pipeline, path: str | os.PathLike[str]) -> Pipeline:
 
 def read_profile(path: str | os.PathLike[str]) -> PriorShift:
     """Read a file that `PriorShift.write` wrote."""
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(_BYTES)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); {_ADVICE}") from error
-    try:
-        content = json.loads(data)
-    except ValueError as error:
-        raise ConfigError(f"{path}: damaged, or no profile ({error}); {_ADVICE}") from error
+    with parsing(path, ConfigError, "damaged, or no profile", _ADVICE), Path(path).open("rb") as file:
+        content = json.loads(file.read(_BYTES))
     shifts = content.get("shifts") if isinstance(content, dict) else None
     if not isinstance(shifts, dict) or not shifts or not all(map(_is_shift, shifts.values())):
         raise ConfigError(
@@ -130,7 +124,7 @@ def read_profile(path: str | os.PathLike[str]) -> PriorShift:
     for name, default in ((field.name, field.default) for field in fields(PriorShift)[1:]):
         values[name] = content.get(name, default)
         if type(values[name]) is not type(default):
-            raise ConfigError(f"{path}: damaged, {name} is {values[name]!r}; {_ADVICE}")
+            raise ConfigError(f"{path}: damaged, {name} is {short(values[name])}; {_ADVICE}")
     return PriorShift({name: float(value) for name, value in shifts.items()}, **values)
 
 

@@ -104,6 +104,11 @@ def create_app(
     return app
 
 
+def has_page(static: Path = STATIC) -> bool:
+    """Whether the web page's models and runtime, which `make web` collects, are there."""
+    return all((static / name).is_file() for name in ("models/models.json", "vendor/ort.wasm.min.mjs"))
+
+
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """Answer an invalid parameter. FastAPI's own answer would repeat what was sent."""
     assert isinstance(error, RequestValidationError)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
 from mien.errors import ConfigError, ModelError
 from mien.faces.models import current_name
-from mien.faces.onnx import ASSETS
+from mien.faces.onnx import ASSETS, check_shipped
 from mien.media import atomic
+from mien.media.foreign import parsing
 from mien.train.config import TrainConfig, from_dict
 
 
@@ -29,14 +31,21 @@ def save(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return tensors and metadata of a file that `save` wrote."""
-    try:
-        with safe_open(path, "pt") as file:
-            meta = json.loads((file.metadata() or {})["mien"])
-            return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(
-            f"{path} is not a readable mien checkpoint ({error}); train again or give another file"
-        ) from error
+    check_shipped(path)
+    with reading(path), safe_open(path, "pt") as file:
+        meta = json.loads((file.metadata() or {})["mien"])
+        if not isinstance(meta, dict):
+            raise ValueError("its metadata is no object")
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise ValueError(f"{name} holds numbers that are not finite")
+        return tensors, meta
+
+
+def reading(path: Path) -> AbstractContextManager[None]:
+    """Turn any exception about the content of a checkpoint into a ModelError."""
+    return parsing(path, ModelError, "not a readable mien checkpoint", "train again or give another file")
 
 
 def resolve(name: str) -> Path:
@@ -52,7 +61,9 @@ def load_mean(names: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name, (tensors, other) in zip(names.split("+"), loaded, strict=True):
         if [(k, v.shape) for k, v in tensors.items()] != [(k, v.shape) for k, v in first.items()]:
             raise ConfigError(f"{name} has other layers than {names.split('+')[0]}: their mean makes no sense")
-        if (other["mean"], other["std"], other["labels"]) != (meta["mean"], meta["std"], meta["labels"]):
+        with reading(resolve(name)):
+            same = all(other[key] == meta[key] for key in ("mean", "std", "labels"))
+        if not same:
             raise ConfigError(f"{name} has another normalisation or other classes than {names.split('+')[0]}")
     means = {
         name: torch.stack([tensors[name].double() for tensors, _ in loaded]).mean(0).to(value.dtype)
@@ -74,8 +85,9 @@ def find_resumable(
         raise ConfigError(f"{last.parent} already holds a run: continue it with --resume or choose another --out")
     tensors, meta = load(last)
     changed = []
-    if _past(from_dict(meta["config"]), meta["epoch"]) != _past(config, meta["epoch"]):
-        changed.append("another recipe")
+    with reading(last):
+        if _past(from_dict(meta["config"]), int(meta["epoch"])) != _past(config, int(meta["epoch"])):
+            changed.append("another recipe")
     if differences := _differences(meta, info):
         changed.append(f"other data ({'; '.join(differences)})")
     if changed:

@@ -12,8 +12,12 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 
 from mien.errors import ConfigError
+from mien.media.foreign import parsing, short
+from mien.media.paths import display
 
 T = TypeVar("T")
+
+_RECIPE_BYTES, _RECIPE_VALUES = 1_000_000, 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def _check_ranges(config: Any) -> None:
     for name, hint in get_type_hints(type(config), include_extras=True).items():
         for allowed in get_args(hint)[1:] if get_origin(hint) is Annotated else ():
             if (value := getattr(config, name)) not in allowed:
-                raise ConfigError(f"{name} must be {allowed}, got {value!r}")
+                raise ConfigError(f"{name} must be {allowed}, got {short(value)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,38 +237,75 @@ def from_dict(values: Mapping[str, Any]) -> TrainConfig:
 
 def read_recipe(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
     """Read a YAML recipe and put `overrides` on top."""
-    try:
-        values = yaml.safe_load(Path(path).read_text("utf-8")) or {}
-    except OSError as error:
-        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    with parsing(path, ConfigError, "not valid YAML", "correct it or give another file"):
+        with Path(path).open("rb") as stream:
+            data = stream.read(_RECIPE_BYTES + 1)
+        if len(data) > _RECIPE_BYTES:
+            raise ConfigError(f"{display(path)}: longer than {_RECIPE_BYTES:,} bytes, so no recipe")
+        values = _parse_yaml(data.decode("utf-8-sig"))
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: a recipe is a list of 'field: value' lines")
-    return from_dict({**values, **(overrides or {})})
+        raise ConfigError(f"{display(path)}: a recipe is a list of 'field: value' lines")
+    try:
+        return from_dict({**values, **(overrides or {})})
+    except ConfigError as error:
+        raise ConfigError(f"{display(path)}: {error}") from error
+
+
+def _parse_yaml(text: str) -> Any:
+    """Parse plain YAML whose aliases, written out, stay within the limit."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return {}
+        _count_nodes(node, {})
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _count_nodes(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return the number of nodes below and with `node`; `known` holds those of finished ones, 0 while they are open."""
+    count = known.get(id(node))
+    if count == 0:
+        raise ValueError("an anchor contains itself")
+    if count is None:
+        known[id(node)] = 0
+        parts: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        elif isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        count = known[id(node)] = 1 + sum(_count_nodes(part, known) for part in parts)
+    if count > _RECIPE_VALUES:
+        raise ValueError(f"more than {_RECIPE_VALUES:,} values, aliases written out")
+    return count
 
 
 def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{where} must be a list of 'field: value' lines, got {values!r}")
+        raise ConfigError(f"{where} must be a list of 'field: value' lines, got {short(values)}")
     values = dict(values)
     if kind is Stage and values.get("width") == 1:
         del values["width"]  # older checkpoints have it
     types = get_type_hints(kind)
-    if unknown := sorted(set(values) - set(types)):
-        raise ConfigError(f"unknown field {', '.join(unknown)} in {where}; fields are: {', '.join(types)}")
+    if unknown := [name for name in values if name not in types]:
+        names = ", ".join(sorted(name if isinstance(name, str) else short(name) for name in unknown[:5]))
+        raise ConfigError(f"unknown field {names} in {where}; fields are: {', '.join(types)}")
     for name, value in values.items():
         expected = get_origin(types[name]) or types[name]
         if expected is float and isinstance(value, int | str) and not isinstance(value, bool):
             try:
                 values[name] = value = float(value)  # YAML reads 1e-3 as text
             except (ValueError, OverflowError):
-                raise ConfigError(f"{name} in {where} must be a number, got {value!r}") from None
+                raise ConfigError(f"{name} in {where} must be a number, got {short(value)}") from None
         if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
-            raise ConfigError(f"{name} in {where} must be {expected.__name__}, got {value!r}")
+            raise ConfigError(f"{name} in {where} must be {expected.__name__}, got {short(value)}")
     for name, number in values.get("class_bias", {}).items():
+        if not isinstance(name, str):
+            raise ConfigError(f"class_bias in {where} must name classes, got {short(name)}")
         if isinstance(number, bool) or not isinstance(number, int | float):
-            raise ConfigError(f"class_bias of {name} in {where} must be a number, got {number!r}")
+            raise ConfigError(f"class_bias of {name} in {where} must be a number, got {short(number)}")
     try:
         return kind(**values)
     except ConfigError as error:

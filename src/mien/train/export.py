@@ -18,7 +18,7 @@ from mien.data.faces import Faces
 from mien.evaluation.calibration import calibrate
 from mien.faces.classifier import OnnxClassifier
 from mien.train import models, targets
-from mien.train.checkpoint import load
+from mien.train.checkpoint import load, reading
 from mien.train.config import Variant, from_dict
 from mien.train.onnx_file import write_model
 from mien.train.quantize import quantize
@@ -72,7 +72,13 @@ def load_network(
     their logits is one layer. Classes that were for training only are dropped unless `extra` keeps them. A variant has
     its own classes, blend and biases.
     """
-    tensors, meta = load(checkpoint)
+    with reading(checkpoint):
+        return _build_network(*load(checkpoint), extra, variant)
+
+
+def _build_network(
+    tensors: dict[str, Tensor], meta: dict[str, Any], extra: bool, variant: Variant | None
+) -> tuple[nn.Module, dict[str, Any]]:
     config = from_dict(meta["config"])
     labels = list(meta["labels"])
     head = [name for name in tensors if name.startswith("head.")][-2:]
@@ -162,8 +168,9 @@ def export_all(
     file carries the same. Of several data sets the first decides the temperature, the one with the highest threshold
     the threshold. The recipe's variants are written too.
     """
-    _, meta = load(checkpoint)
-    config = from_dict(meta["config"])
+    with reading(checkpoint):
+        _, meta = load(checkpoint)
+        config = from_dict(meta["config"])
     name = variant.name if variant else config.name
     full, small = folder / f"{name}-fp32.onnx", folder / f"{name}.onnx"
     sets = list(faces.values()) if isinstance(faces, Mapping) else [faces]

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from mien.data.faces import Faces
 from mien.errors import ConfigError, DataError
 from mien.media import atomic
+from mien.media.foreign import parsing
 from mien.types import Floats, label_columns
 
 
@@ -69,12 +69,14 @@ def write_soft_labels(path: Path | str, models: Sequence[NamedClassifier], faces
 
 def read_soft_labels(path: Path | str, faces: Faces) -> Floats:
     """Return the soft labels of these images: float32 (N, C) in the order of their labels, rows sum to 1."""
-    try:
+    with parsing(path, DataError, "no file of soft labels", "make one with mien data soft-labels"):
         with np.load(path, allow_pickle=False) as packed:
             keys, shares, facts = packed["keys"], packed["shares"], json.loads(str(packed["facts"]))
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise DataError(f"{path} is no file of soft labels ({error}); make one with mien data soft-labels") from error
-    columns = label_columns(facts["labels"], faces.labels, f"the soft labels {path}")
+        if keys.dtype != np.uint64 or not len(keys) or shares.shape != (len(keys), len(facts["labels"])):
+            raise ValueError("its arrays do not fit together")
+        if shares.dtype != np.uint8 or not shares.any(1).all():
+            raise ValueError("an image without an answer")
+        columns = label_columns(facts["labels"], faces.labels, f"the soft labels {path}")
     own = faces.keys()
     places = np.minimum(np.searchsorted(keys, own), len(keys) - 1)
     unknown = int((keys[places] != own).sum())
