@@ -32,7 +32,6 @@ test: .venv/full ## run the tests; those of the web page need npm and chromium
 lower: .venv-lower/done ## run the tests of media, faces and images with the lowest versions that pyproject.toml allows
 	.venv-lower/bin/pytest -rs tests/media tests/faces tests/cli/test_cli_images.py
 
-
 fuzz: .venv/full ## read damaged images, videos, data sets, recipes, models and requests for SECONDS
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS)
 
