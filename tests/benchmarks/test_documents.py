@@ -84,7 +84,7 @@ def test_figures_of_another_model_file_are_refused(results: Path, name: str, blo
 def test_robustness_of_another_model_file_is_refused(results: Path) -> None:
     path = results / "robustness-PublicTest.json"
     models = json.loads(path.read_text())["models"]
-    models["mien-s"]["sha256"] = "0" * 64
+    models["baseline"]["sha256"] = "0" * 64
     change(path, models=models)
     for block in (card.robustness, card.detector, accuracy.robustness):
         with pytest.raises(SystemExit, match="another model file"):
