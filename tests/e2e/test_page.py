@@ -576,6 +576,10 @@ def test_web_opens_the_page_on_loopback(monkeypatch: pytest.MonkeyPatch, tmp_pat
         serve.web(port=0)
     (tmp_path / "models").mkdir()
     (tmp_path / "models/models.json").write_text("{}")
+    with pytest.raises(ConfigError, match="make web"):
+        serve.web(port=0)
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "vendor/ort.wasm.min.mjs").touch()
     assert serve.web(port=0) == 0
     assert len(ran) == 1
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", opened[0])

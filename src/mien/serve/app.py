@@ -104,9 +104,9 @@ def create_app(
     return app
 
 
-def has_page(static: Path = STATIC) -> bool:
+def has_page() -> bool:
     """Whether the web page's models and runtime, which `make web` collects, are there."""
-    return all((static / name).is_file() for name in ("models/models.json", "vendor/ort.wasm.min.mjs"))
+    return all((STATIC / name).is_file() for name in ("models/models.json", "vendor/ort.wasm.min.mjs"))
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
