@@ -222,6 +222,8 @@ def test_listens_on_loopback_by_default(command: list[str], monkeypatch: pytest.
     monkeypatch.setattr("mien.serve.app.STATIC", tmp_path)
     (tmp_path / "models").mkdir()
     (tmp_path / "models/models.json").write_text("{}")
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "vendor/ort.wasm.min.mjs").touch()
     monkeypatch.setenv("MIEN_TOKEN", TOKEN)  # with it any address would do
     assert main.app([*command, "--port", "0"], result_action="return_value") == 0
     assert heard == ["127.0.0.1"]
