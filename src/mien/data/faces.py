@@ -47,11 +47,8 @@ class Faces:
 
     def with_labels(self, labels: tuple[str, ...]) -> Faces:
         """Return the images of these classes; targets count in the new order."""
-        order = label_columns(self.labels, labels, "the data")
-        places = np.full(len(self.labels), -1, np.int64)
-        places[order] = np.arange(len(order))
-        kept = self.take(places[self.targets] >= 0)
-        return replace(kept, targets=places[kept.targets], labels=labels)
+        label_columns(self.labels, labels, "the data")  # refuses a class that the data lacks
+        return self.mapped(labels)
 
     def mapped(self, labels: tuple[str, ...]) -> Faces:
         """Return the images whose class is one of `labels`, by name, with targets in their order."""

@@ -16,10 +16,9 @@ from mien.errors import DataError, SourceError
 from mien.faces.crop import crop
 from mien.faces.detectors import load_detector
 from mien.media.image import decode
-from mien.media.paths import read_file
+from mien.media.paths import IMAGE_SUFFIXES, read_file
 from mien.types import EMOTIONS8, Face
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _VALIDATION = 10  # one person in so many
 
 
@@ -90,7 +89,7 @@ def _splits(names: Sequence[str]) -> NDArray[np.int8]:
 def _files(path: Path, reject: Callable[[str, str], None]) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.parent != path:
+            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.parent != path:
                 name = file.relative_to(path).as_posix()
                 try:
                     content = read_file(file)
@@ -99,4 +98,4 @@ def _files(path: Path, reject: Callable[[str, str], None]) -> Iterator[tuple[str
                     continue
                 yield name, content
         return
-    yield from (item for item in read_members(path, _SUFFIXES, reject) if "/" in item[0])
+    yield from (item for item in read_members(path, tuple(IMAGE_SUFFIXES), reject) if "/" in item[0])
