@@ -1,4 +1,4 @@
-"""Measure on PublicTest what four settings rest on; each is a command and writes results/<command>.json.
+"""Measure on PublicTest what five settings rest on; each is a command and writes results/<command>.json.
 
 framing       margin and alignment of the crop: images are enlarged four times and laid on a wide border of their own
               edge, so that the detector meets a face in an image; the crop is cut from there as in use. Images without
@@ -7,6 +7,7 @@ quantization  int8 against fp32, with residual additions folded into the kernels
               checkpoint, whose half-precision weights may change the last digit.
 blend         FER+ logits added to the answer at several weights, with and without averaging over the mirror image,
               fp32; the checkpoint must have been trained with `ferplus`.
+operating-point  blend and class biases of a seven-class run with photographs, by the rule in docs/training.md, fp32.
 prior         how far the class priors of one person may follow a minute of recording (`personal.fit.SPREAD`). A
               simulated person is a shift of the logits drawn from a normal distribution. The person is asked twice for
               each emotion and shows one pose each time, or four. The other images, shifted alike, tell what the profile
@@ -30,6 +31,7 @@ import numpy as np
 import mien
 from benchmarks import harness
 from mien.data.fer2013 import load_fer2013
+from mien.data.registry import load_any
 from mien.evaluation.views import views
 from mien.faces import crop
 from mien.faces.classifier import OnnxClassifier
@@ -50,7 +52,11 @@ ROUNDS, SECONDS, FRAMES = 2, 4.0, 40
 def main() -> None:
     parser = harness.parser(__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, measure in (("framing", framing), ("quantization", quantization), ("blend", blend), ("prior", prior)):
+    measures = {
+        "framing": framing, "quantization": quantization, "blend": blend, "prior": prior,
+        "operating-point": operating_point,
+    }  # fmt: skip
+    for name, measure in measures.items():
         command = commands.add_parser(name)
         command.set_defaults(measure=measure)
         command.add_argument("--data", type=Path, required=True)
@@ -60,7 +66,9 @@ def main() -> None:
         if name == "framing":
             command.add_argument("--detector", default="yunet")
             command.add_argument("--count", type=int, default=1000, help="images")
-        if name == "blend":
+        if name == "operating-point":
+            command.add_argument("--photographs", type=Path, required=True, help="folder or zip of photographs")
+        if name in ("blend", "operating-point"):
             command.add_argument("--votes", type=Path, required=True)
             command.add_argument("--checkpoint", type=Path, default=ASSETS / f"{DEFAULT}.safetensors")
         if name == "prior":
@@ -153,6 +161,32 @@ def blend(options: argparse.Namespace) -> dict[str, Any]:
     return {"model": options.checkpoint.stem, "rows": rows}
 
 
+def operating_point(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the number of eligible combinations of blend and biases, and the best ones by the rule's sum."""
+    faces = views(options.data, options.votes, "PublicTest")
+    labels = faces["fer2013"].labels
+    sets = {"fer2013": faces["fer2013"], "ferplus-majority": faces["ferplus-majority"]}
+    sets["photographs"] = load_any(options.photographs, kind="photographs", drop_leaks=False).mapped(labels)
+    logits = {name: heads(options.checkpoint, each.images, labels) for name, each in sets.items()}
+    rows = []
+    for weight, angry, sad, neutral in product(np.arange(7) / 10, *[np.arange(-2, 4) / 5] * 2, np.arange(-2, 2) / 5):
+        bias = np.array([{"angry": angry, "sad": sad, "neutral": neutral}.get(label, 0.0) for label in labels])
+        row: dict[str, Any] = {"blend": weight, "angry": angry, "sad": sad, "neutral": neutral}
+        for name, each in sets.items():
+            answers = (logits[name][0] + weight * logits[name][1] + bias).argmax(1)
+            right = answers == each.targets
+            if name == "photographs":
+                row["recalls"] = {label: float(right[each.targets == n].mean()) for n, label in enumerate(labels)}
+                row[name] = float(np.mean(list(row["recalls"].values())))
+            else:
+                row[name] = float(right.mean())
+        rows.append(row)
+    good = [row for row in rows if row["fer2013"] >= 0.769 and row["recalls"]["neutral"] >= 0.82
+            and min(row["recalls"]["sad"], row["recalls"]["surprise"]) >= 0.62]  # fmt: skip
+    good.sort(key=lambda row: -sum(row[name] for name in sets))
+    return {"checkpoint": options.checkpoint.name, "tried": len(rows), "eligible": len(good), "rows": good[:8]}
+
+
 def heads(path: Path, crops: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return logits (N, C) of the head and of the FER+ head, up to a constant for each crop."""
     from mien.train import checkpoint
@@ -163,7 +197,7 @@ def heads(path: Path, crops: np.ndarray, labels: Sequence[str]) -> tuple[np.ndar
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "copy.safetensors"
         for weight in (0.0, 1.0):
-            checkpoint.save(copy, tensors, {**meta, "config": {**meta["config"], "blend": weight}})
+            checkpoint.save(copy, tensors, {**meta, "config": {**meta["config"], "blend": weight, "class_bias": {}}})
             classify = TorchClassifier(copy)
             columns = [classify.labels.index(label) for label in labels]
             logs.append(np.log(np.maximum(classify(crops)[:, columns], 1e-30)))
