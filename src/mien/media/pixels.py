@@ -18,8 +18,10 @@ class Unsupported(ValueError):
 
 def pillow_to_bgr(part: Pil.Image) -> Image:
     """Convert a Pillow image of any mode to uint8 BGR, (N, W, 3); transparency is laid over white."""
-    if part.mode in ("P", "PA", "LA", "La", "RGBa", "1", "YCbCr", "HSV") or "transparency" in part.info:
-        clear = "transparency" in part.info or part.mode in ("PA", "LA", "La", "RGBa")
+    if part.mode == "La":  # Pillow converts premultiplied gray to LA only
+        part = part.convert("LA")
+    if part.mode in ("P", "PA", "LA", "RGBa", "1", "YCbCr", "HSV") or "transparency" in part.info:
+        clear = "transparency" in part.info or part.mode in ("PA", "LA", "RGBa")
         part = part.convert("L" if part.mode == "1" else "RGBA" if clear else "RGB")
     shape = (part.height, part.width)
     if part.mode in ("RGB", "RGBX"):
