@@ -29,7 +29,7 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_predict_writes_image_json_csv_and_crops(tmp_path: Path) -> None:
-    done = run("predict", PORTRAIT, "--save", tmp_path / "a", "--json", tmp_path / "r.jsonl",
+    done = run("predict", PORTRAIT, "--save", tmp_path / "a", "--jsonl", tmp_path / "r.jsonl",
                "--csv", tmp_path / "r.csv", "--crops", tmp_path / "c")  # fmt: skip
     assert done.returncode == 0, done.stderr
     (row,) = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
@@ -44,7 +44,7 @@ def test_predict_writes_image_json_csv_and_crops(tmp_path: Path) -> None:
 def test_predict_continues_after_unreadable_image_with_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"not an image")
     cv2.imwrite(str(tmp_path / "empty.png"), np.full((100, 100, 3), 90, np.uint8))
-    done = run("predict", tmp_path / "bad.jpg", tmp_path / "empty.png", "--json", tmp_path / "r.jsonl")
+    done = run("predict", tmp_path / "bad.jpg", tmp_path / "empty.png", "--jsonl", tmp_path / "r.jsonl")
     assert done.returncode == 1
     assert "bad.jpg" in done.stderr
     assert "no face" in done.stdout
@@ -183,7 +183,7 @@ def test_predict_lists_failures_and_retries_them_on_request(
     ("words", "message"),
     [
         (["predict", "a.jpg", "--csv", "a.jpg"], "would be written over"),
-        (["predict", "a.jpg", "--json", "x", "--csv", "./x"], "named for two outputs"),
+        (["predict", "a.jpg", "--jsonl", "x", "--csv", "./x"], "named for two outputs"),
         (["video", "a.jpg", "--save", "a.jpg.mp4", "--csv", "a.jpg"], "would be written over"),
         (["video", "a.mp4", "--save", "a.mp4"], "would be written over"),
         (["predict", "a.jpg", "--csv", "link.jpg"], "would be written over"),
@@ -203,7 +203,7 @@ def test_output_never_replaces_input_or_other_output(
     assert Path("a.mp4").read_bytes() == PORTRAIT.read_bytes()
 
 
-@pytest.mark.parametrize("more", [[], ["--csv", "rows.csv"], ["--json", "rows.jsonl"]])
+@pytest.mark.parametrize("more", [[], ["--csv", "rows.csv"], ["--jsonl", "rows.jsonl"]])
 def test_predict_shows_a_limited_number_of_rows_and_failures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str]
 ) -> None:

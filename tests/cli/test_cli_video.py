@@ -70,7 +70,7 @@ def test_several_videos_share_tables_and_continue_after_a_bad_one(
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video")
     empty = film(tmp_path / "empty.mp4", [0.0, 0.1])
-    code = run("video", bad, portraits, empty, "--save", tmp_path / "copies", "--json", tmp_path / "out.jsonl",
+    code = run("video", bad, portraits, empty, "--save", tmp_path / "copies", "--jsonl", tmp_path / "out.jsonl",
                "--timeline", tmp_path / "plots" / "t.png")  # fmt: skip
     assert code == 1
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

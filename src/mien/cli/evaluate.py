@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from mien.cli.console import literal, screen_for, write_json
-from mien.cli.options import Measured
+from mien.cli import options
+from mien.cli.console import count, echo, screen_for, start, write_json
 from mien.cli.tables import comparison_table, robustness_table, views_table
 from mien.errors import ConfigError
 from mien.media.output_paths import OutputPaths
@@ -16,11 +16,12 @@ from mien.media.output_paths import OutputPaths
 
 def evaluate(
     *,
-    measured: Measured,
+    measured: options.Measured,
     compare: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
-    robustness: bool = False,
-    json: Path | None = None,
+    robustness: Annotated[bool, options.Robustness] = False,
+    json: options.Json = None,
     plots: Path | None = None,
+    quiet: options.Quiet = False,
 ) -> int:
     """Measure a model on the four views of the protocol, or on the test split of another data set.
 
@@ -28,10 +29,6 @@ def evaluate(
     ----------
     compare
         A second model to compare with --model on the same images, or two models in place of --model.
-    robustness
-        Measure on corrupted images too: 16 corruptions in five severities, which takes 81 times as long.
-    json
-        JSON file for all figures.
     plots
         Folder for a confusion matrix of each view and the plot of robustness.
     """
@@ -40,6 +37,7 @@ def evaluate(
     from mien.evaluation.views import compare_answers
     from mien.faces.models import load_classifier
 
+    clock = start(quiet)
     *first, second = compare or [""]
     if len(first) > 1 or (first and measured.model):
         raise ConfigError("--compare takes a second model, or two models and no --model")
@@ -52,10 +50,10 @@ def evaluate(
     classifier = load_classifier(model)
     answers = measured.answers(classifier)
     reports = {view: part.report() for view, part in answers.items()}
-    screen.print(views_table(reports, f"{classifier.name} on {measured.split}"))
+    views_table(reports, f"{classifier.name} on {measured.split}").print(screen)
     for view, report in reports.items():
-        name = literal(f"{view}: {report.name}" if report.name != view else view)
-        screen.print(name, "sha256", report.index, soft_wrap=True)
+        name = f"{view}: {report.name}" if report.name != view else view
+        echo(f"{name} sha256 {report.index}", screen)
         if folder:
             confusion_png(report, folder.check(f"confusion-{view}.png"))
     figures: dict[str, Any] = {"model": classifier.name, "sha256": classifier.sha256, "split": measured.split}
@@ -64,15 +62,17 @@ def evaluate(
         other = load_classifier(second)
         others = measured.answers(other)
         compared = {view: compare_answers(answers[view], others[view]) for view in answers}
-        screen.print(comparison_table(compared, Path(model or classifier.name).stem, Path(second).stem))
+        comparison_table(compared, Path(model or classifier.name).stem, Path(second).stem).print(screen)
         views = {view: comparison.to_dict() for view, comparison in compared.items()}
         figures["comparison"] = {"model": other.name, "sha256": other.sha256, "views": views}
     if robustness:
         result = evaluate_robustness(classifier, next(iter(answers.values())).faces)
         figures["robustness"] = result.to_dict()
-        screen.print(robustness_table(result))
+        robustness_table(result).print(screen)
         if folder:
             robustness_png({classifier.name: figures["robustness"]}, folder.check("robustness.png"))
     if json:
         write_json(json, figures)
+    main = next(iter(reports.values()))
+    clock.summary(count(main.n, "image"), f"{100 * main.accuracy:.1f} % right", screen=screen)
     return 0

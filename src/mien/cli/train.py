@@ -13,8 +13,8 @@ from cyclopts import Parameter
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 import mien
-from mien.cli import console
-from mien.cli.console import echo, progress
+from mien.cli import options
+from mien.cli.console import count, echo, progress, start
 from mien.cli.tables import before_after
 from mien.errors import ConfigError
 from mien.media.output_paths import OutputPaths
@@ -30,13 +30,14 @@ def train(
     *,
     data: Annotated[list[str], Parameter(negative=(), help=_DATA)],
     recipe: Path | None = None,
-    kind: str | None = None,
-    votes: Path | None = None,
-    out: Path | None = None,
-    resume: bool = False,
-    seed: int | None = None,
+    kind: options.Kind = None,
+    votes: options.Votes = None,
+    out: Annotated[Path | None, options.out("a folder; runs/NAME by default")] = None,
+    resume: options.Resume = False,
+    seed: Annotated[int | None, options.SEED] = None,
     fold: int | None = None,
     devices: int = 1,
+    quiet: options.Quiet = False,
 ) -> int:
     """Train a network from a recipe, or fine-tune the shipped one on your own images.
 
@@ -45,11 +46,6 @@ def train(
     Args:
         recipe: YAML file with the settings that differ from the defaults. Without it the shipped network is fine-tuned
             on `data`, with its classes, and measured before and after.
-        kind: fer2013, rafdb, affectnet, ferplus, folder or photographs, if the layout is not recognised.
-        votes: csv of FER+ votes of the first data set, for recipes with a FER+ head and for the kind ferplus.
-        out: Folder of the run; runs/<name> by default.
-        resume: Continue the run in that folder.
-        seed: Overrides the recipe's.
         fold: Overrides the recipe's: the fold of a cross-fitting recipe to leave out.
         devices: Number of GPUs of this machine, or of processes if it has none. Leave it out under torchrun.
     """
@@ -59,6 +55,7 @@ def train(
     from mien.train.config import FINETUNE, read_recipe
     from mien.types import EMOTIONS8
 
+    clock = start(quiet)
     changes: dict[str, Any] = {k: v for k, v in {"seed": seed, "fold": fold}.items() if v is not None}
     config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
     folder = out or Path("runs") / config.name
@@ -93,7 +90,8 @@ def train(
         exported = export.export_all(best, folder, sets, mien.__version__)
     echo(f"best checkpoint, log, curves and ONNX files are in {folder}")
     if not recipe:
-        console.out.print(before_after(config.init, exported[1], path, first_kind, wanted))
+        before_after(config.init, exported[1], path, first_kind, wanted).print()
+    clock.summary(count(config.epochs, "epoch"))
     return 0
 
 
