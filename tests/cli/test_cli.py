@@ -18,7 +18,7 @@ from rich.console import Console
 
 import mien
 from mien import ConfigError, Face, Pipeline
-from mien.cli import main, predict, tables
+from mien.cli import main, tables
 
 PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
 
@@ -203,26 +203,6 @@ def test_output_never_replaces_input_or_other_output(
     assert Path("a.mp4").read_bytes() == PORTRAIT.read_bytes()
 
 
-@pytest.mark.parametrize("more", [[], ["--csv", "rows.csv"], ["--jsonl", "rows.jsonl"]])
-def test_predict_shows_a_limited_number_of_rows_and_failures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(mien, "load", lambda **_: Pipeline(Bright(), Bright()))
-    monkeypatch.setattr(predict, "_SHOWN", 3)
-    Path("in").mkdir()
-    for k in range(10):
-        cv2.imwrite(f"in/{k}.png", np.full((20, 20, 3), k, np.uint8))
-    for k in range(10, 15):
-        Path(f"in/{k}.png").write_bytes(b"not an image")
-    assert main.app(["predict", "in", *more], result_action="return_value") == 1
-    output = capsys.readouterr()
-    words = " ".join(output.out.split())
-    assert sum(line.strip().split(".png")[0].isdigit() for line in output.out.splitlines()) == 3
-    assert f"7 more images are {'in ' + more[1] if more else 'not shown'}" in words
-    assert output.err.count("not read") == 3 and "2 more could not be read" in " ".join(output.err.split())
-
-
 def test_markup_in_names_is_not_rendered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,8 +238,8 @@ def test_before_after_table_does_not_render_markup(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(views, "evaluate_views", unknown)
     monkeypatch.setattr(models, "load_classifier", lambda name: name)
     table = tables.before_after("[b]", Path("[red]x[/foo]/mine.onnx"), Path(), None, None)
-    screen = Console(width=120, file=StringIO())
-    screen.print(table)
+    screen = Console(width=120, file=StringIO(), force_terminal=True)
+    table.print(screen)
     shown = screen.file.getvalue()
     assert all(text in shown for text in ("[b]", "[red]x[/foo]/mine.onnx", "the model knows [bold]calm[/foo]"))
 
