@@ -182,12 +182,12 @@ def test_predict_lists_failures_and_retries_them_on_request(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["predict", "a.jpg", "--csv", "a.jpg"], "would be written over"),
+        (["predict", "a.jpg", "--csv", "a.jpg"], "would be overwritten"),
         (["predict", "a.jpg", "--jsonl", "x", "--csv", "./x"], "named for two outputs"),
-        (["video", "a.jpg", "--save", "a.jpg.mp4", "--csv", "a.jpg"], "would be written over"),
-        (["video", "a.mp4", "--save", "a.mp4"], "would be written over"),
-        (["predict", "a.jpg", "--csv", "link.jpg"], "would be written over"),
-        (["live", "a.mp4", "--headless", "--save", "a.mp4"], "would be written over"),
+        (["video", "a.jpg", "--save", "a.jpg.mp4", "--csv", "a.jpg"], "would be overwritten"),
+        (["video", "a.mp4", "--save", "a.mp4"], "would be overwritten"),
+        (["predict", "a.jpg", "--csv", "link.jpg"], "would be overwritten"),
+        (["live", "a.mp4", "--headless", "--save", "a.mp4"], "would be overwritten"),
     ],
 )
 def test_output_never_replaces_input_or_other_output(

@@ -118,10 +118,10 @@ def test_image_sink_of_a_library_run_never_overwrites_a_later_source(tmp_path: P
 def test_source_with_the_name_of_a_draft_is_refused(film: Film, tmp_path: Path, no_model: None) -> None:
     path = film(tmp_path / "talk.mp4.mien.part.mp4", [0.0, 0.1])
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match="its draft would be written over the input"):
+    with pytest.raises(ConfigError, match="its draft would overwrite the input"):
         run("video", path, "--save", tmp_path / "talk.mp4")
     rows = image(tmp_path / "o.jsonl.mien.part.png").rename(tmp_path / "o.jsonl.mien.part")
-    with pytest.raises(ConfigError, match="its draft would be written over the input"):
+    with pytest.raises(ConfigError, match="its draft would overwrite the input"):
         run("predict", rows, "--jsonl", tmp_path / "o.jsonl")
     assert path.read_bytes() == before and rows.exists()
 
@@ -139,7 +139,7 @@ def test_explain_never_overwrites_its_image(tmp_path: Path, no_model: None) -> N
     (tmp_path / "sub").mkdir()
     (tmp_path / "link.png").symlink_to("e.png")
     for out in (path, tmp_path / "sub/../e.png", tmp_path / "link.png"):
-        with pytest.raises(ConfigError, match="is an input, and would be written over"):
+        with pytest.raises(ConfigError, match="is an input and would be overwritten"):
             run("explain", path, "--out", out)
     assert path.read_bytes() == before
 

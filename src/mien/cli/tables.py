@@ -11,6 +11,7 @@ from mien.errors import ConfigError
 from mien.types import Face, Result
 
 if TYPE_CHECKING:
+    from mien.evaluation.matrix import Matrix
     from mien.evaluation.robustness import Robustness
     from mien.personal.fit import Trial
     from mien.sinks import Timeline
@@ -82,8 +83,32 @@ def before_after(before: str, after: Path, path: Path, kind: str | None, votes: 
     return table
 
 
-def views_table(reports: Mapping[str, Any], title: str) -> Grid:
-    """Return a column a view, so that the table fits a narrow terminal."""
+def matrix_table(matrix: Matrix) -> Grid:
+    """Return a column a set, and the accuracy and the balanced accuracy of each model in rows."""
+    table = Grid(["", *matrix.columns], title="models by data sets, in % with 95 % intervals")
+    table.add("split", *(matrix.splits[name] or "all splits" for name in matrix.columns))
+    table.add("images", *(f"{report.n:,}" for report in matrix.columns.values()))
+    table.add("classes", *(str(len(report.labels)) for report in matrix.columns.values()))
+    for model, row in matrix.reports.items():
+        for name, key in (("accuracy", "accuracy"), ("balanced", "balanced_accuracy")):
+            shares = [
+                [100 * v for v in (getattr(r, key), *({"accuracy": r.interval} | r.intervals)[key])]
+                for r in row.values()
+            ]
+            table.add(f"{model}, {name}", *("{:.1f} ({:.1f}-{:.1f})".format(*share) for share in shares))
+    table.caption = "\n".join(report.name for name, report in matrix.columns.items() if report.name != name)
+    return table
+
+
+def views_tables(reports: Mapping[str, Any], title: str) -> list[Grid]:
+    """Return a table for each set of classes, with a column a view, so that it fits a narrow terminal."""
+    kinds: dict[tuple[str, ...], dict[str, Any]] = {}
+    for view, report in reports.items():
+        kinds.setdefault(tuple(report.labels), {})[view] = report
+    return [_views_table(part, title) for part in kinds.values()]
+
+
+def _views_table(reports: Mapping[str, Any], title: str) -> Grid:
     table = Grid(["", *reports], title=title)
     views = list(reports.values())
     table.add("images", *(f"{view.n:,}" for view in views))

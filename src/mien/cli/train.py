@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 import mien
@@ -28,7 +27,7 @@ _DATA = (
 
 def train(
     *,
-    data: Annotated[list[str], Parameter(negative=(), help=_DATA)],
+    data: options.DataSets,
     recipe: Path | None = None,
     kind: options.Kind = None,
     votes: options.Votes = None,
