@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from os.path import commonprefix
 from typing import Any
 
 from cyclopts import App
@@ -41,8 +40,11 @@ def table(app: App) -> str:
     lines = ["| flag | meaning | commands |", "| --- | --- | --- |"]
     for flag, places in sorted(flags(app).items()):
         if len(places) > 1:
-            text = f"{commonprefix([meaning(place) for place in places.values()]).rstrip(' :;.')}."
+            texts = [meaning(place).rstrip(".") for place in places.values()]
+            text = min(texts, key=len)
+            if not all(other.startswith(text) for other in texts):
+                text = text.partition(":")[0]
             names = ", ".join(f"`{name}`" for name in places)
             everywhere = len(places) == len(list(commands(app)))
-            lines.append(f"| `{flag}` | {text} | {'all' if everywhere else names} |")
+            lines.append(f"| `{flag}` | {text}. | {'all' if everywhere else names} |")
     return "\n".join(lines) + "\n"

@@ -60,6 +60,7 @@ _FORMER = {
     "calibrate": "personalize",
 }
 """Former flags and commands -> current ones."""
+_WORDS = frozenset((*app, *_FORMER))
 _FORMER_OF = {
     **{(command, "--json"): "--jsonl" for command in ("predict", "video", "live")},
     ("batch", "--crops"): "--cropped",
@@ -114,20 +115,18 @@ def main() -> None:
 
 
 def _command(words: list[str]) -> Any:
-    if hint := _hint(words):
-        return _fail(hint)
-    return app(current_words(words), result_action="return_value", exit_on_error=False, print_error=False)
+    try:
+        return app(current_words(words), result_action="return_value", exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        text = " ".join(str(error).split())
+        return _fail(_hint(words) or f"{text} (mien --help lists commands, mien COMMAND --help flags)")
 
 
 def _hint(words: list[str]) -> str:
     """Say which command a file without one is for."""
     word = words[0] if words else ""
     kind = Path(word).suffix.lower()
-    if (
-        word.startswith("-")
-        or word in (*app, *_FORMER)
-        or not (kind in IMAGE_SUFFIXES | VIDEO_SUFFIXES or Path(word).exists())
-    ):
+    if word.startswith("-") or word in _WORDS or not (kind in IMAGE_SUFFIXES | VIDEO_SUFFIXES or Path(word).exists()):
         return ""
     command = "video" if kind in VIDEO_SUFFIXES else "predict"
     return f"{word} is not a command; did you mean: mien {command} {shlex.join(words)}"
@@ -144,8 +143,6 @@ def _run(command: Callable[[], Any]) -> int:
         return 130
     except Error as error:
         return _fail(str(error))
-    except CycloptsError as error:
-        return _fail(f"{' '.join(str(error).split())} (mien --help lists commands, mien COMMAND --help flags)")
     except ModuleNotFoundError as error:
         return _fail(_missing(error))
     except MemoryError:

@@ -91,11 +91,9 @@ def matrix_table(matrix: Matrix) -> Grid:
     table.add("classes", *(str(len(report.labels)) for report in matrix.columns.values()))
     for model, row in matrix.reports.items():
         for name, key in (("accuracy", "accuracy"), ("balanced", "balanced_accuracy")):
-            shares = [
-                [100 * v for v in (getattr(r, key), *({"accuracy": r.interval} | r.intervals)[key])]
-                for r in row.values()
-            ]
-            table.add(f"{model}, {name}", *("{:.1f} ({:.1f}-{:.1f})".format(*share) for share in shares))
+            shares = [(getattr(r, key), *({"accuracy": r.interval} | r.intervals)[key]) for r in row.values()]
+            cells = ("{:.1f} ({:.1f}-{:.1f})".format(*(100 * v for v in share)) for share in shares)
+            table.add(f"{model}, {name}", *cells)
     table.caption = "\n".join(report.name for name, report in matrix.columns.items() if report.name != name)
     return table
 

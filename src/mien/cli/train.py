@@ -19,11 +19,6 @@ from mien.errors import ConfigError
 from mien.media.output_paths import OutputPaths
 from mien.types import EMOTIONS7
 
-_DATA = (
-    "FER2013 (zip, unpacked folder or csv), RAF-DB, AffectNet or a folder with a folder a class; kind:path names the "
-    "kind. Give it again for further data sets, whose labels are mapped by name onto those of the first."
-)
-
 
 def train(
     *,
@@ -40,7 +35,9 @@ def train(
 ) -> int:
     """Train a network from a recipe, or fine-tune the shipped one on your own images.
 
-    Writes checkpoints, a log, curves and ONNX files.
+    Writes checkpoints, a log, curves and ONNX files. The labels of further data sets are mapped by name onto those of
+    the first. `--votes` are those of the first data set, for recipes with a FER+ head and for the kind ferplus;
+    `--seed` overrides the recipe's.
 
     Args:
         recipe: YAML file with the settings that differ from the defaults. Without it the shipped network is fine-tuned
