@@ -26,8 +26,8 @@ def evaluate(
     """Measure a model on the four views of the protocol, or models on the test splits of several data sets.
 
     Several sets or models make one table: in a column all models answer the same images, on the classes that all of
-    them know, mapped by name. Without `--votes` the views ferplus-majority and consensus are left out. Without `--split`
-    it is PrivateTest, or all images of a set that has none.
+    them know, mapped by name. Without `--votes` the views ferplus-majority and consensus are left out. `--split` is
+    PrivateTest unless given, or all images of a set that has none.
 
     Parameters
     ----------
