@@ -211,7 +211,7 @@ def test_inset_shows_the_crop() -> None:
 
 @pytest.mark.parametrize("width", [100, 320, 640, 3840])
 def test_status_line_stays_inside_and_clear_of_panels(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    status = Status(30.0, 14.5, True, True, "yunet")
+    status = Status(30.0, 14.5, 65.0, True, "yunet")
     height = width * 3 // 4
     seen = result(height, width, (width * 0.05, height * 0.6, width * 0.3, height * 0.8))
     line, *beside = panels(monkeypatch, seen, status)
@@ -227,10 +227,11 @@ def test_status_line_stays_inside_and_clear_of_panels(monkeypatch: pytest.Monkey
 def test_status_lists_known_values() -> None:
     assert Status().parts == ()
     assert Status(29.97, 9.0, detector="haar").parts == ("camera 30.0 fps", "inference 9.0 fps", "haar")
-    assert Status(recording=True, paused=True).parts == ("REC", "paused")
+    assert Status(25.0, kind="file", dropped=1234, source="a.mp4").parts == ("file 25.0 fps", "1,234 dropped", "a.mp4")
+    assert Status(recording=125.9, paused=True).parts == ("REC 2:05", "paused")
     seen = result(240, 320, (100, 20, 200, 120))
     assert np.array_equal(draw(seen, status=Status()), draw(seen))
-    assert count(draw(seen, status=Status(recording=True))[200:], COLOURS["angry"]) > 10
+    assert count(draw(seen, status=Status(recording=0.0))[200:], COLOURS["angry"]) > 10
 
 
 def test_panel_keeps_its_side_of_a_shaking_face() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import mien
 from mien.cli.console import echo, warn
-from mien.cli.options import Detector, Flag, MinScore, Model, Outputs, Profile, Smoothing
+from mien.cli.options import Detector, Flag, MinScore, Model, Outputs, OverlayStyle, Profile, Smoothing
 from mien.cli.video import plot_timeline, with_profile
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ def live(
     model: Model = None,
     smoothing: Smoothing = 0.25,
     profile: Profile = None,
+    style: OverlayStyle = "panels",
 ) -> int:
     """Watch a camera, a stream or a video file, always at its newest frame.
 
-    Keys in the window: space pause, r record, s save image, d next detector, c show the network's input, h help, q or
-    Esc quit. Recordings and images go to the current folder.
+    Keys in the window: space pause, r record, s save image, f full screen, m mirror, t strip of the last 30 seconds, o
+    next style, + and - smoothing, 1 to 9 other cameras, d next detector, c show the network's input, h help, q or Esc
+    quit. Recordings and images go to the current folder.
 
     Args:
         source: Number of a camera, URL of a stream, or a video file.
@@ -57,10 +59,18 @@ def live(
         people = Timeline(pipeline.classifier.labels)
         made += [people] if plots else []
         if copy:
-            made.append(stack.enter_context(sinks.Video(copy, Overlay(), feed.rate)))
+            made.append(stack.enter_context(sinks.Video(copy, Overlay(style=style), feed.rate)))
         report = _line if headless and not made else None
         view = viewer.Viewer(
-            feed, VideoPipeline(pipeline, Tracker(smoothing)), made, window, on_message=warn, report=report
+            feed,
+            VideoPipeline(pipeline, Tracker(smoothing)),
+            made,
+            window,
+            on_message=warn,
+            report=report,
+            mirror=feed.kind == "camera",
+            style=style,
+            open_camera=playback.open_source,
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             old = signal.signal(number, lambda *_: view.stop())

@@ -13,13 +13,14 @@ from rich.console import Console
 
 import mien
 from mien.cli.console import echo, err, literal, progress, screen_for, warn
-from mien.cli.options import Detector, Flag, MinFace, MinScore, Model
+from mien.cli.options import Detector, Flag, MinFace, MinScore, Model, OverlayStyle
 from mien.cli.tables import faces_rows, faces_table
 from mien.errors import ConfigError
 from mien.media.paths import IMAGE_SUFFIXES, display
 from mien.types import Failure, Result
 
 if TYPE_CHECKING:
+    from mien.draw import Style
     from mien.media.output_paths import OutputPaths
 
 _SHOWN = 200  # rows and failures on the terminal: the output must not grow with the number of images
@@ -39,6 +40,7 @@ def predict(
     retry: Flag = False,
     min_face: MinFace = None,
     min_score: MinScore = None,
+    style: OverlayStyle = "panels",
 ) -> int:
     """Detect faces in images and classify their expressions.
 
@@ -69,7 +71,7 @@ def predict(
     paths = [image for image in images if isinstance(image, Path)]
     outputs = OutputPaths([*paths, model])
     again = _Names(image.name if isinstance(image, Failure) else str(image) for image in images) if retry else ()
-    wanted = _Sinks(outputs, paths, save, json, csv, crops, failures, resume, again)
+    wanted = _Sinks(outputs, paths, save, json, csv, crops, failures, resume, again, style)
     screen = screen_for(json, csv, failures)
     threads = None
     if len(images) > 1:  # images run in parallel: more threads for each would compete
@@ -115,7 +117,10 @@ class _Sinks:
         failures: Path | None,
         resume: bool,
         again: Container[str],
+        style: Style,
     ) -> None:
+        from functools import partial
+
         from mien import sinks
         from mien.draw import draw
 
@@ -125,10 +130,13 @@ class _Sinks:
         self._csv = sinks.Csv.ask(outputs, csv) if csv else None
         self._failures = sinks.Failures(sinks.Failures.ask(outputs, failures)) if failures else None
         self._images: list[Any] = []
+        paint = partial(draw, style=style)
         if save and len(paths) == 1 and save.suffix.lower() in IMAGE_SUFFIXES and not save.is_dir():
-            self._images.append(sinks.AnnotatedImage(sinks.AnnotatedImage.ask(outputs, save), draw))
+            self._images.append(
+                sinks.AnnotatedImage(sinks.AnnotatedImage.ask(outputs, save), partial(draw, style=style))
+            )
         elif save:
-            self._images.append(sinks.Images(sinks.Images.ask(outputs, save), draw))
+            self._images.append(sinks.Images(sinks.Images.ask(outputs, save), paint))
         if crops:
             self._images.append(sinks.Crops(sinks.Crops.ask(outputs, crops)))
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 import mien
 from mien.cli.console import echo, err, literal, progress, screen_for, warn
-from mien.cli.options import Detector, MinFace, MinScore, Model, Outputs, Profile, Smoothing
+from mien.cli.options import Detector, MinFace, MinScore, Model, Outputs, OverlayStyle, Profile, Smoothing
 from mien.cli.tables import people_table
 from mien.errors import ConfigError
 
@@ -38,6 +38,7 @@ def video(
     detect_every: int = 1,
     redetect_every: float = 0.5,
     profile: Profile = None,
+    style: OverlayStyle = "panels",
 ) -> int:
     """Track the faces in videos and their expressions over time.
 
@@ -76,7 +77,7 @@ def video(
                 on_progress = _progress_callback(bar, name)
                 seen.append(
                     runner.video(
-                        name, pipeline, tables, copy, smoothing, detect_every, redetect_every, on_progress, warn
+                        name, pipeline, tables, copy, smoothing, detect_every, redetect_every, on_progress, warn, style
                     )
                 )
     except KeyboardInterrupt:

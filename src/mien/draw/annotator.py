@@ -34,21 +34,37 @@ _LADDERS: dict[Style, tuple[Detail, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The status line of a live view, at the lower left; a value of None or "" is left out."""
+    """The status line of a live view, at the lower left; a value of None, 0 or "" is left out.
 
-    camera_fps: float | None = None
+    Attributes:
+        source_fps: frames a second of the source.
+        inference_fps: results a second.
+        recording: seconds that the recording has lasted; None without one.
+        paused: the view stands still.
+        dropped: frames of the source that were skipped to stay at the newest.
+        detector: name of the detector.
+        kind: kind of the source: camera, stream or file.
+        source: name of the source.
+    """
+
+    source_fps: float | None = None
     inference_fps: float | None = None
-    recording: bool = False
+    recording: float | None = None
     paused: bool = False
     detector: str = ""
+    dropped: int = 0
+    kind: str = "camera"
+    source: str = ""
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Texts, the most urgent first."""
-        rates = (("camera", self.camera_fps), ("inference", self.inference_fps))
-        parts = ["REC"] * self.recording + ["paused"] * self.paused
+        rates = ((self.kind, self.source_fps), ("inference", self.inference_fps))
+        parts = [] if self.recording is None else [f"REC {self.recording // 60:.0f}:{int(self.recording) % 60:02d}"]
+        parts += ["paused"] * self.paused
         parts += [f"{name} {rate:.1f} fps" for name, rate in rates if rate is not None]
-        return tuple(parts + [self.detector] * bool(self.detector))
+        parts += [f"{self.dropped:,} dropped"] * bool(self.dropped)
+        return tuple(parts + [text for text in (self.detector, self.source) if text])
 
 
 class Overlay:
@@ -170,7 +186,9 @@ def _write_notes(image: Image, status: Status | None, has_faces: bool) -> list[B
     low = _caps(image)[0]
     bottom = image.shape[0]
     placed: list[Box] = []
-    notes = [] if status is None or not status.parts else [(_wrap(status.parts, low, image), status.recording)]
+    notes = (
+        [] if status is None or not status.parts else [(_wrap(status.parts, low, image), status.recording is not None)]
+    )
     notes += [] if has_faces else [(Panel(("no face found",), low * 1.2), False)]
     for note, alarm in notes:
         panel = fit(note, image)
