@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from mien.cli.console import literal, screen_for, write_json
 from mien.cli.options import Measured
-from mien.cli.tables import comparison_table, robustness_table, views_table
+from mien.cli.tables import comparison_table, matrix_table, robustness_table, views_tables
 from mien.errors import ConfigError
 from mien.media.output_paths import OutputPaths
 
@@ -22,7 +22,10 @@ def evaluate(
     json: Path | None = None,
     plots: Path | None = None,
 ) -> int:
-    """Measure a model on the four views of the protocol, or on the test split of another data set.
+    """Measure a model on the four views of the protocol, or models on the test splits of several data sets.
+
+    Several sets or models make one table: in a column all models answer the same images, on the classes that all of
+    them know, mapped by name.
 
     Parameters
     ----------
@@ -40,10 +43,21 @@ def evaluate(
     from mien.evaluation.views import compare_answers
     from mien.faces.models import load_classifier
 
+    if measured.several:
+        if compare or robustness or plots:
+            raise ConfigError("--compare, --robustness and --plots are for one data set and one --model")
+        outputs = OutputPaths(measured.inputs)
+        if json:
+            outputs.file(json, what="figures", suffixes=(".json", ""), stdout=True)
+        matrix = measured.matrix()
+        screen_for(json).print(matrix_table(matrix))
+        if json:
+            write_json(json, matrix.to_dict())
+        return 0
     *first, second = compare or [""]
     if len(first) > 1 or (first and measured.model):
         raise ConfigError("--compare takes a second model, or two models and no --model")
-    model = first[0] if first else measured.model
+    model = first[0] if first else measured.models[0]
     outputs = OutputPaths([*measured.inputs, *(compare or [])])
     if json:
         outputs.file(json, what="figures", suffixes=(".json", ""), stdout=True)
@@ -52,18 +66,20 @@ def evaluate(
     classifier = load_classifier(model)
     answers = measured.answers(classifier)
     reports = {view: part.report() for view, part in answers.items()}
-    screen.print(views_table(reports, f"{classifier.name} on {measured.split}"))
+    split = next(iter(answers.values())).split or "all images"
+    for table in views_tables(reports, f"{classifier.name} on {split}"):
+        screen.print(table)
     for view, report in reports.items():
         name = literal(f"{view}: {report.name}" if report.name != view else view)
         screen.print(name, "sha256", report.index, soft_wrap=True)
         if folder:
             confusion_png(report, folder.check(f"confusion-{view}.png"))
-    figures: dict[str, Any] = {"model": classifier.name, "sha256": classifier.sha256, "split": measured.split}
+    figures: dict[str, Any] = {"model": classifier.name, "sha256": classifier.sha256, "split": split}
     figures["views"] = {view: report.to_dict() for view, report in reports.items()}
     if second:
         other = load_classifier(second)
         others = measured.answers(other)
-        compared = {view: compare_answers(answers[view], others[view]) for view in answers}
+        compared = {view: compare_answers(answers[view], others[view]) for view in answers if view in others}
         screen.print(comparison_table(compared, Path(model or classifier.name).stem, Path(second).stem))
         views = {view: comparison.to_dict() for view, comparison in compared.items()}
         figures["comparison"] = {"model": other.name, "sha256": other.sha256, "views": views}

@@ -14,6 +14,7 @@ from mien.errors import ConfigError
 from mien.types import Result
 
 if TYPE_CHECKING:
+    from mien.evaluation.matrix import Matrix
     from mien.evaluation.robustness import Robustness
     from mien.personal.fit import Trial
     from mien.sinks import Timeline
@@ -84,8 +85,34 @@ def before_after(before: str, after: Path, path: Path, kind: str | None, votes: 
     return table
 
 
-def views_table(reports: Mapping[str, Any], title: str) -> Table:
-    """Return a column a view, so that the table fits a narrow terminal."""
+def matrix_table(matrix: Matrix) -> Table:
+    """Return a row a model and a column a set."""
+    table = Table("model", title="models by data sets", box=SIMPLE_HEAD, pad_edge=False)
+    for name, report in matrix.columns.items():
+        facts = f"{report.n:,} images, {len(report.labels)} classes"
+        table.add_column(f"{literal(name)}\n{matrix.splits[name] or 'all splits'}\n{facts}", justify="right")
+    for model, row in matrix.reports.items():
+        cells = [
+            "{:.1f} ({:.1f}-{:.1f})\n{:.1f} ({:.1f}-{:.1f})".format(
+                *(100 * v for v in (r.accuracy, *r.interval, r.balanced_accuracy, *r.intervals["balanced_accuracy"]))
+            )
+            for r in row.values()
+        ]
+        table.add_row(literal(model), *cells)
+    notes = [literal(r.name) for name, r in matrix.columns.items() if r.name != name]
+    table.caption = "\n".join(["above: accuracy, below: balanced accuracy, in % with 95 % intervals", *notes])
+    return table
+
+
+def views_tables(reports: Mapping[str, Any], title: str) -> list[Table]:
+    """Return a table for each set of classes, with a column a view, so that it fits a narrow terminal."""
+    kinds: dict[tuple[str, ...], dict[str, Any]] = {}
+    for view, report in reports.items():
+        kinds.setdefault(tuple(report.labels), {})[view] = report
+    return [_views_table(part, title) for part in kinds.values()]
+
+
+def _views_table(reports: Mapping[str, Any], title: str) -> Table:
     table = Table("", *_columns(reports), title=literal(title))
     views = list(reports.values())
     table.add_row("images", *(f"{view.n:,}" for view in views))
