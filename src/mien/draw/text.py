@@ -18,12 +18,12 @@ _STEP = 4  # sizes a pixel: masks of nearly equal sizes are shared
 
 def text_width(text: str, cap: float) -> float:
     """Return the width in pixels of a line whose capitals are `cap` pixels high."""
-    return _unit_width(_plain(text)) * cap
+    return _width(_plain(text), _size(cap))
 
 
 def write(view: Image, text: str, x: float, base: float, cap: float, colour: Colour) -> None:
     """Write a line into an image, clipped to it; (x, base) is the left end of its base line, in pixels."""
-    ink, ground, dx, dy = _layers(_plain(text), max(round(cap / _CAP_SHARE * _STEP), 1), colour)
+    ink, ground, dx, dy = _layers(_plain(text), _size(cap), colour)
     left, top = round(x) + dx, round(base) + dy
     x1, y1 = max(left, 0), max(top, 0)
     x2, y2 = min(left + ink.shape[1], view.shape[1]), min(top + ink.shape[0], view.shape[0])
@@ -31,6 +31,10 @@ def write(view: Image, text: str, x: float, base: float, cap: float, colour: Col
         part = slice(y1 - top, y2 - top), slice(x1 - left, x2 - left)
         place = view[y1:y2, x1:x2]
         cv2.add(cv2.multiply(place, ground[part], scale=1 / 255), ink[part], dst=place)
+
+
+def _size(cap: float) -> int:
+    return max(round(cap / _CAP_SHARE * _STEP), _STEP)
 
 
 @lru_cache(maxsize=64)
@@ -41,8 +45,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 @lru_cache(maxsize=2048)
-def _unit_width(text: str) -> float:
-    return float(_font(100 * _STEP).getlength(text)) / (100 * _CAP_SHARE)
+def _width(text: str, size: int) -> float:
+    return float(_font(size).getlength(text))
 
 
 @lru_cache(maxsize=1024)

@@ -115,7 +115,7 @@ class Viewer:
             dropped=self._source.skipped,
             detector=self.stream.pipeline.detector.name,
             kind=self._source.kind,
-            source=self._source.name,
+            source=Path(self._source.name).name if self._source.kind == "file" else self._source.name,
         )
 
     def run(self) -> None:
