@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import cv2
 
 from mien import sinks
-from mien.draw import Overlay
+from mien.draw import Overlay, Style
 from mien.errors import SourceError
 from mien.faces import onnx
 from mien.faces.tracker import Tracker
@@ -54,6 +54,7 @@ def video(
     redetect_every: float = REDETECT_EVERY,
     on_progress: Callable[[int, int | None], None] | None = None,
     on_message: Callable[[str], None] | None = None,
+    style: Style = "panels",
 ) -> VideoSummary:
     """Process one video from its first frame to its last, with ids of its own.
 
@@ -69,6 +70,7 @@ def video(
         redetect_every: seconds between full detections, see `VideoPipeline`.
         on_progress: called after each frame with the number of frames so far and, if known, in all.
         on_message: called with a sentence about sound that cannot simply be copied.
+        style: style of the annotated copy.
     """
     tracked = VideoPipeline(pipeline, Tracker(smoothing), detect_every, redetect_every)
     people = Timeline(pipeline.classifier.labels)
@@ -86,7 +88,7 @@ def video(
             items = stack.enter_context(closing(Prefetch(lambda item: item, source, _pixel_bytes)))
             if save:
                 sound = path if Path(path).is_file() else None
-                copy = sinks.Video(save, Overlay(), source.rate, sound, source.start, on_message)
+                copy = sinks.Video(save, Overlay(style=style), source.rate, sound, source.start, on_message)
                 goals.append(stack.enter_context(copy))
         sink = MultiSink(goals, OutputPaths(input_files(path)))
         for item in tracked.track(items):
