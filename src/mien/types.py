@@ -55,6 +55,10 @@ class Pixels(Protocol):
         """Return the part (x1, y1, x2, y2) of the image, uint8 gray (H, W)."""
         ...
 
+    def thumbnail(self, width: int, height: int) -> Image:
+        """Return brightness and two colour planes around 128, uint8 (3, height, width), coarse and maybe turned."""
+        ...
+
 
 def label_columns(labels: Sequence[str], wanted: Iterable[str], owner: str = "the model") -> list[int]:
     """Return the column of each wanted label, 0..C-1; `owner` of the C labels is named in the error."""
@@ -176,11 +180,13 @@ class Result:
         frame: the frame itself.
         faces: largest first.
         crops: uint8 gray (N, 48, 48), the input of the network, in the order of `faces`.
+        shot: number of the shot within a video, from 1, or None for an image.
     """
 
     frame: Frame
     faces: tuple[Face, ...] = ()
     crops: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 48, 48), np.uint8))
+    shot: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return rounded floats, strings and lists for `json.dumps`."""
@@ -189,6 +195,7 @@ class Result:
             "name": self.frame.name,
             "index": self.frame.index,
             "time": round(float(self.frame.time), 6),
+            "shot": self.shot,
             "width": int(width),
             "height": int(height),
             "faces": [face.to_dict() for face in self.faces],
@@ -261,6 +268,7 @@ class Sink(Protocol):
         """Finish the output; safe to call twice."""
 
 
+@runtime_checkable
 class FrameSource(Protocol):
     """A live source: `Camera` or `RealTimePlayback`."""
 
