@@ -65,7 +65,7 @@ def test_slow_change_counts_where_the_curves_cross() -> None:
 
 
 def test_end_of_a_clip_shows_the_present() -> None:
-    faces = smoothed(curve([scores(0.7, 0.1)] * 60 + [scores(0.1, 0.7)] * 12))
+    faces = smoothed(curve([scores(0.7, 0.1)] * 60 + [scores(0.1, 0.7)] * 18))
     assert faces[-1].emotion == "happy" and faces[-1].probabilities["happy"] > 0.5
     assert faces[59].emotion == "angry"
 

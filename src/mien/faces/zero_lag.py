@@ -21,7 +21,7 @@ _LONGEST = 3.0  # seconds to which it reaches at most
 _SETTLED = 0.75  # further seconds ahead that decide on labels
 _BLOCK = 0.5  # seconds between two rounds; each smooths all that waits
 _HELD = 3  # times `prefetch.MAX_BYTES`: pixels that wait at most; then the window shrinks
-_COST = 0.2  # of a change of label, in lead x seconds, by margin x hysteresis
+_COST = 0.55  # of a change of label, in lead x seconds, by margin x hysteresis
 _PAUSE = 0.5  # seconds for which a row stands at most
 
 
