@@ -135,7 +135,7 @@ def test_label_of_a_file_turns_when_the_face_does() -> None:
 
 def test_camera_is_smoothed_by_the_past_alone() -> None:
     class Camera:
-        name, ended, rate = "camera", False, 25.0
+        name, kind, ended, skipped, rate = "camera", "camera", False, 0, 25.0
 
         def __init__(self) -> None:
             self.given = 0
