@@ -35,7 +35,7 @@ SLOW = 5.0  # seconds an input
 START = 300.0  # seconds until the first input: imports on a busy machine
 PEAK = 1_000_000_000  # bytes in memory
 SPACE = 3_000_000_000  # bytes of address space on top of what the start takes
-BATCH = 300  # inputs a process
+BATCH = 2000  # inputs a process
 FAULTS = ("crashes", "hangs", "other exceptions", "over 1 GB", "noise")
 TICK = os.sysconf("SC_CLK_TCK")
 

@@ -223,8 +223,9 @@ class Recipes(Kind):
         "&a [*a]", "*b", "&a 1", "!!python/object:os.system x", "!!binary aGk=", "!!set {a, b}", "!!omap [a: 1]",
         "!!int x", "!!timestamp x", "!!float x", "{1: 2}", "{? [1] : 2}", "../../../x", "'\\ud800'", '"\\ud800"',
         '"\\0"', "| \n  text", "---", "...", "%YAML 9.9", "<<: 1", "\ufeff", "\u2028", "1" + "0" * 400,
+        "{sad: 1" + "0" * 400 + "}", "1" + ":1" * 400, "1:1.5", "[" + "{}," * 3000 + "]", "1," * 3000,
     )  # fmt: skip
-    fields = ("name", "classes", "seed", "lr", "batch", "sets", "variants", "class_bias", "folds", "1")
+    fields = ("name", "classes", "seed", "lr", "batch", "sets", "variants", "class_bias", "folds", "stages", "1")
 
     def make(self) -> dict[str, bytes]:
         return {path.stem: path.read_bytes() for path in sorted(ROOT.glob("recipes/*.yaml"))}

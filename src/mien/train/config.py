@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -19,6 +18,7 @@ from mien.media.paths import display
 T = TypeVar("T")
 
 _RECIPE_BYTES, _RECIPE_VALUES = 100_000, 10_000
+_HINTS: dict[type, dict[str, Any]] = {}  # kept, since a recipe may have thousands of stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,10 @@ ShareBelowOne = Annotated[float, Range(0, 1, open_high=True)]
 NotNegative = Annotated[float, Range(0)]
 
 
-@cache
 def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
+    if kind not in _HINTS:
+        _HINTS[kind] = get_type_hints(kind, include_extras=True)
+    return _HINTS[kind]
 
 
 def _check_ranges(config: Any) -> None:
