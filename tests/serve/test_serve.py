@@ -284,7 +284,7 @@ def test_images_are_never_decoded_on_the_event_loop(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(codec, "decode", decode)
     with client() as api:
         if route == "stream":
-            with api.websocket_connect("/v1/stream") as socket:
+            with api.websocket_connect(f"ws{URL[4:]}/v1/stream") as socket:
                 socket.send_bytes(IMAGE)
                 assert len(socket.receive_json()["faces"]) == 2
         else:
