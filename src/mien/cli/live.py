@@ -29,13 +29,15 @@ def live(
     min_score: options.MinScore = None,
     profile: options.Profile = None,
     smoothing: options.Smoothing = 0.25,
+    style: options.OverlayStyle = "panels",
     quiet: options.Quiet = False,
 ) -> int:
     """Watch a camera, a stream or a video file, always at its newest frame.
 
-    Keys in the window: space pause, r record, s save image, d next detector, c show the network's input, h help, q or
-    Esc quit. Recordings and images go to the current folder. With `--headless` a line a second is printed unless there
-    are output files, and Ctrl-C ends the run.
+    Keys in the window: space pause, r record, s save image, f full screen, m mirror, t strip of the last 30 seconds, o
+    next style, + and - smoothing, 1 to 9 other cameras, d next detector, c show the network's input, h help, q or Esc
+    quit. Recordings and images go to the current folder. With `--headless` a line a second is printed unless there are
+    output files, and Ctrl-C ends the run.
 
     Args:
         source: Number of a camera, URL of a stream, or a video file.
@@ -64,10 +66,18 @@ def live(
         people = Timeline(pipeline.classifier.labels)
         made += [people] if plots else []
         if copy:
-            made.append(stack.enter_context(sinks.Video(copy, Overlay(), feed.rate)))
+            made.append(stack.enter_context(sinks.Video(copy, Overlay(style=style), feed.rate)))
         report = _line if headless and not made else None
         view = viewer.Viewer(
-            feed, VideoPipeline(pipeline, Tracker(smoothing)), [tally, *made], window, on_message=warn, report=report
+            feed,
+            VideoPipeline(pipeline, Tracker(smoothing)),
+            [tally, *made],
+            window,
+            on_message=warn,
+            report=report,
+            mirror=feed.kind == "camera",
+            style=style,
+            open_camera=playback.open_source,
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             old = signal.signal(number, lambda *_: view.stop())

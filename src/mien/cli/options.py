@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -46,6 +46,10 @@ MinScore = Annotated[
 ]
 Smoothing = Annotated[
     float, Parameter(help="Half-life in seconds of a frame's weight in the smoothed probabilities; 0 turns it off.")
+]
+OverlayStyle = Annotated[
+    Literal["panels", "labels", "minimal"],
+    Parameter(help="What is drawn beside a face: label and bars, the label alone, or the emotion's name alone."),
 ]
 Profile = Annotated[Path | None, Parameter(help="Profile that the person in view made with `mien personalize`.")]
 SEED = Parameter(help="Seed of everything random.")

@@ -41,6 +41,7 @@ def video(
     smoothing: options.Smoothing = 0.25,
     detect_every: int = 1,
     redetect_every: float = 0.5,
+    style: options.OverlayStyle = "panels",
     quiet: options.Quiet = False,
 ) -> int:
     """Track the faces in videos and their expressions over time.
@@ -81,7 +82,7 @@ def video(
             for number, (name, copy, plot) in enumerate(zip(videos, copies, plots, strict=True), start=1):
                 on_progress = _progress_callback(bar, name, number, len(videos))
                 seen = runner.video(
-                    name, pipeline, made, copy, smoothing, detect_every, redetect_every, on_progress, warn
+                    name, pipeline, made, copy, smoothing, detect_every, redetect_every, on_progress, warn, style
                 )
                 _print_people(seen, above(bar, screen), number)
                 if plot:
