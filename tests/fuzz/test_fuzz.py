@@ -9,7 +9,7 @@ from fuzz_kinds import KINDS
 
 from fuzz import FAULTS, run
 
-COUNTS = {"images": 400, "videos": 60, "data": 40, "recipes": 80, "models": 30, "requests": 30}
+COUNTS = {"images": 400, "videos": 40, "data": 30, "recipes": 60, "models": 20, "requests": 16}
 
 
 @pytest.mark.parametrize("kind", COUNTS)
