@@ -50,7 +50,9 @@ def main(path: Path) -> None:
             shown = overlay(result, Status(recording=True, detector=stream.pipeline.detector.name))
             pictures.append(Image.fromarray(cv2.cvtColor(shown, cv2.COLOR_BGR2RGB)))
             print(index, [(face.id, face.emotion, face.uncertain, round(face.confidence, 2)) for face in result.faces])
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=1000 // RATE, loop=0, quality=60, method=4)
+    pictures[0].save(
+        path, save_all=True, append_images=pictures[1:], duration=1000 // RATE, loop=0, quality=60, method=4
+    )
 
 
 if __name__ == "__main__":

@@ -47,7 +47,12 @@ def test_commands_of_the_tutorial_print_what_it_shows(folder: Path) -> None:
     assert len(steps) >= 8
     for command, output in steps:
         done = subprocess.run(
-            ["sh", "-c", command], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            ["sh", "-c", command],
+            cwd=folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         assert sorted(without_numbers(done.stdout)) == sorted(without_numbers(output)), command
 
