@@ -55,6 +55,7 @@ def video(
     on_progress: Callable[[int, int | None], None] | None = None,
     on_message: Callable[[str], None] | None = None,
     style: Style = "panels",
+    thumbnails: bool = False,
 ) -> VideoSummary:
     """Process one video from its first frame to its last, with ids of its own.
 
@@ -71,9 +72,10 @@ def video(
         on_progress: called after each frame with the number of frames so far and, if known, in all.
         on_message: called with a sentence about sound that cannot simply be copied.
         style: style of the annotated copy.
+        thumbnails: keep a small image of each person in the summary's `people`.
     """
     tracked = VideoPipeline(pipeline, Tracker(smoothing), detect_every, redetect_every)
-    people = Timeline(pipeline.classifier.labels)
+    people = Timeline(pipeline.classifier.labels, thumbnails)
     failures: list[Failure] = []
     count, total = 0, None
     with ExitStack() as stack:

@@ -11,7 +11,7 @@ from mien.cli import options
 from mien.cli.console import count, echo, screen_for, start, warn
 from mien.cli.profile import with_profile
 from mien.cli.tally import Tally
-from mien.cli.video import plot_timeline
+from mien.cli.video import write_timeline
 
 if TYPE_CHECKING:
     from mien.draw import Status
@@ -63,7 +63,7 @@ def live(
         pipeline = with_profile(pipeline, profile)
         made = open_sinks(stack, pipeline.classifier.labels)
         feed = stack.enter_context(closing(playback.open_source(source)))
-        people = Timeline(pipeline.classifier.labels)
+        people = Timeline(pipeline.classifier.labels, any(plot.suffix.lower() == ".html" for plot in plots))
         made += [people] if plots else []
         if copy:
             made.append(stack.enter_context(sinks.Video(copy, Overlay(style=style), feed.rate)))
@@ -84,7 +84,7 @@ def live(
             stack.callback(signal.signal, number, old)
         view.run()
     for path in plots:
-        plot_timeline(people, path, feed.name)
+        write_timeline(people, path, feed.name, outputs.save or source, outputs.min_seen)
     found = (count(tally.results, "frame"), count(tally.people, "person", "people"), f"{tally.failed:,} failed")
     clock.summary(*found, screen=screen_for(*outputs.on_stdout))
     return 1 if view.lost else 0

@@ -25,7 +25,7 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
 
 
 def transform(result: Result, size: tuple[int, int], mirror: bool = False) -> Result:
-    """Return a result with its image and boxes at another width and height, mirrored left to right on demand."""
+    """Return a result for drawing at another width and height, mirrored left to right on demand; without landmarks."""
     image = result.frame.image
     x_scale, y_scale = size[0] / image.shape[1], size[1] / image.shape[0]
     image = resize(image, size)
@@ -33,7 +33,7 @@ def transform(result: Result, size: tuple[int, int], mirror: bool = False) -> Re
     def move(face: Face) -> Face:
         x1, x2 = face.box[0] * x_scale, face.box[2] * x_scale
         x1, x2 = (size[0] - x2, size[0] - x1) if mirror else (x1, x2)
-        return replace(face, box=(x1, face.box[1] * y_scale, x2, face.box[3] * y_scale))
+        return replace(face, box=(x1, face.box[1] * y_scale, x2, face.box[3] * y_scale), landmarks=())
 
     if mirror:
         image = np.ascontiguousarray(image[:, ::-1])
