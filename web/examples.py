@@ -31,13 +31,17 @@ _SKIN, _SHADE, _HAIR, _LIPS = (158, 190, 232), (134, 166, 212), (38, 52, 78), (8
 def write_examples(portrait: Path, folder: Path) -> None:
     """Write portrait.jpg, drawings.jpg, crowd.jpg and video.webm, and a small JPEG for the button of each."""
     photo = cv2.imread(str(portrait))
-    drawings = np.hstack([drawn_face(LOOKS[name]) for name in LOOKS])
+    faces = [drawn_face(look) for look in LOOKS.values()]
+    drawings = np.full((2 * SIDE, 3 * SIDE, 3), (214, 206, 196), np.uint8)
+    for row, some in enumerate((faces[:3], faces[3:])):
+        left = (3 - len(some)) * SIDE // 2
+        drawings[row * SIDE : (row + 1) * SIDE, left : left + len(some) * SIDE] = np.hstack(some)
     crowd = _crowd(photo)
     (folder / "portrait.jpg").write_bytes(portrait.read_bytes())
     _write(folder / "drawings.jpg", drawings, 85)
     _write(folder / "crowd.jpg", crowd, 80)
     _write_video(folder / "video.webm")
-    thumbs = {"portrait": photo[40:400, 0:480], "drawings": drawings[:192, : 2 * SIDE - 256], "crowd": crowd}
+    thumbs = {"portrait": photo[40:400, 0:480], "drawings": drawings[:, 42:726], "crowd": crowd}
     for name, image in (thumbs | {"video": drawn_face(LOOKS["surprise"])[:192]}).items():
         _write(folder / f"{name}-small.jpg", cv2.resize(image, (224, 168), interpolation=cv2.INTER_AREA), 80)
 

@@ -78,15 +78,39 @@ def _own(url: str, site: Site) -> bool:
     return url.startswith((site.url, f"blob:{site.url}"))
 
 
+@pytest.fixture(scope="module")
+def shared(browser: Any) -> Iterator[dict[str, Any]]:
+    """A page that many tests use one after the other: loading the networks takes longer than most of them."""
+    kept: dict[str, Any] = {"site": Site(STATIC)}
+    yield kept
+    kept["site"].stop()
+
+
 @pytest.fixture
-def page(browser: Any, site: Site) -> Iterator[Any]:
-    """The page, ready; in the end there may have been no troubles, and nothing may have been sent."""
-    page = opened(browser, site)
+def page(browser: Any, shared: dict[str, Any]) -> Iterator[Any]:
+    """The page, ready, with nothing open; in the end there may have been no troubles, and nothing may have been sent."""
+    page = shared.pop("page", None) or opened(browser, shared["site"])
     page.wait_for_selector("html[data-ready]")
     yield page
-    page.context.close()
     assert page.troubles == []
-    assert site.bodies == 0
+    assert shared["site"].bodies == 0
+    if _reset(page):
+        shared["page"] = page
+    else:
+        page.context.close()
+
+
+def _reset(page: Any) -> bool:
+    """Close what is open; False when settings were changed, so that the page is of no more use."""
+    if page.inner_text("#start") == "Stop camera":
+        page.click("#start")
+    elif page.is_visible("#close"):
+        page.click("#close")
+    page.evaluate("document.querySelector('#alert').hidden = document.querySelector('#note').hidden = true")
+    page.evaluate("document.querySelector('#menu').open = false")
+    page.mouse.move(0, 0)
+    untouched = "!localStorage.getItem('mien') && document.querySelector('#examples').offsetParent !== null"
+    return bool(page.evaluate(untouched))
 
 
 def bars(page: Any) -> dict[str, int]:
@@ -695,3 +719,260 @@ def test_forced_colours_keep_the_bars(browser: Any, site: Site) -> None:
         assert colour == "rgb(240, 228, 66)"
     assert page.eval_on_selector(".track", "(track) => getComputedStyle(track).borderTopStyle") == "solid"
     page.context.close()
+
+
+def analysed(page: Any, tmp_path: Path, frames: int = 24) -> None:
+    upload(page, "face.webm", webm(tmp_path / "face.webm", frames), "video/webm")
+    page.click("#analyse")
+    page.wait_for_selector("#report:not([hidden])")
+
+
+def test_every_frame_of_a_video_is_analysed(page: Any, tmp_path: Path) -> None:
+    analysed(page, tmp_path)
+    assert "24 frames" in page.inner_text("#said")
+    rows = list(csv.DictReader(io.StringIO(saved(page, "#save-csv").decode())))
+    assert [float(row["time"]) for row in rows] == pytest.approx([k / 10 for k in range(24)], abs=2e-3)
+    assert {row["id"] for row in rows} == {"1"}
+    assert saved(page, "#table").decode() == saved(page, "#save-csv").decode()
+    told = json.loads(saved(page, "#save-json"))
+    (person,) = told["people"]
+    assert person["seconds"] == pytest.approx(2.4, abs=0.01)
+    assert sum(person["share"].values()) == pytest.approx(1, abs=1e-3)
+    assert sum(person["mean"].values()) == pytest.approx(1, abs=1e-3)
+    assert len(told["frames"]) == 24
+    drawing = saved(page, "#save-svg").decode()
+    assert drawing.startswith("<svg") and drawing.count('fill="none"') == len(EMOTIONS)
+    assert "Person 1" in page.inner_text("#persons")
+    assert not page.is_visible("#analyse")
+
+
+def test_click_into_the_chart_seeks_the_video(page: Any, tmp_path: Path) -> None:
+    analysed(page, tmp_path)
+    box = page.locator(".chart").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 40)
+    page.wait_for_function("Math.abs(video.currentTime - 1.2) < 0.15")
+    page.wait_for_function("document.querySelector('.chart').getAttribute('aria-valuenow') === '1.2'")
+    page.focus(".chart")
+    page.keyboard.press("Home")
+    page.wait_for_function("video.currentTime === 0")
+    assert re.fullmatch(r"0:00: \w+", page.get_attribute(".chart", "aria-valuetext"))
+    assert len(bars(page)) == 5  # of the analysis
+
+
+def test_analysis_can_be_cancelled(page: Any, tmp_path: Path) -> None:
+    upload(page, "face.webm", webm(tmp_path / "face.webm", 300), "video/webm")
+    page.click("#analyse")
+    page.wait_for_selector("#status:has-text('frames ·')")
+    page.click("#cancel")
+    page.wait_for_selector("#analyse:not([hidden])")
+    assert page.inner_text("#said") == "Stopped."
+    assert not page.is_visible("#report")
+    assert not page.is_visible("#progress")
+    assert len(bars(page)) == 5
+
+
+def test_video_is_analysed_by_seeking_where_frames_cannot_be_decoded(browser: Any, site: Site, tmp_path: Path) -> None:
+    page = opened(browser, site, "delete window.VideoDecoder;")
+    analysed(page, tmp_path, 8)
+    rows = list(csv.DictReader(io.StringIO(saved(page, "#save-csv").decode())))
+    assert [float(row["time"]) for row in rows] == pytest.approx([k / 10 for k in range(8)], abs=0.02)
+    page.context.close()
+
+
+def test_many_images_have_a_table_and_open_by_a_click(page: Any) -> None:
+    portrait = (ASSETS / "portrait.jpg").read_bytes()
+    empty = cv2.imencode(".png", np.full((80, 100, 3), 90, np.uint8))[1].tobytes()
+    files = {"a.jpg": portrait, "b.png": empty, "c.jpg": portrait[:300], "d.jpg": portrait}
+    page.set_input_files(
+        "#file", [{"name": name, "mimeType": "", "buffer": content} for name, content in files.items()]
+    )
+    page.wait_for_selector("#gallery-headline:has-text('3 pictures · 2 faces · 2 happy · 1 failed')")
+    page.wait_for_selector("#cancel", state="hidden")
+    cells = page.locator("#pictures td:last-child").all_inner_texts()
+    assert cells[0] == cells[3] == "1 happy"
+    assert cells[1] == "No face found."
+    assert "c.jpg is a JPEG picture, but it is cut off" in cells[2]
+    rows = list(csv.DictReader(io.StringIO(saved(page, "#table").decode())))
+    assert [row["name"] for row in rows] == list(files)
+    assert [row["emotion"] for row in rows] == ["happy", "", "", "happy"]
+    assert "cut off" in rows[2]["error"]
+    page.click("#pictures button >> nth=3")
+    page.wait_for_selector("#status:has-text('d.jpg')")
+    assert len(bars(page)) == 5
+    assert page.locator("#pictures tr").count() == 4
+    page.click("#close")
+    assert not page.is_visible("#gallery")
+
+
+def test_first_screen_offers_four_examples(page: Any) -> None:
+    assert page.locator("#examples button").count() == 4
+    page.click("[data-file='drawings.jpg']")
+    page.wait_for_selector(".face >> nth=4")
+    words = page.inner_text("#headline")
+    assert {"1 happy", "1 sad", "1 surprise", "1 neutral", "1 uncertain"} == set(words.split(", "))
+    page.click("#close")
+    page.click("[data-file='video.webm']")
+    bars(page)
+    assert page.is_visible("#analyse")
+
+
+def test_all_faces_of_a_crowd_are_listed_and_pointed_at(page: Any) -> None:
+    page.click("[data-file='crowd.jpg']")
+    page.wait_for_selector(".face >> nth=23")
+    pixels = "Array.from(overlay.getContext('2d').getImageData(0, 0, overlay.width, overlay.height).data).join()"
+    plain = page.evaluate(pixels)
+    last = page.locator(".face summary >> nth=23")
+    last.focus()
+    lit = page.evaluate(pixels)
+    assert lit != plain
+    page.focus("#open")
+    assert page.evaluate(pixels) == plain
+    page.hover(".face >> nth=3")
+    assert page.evaluate(pixels) not in (plain, lit)
+    page.locator(".face summary >> nth=5").press("Enter")
+    assert page.locator(".face >> nth=5").locator(".number").first.inner_text().endswith("%")
+
+
+def test_pointing_at_a_face_marks_its_row(page: Any) -> None:
+    page.click("[data-file='drawings.jpg']")
+    page.wait_for_selector(".face >> nth=4")
+    stage = page.locator("#stage").bounding_box()
+    page.mouse.move(stage["x"] + stage["width"] / 6, stage["y"] + stage["height"] / 4)
+    page.wait_for_selector(".face.lit")
+    assert page.inner_text(".face.lit strong") == "happy"
+
+
+def test_view_is_remembered(browser: Any, site: Site) -> None:
+    page = opened(browser, site)
+    page.wait_for_selector("html[data-ready]")
+    page.click("#example")
+    bars(page)
+    drawn = "overlay.getContext('2d').getImageData(0, 0, overlay.width, overlay.height).data.some((value) => value)"
+    assert page.evaluate(drawn)
+    page.click("#menu summary")
+    for name in ("boxes", "labels", "bars"):
+        page.uncheck(f"#{name}")
+    assert not page.evaluate(drawn)
+    page.fill("#threshold", "99")
+    page.wait_for_selector("#headline:has-text('1 uncertain')")
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    page.click("#example")
+    bars(page)
+    assert page.inner_text("#headline") == "1 uncertain"
+    assert not page.evaluate(drawn)
+    page.click("#menu summary")
+    page.click("#own")
+    page.wait_for_selector("#headline:has-text('1 happy')")
+    page.check("#boxes")
+    assert page.evaluate(drawn)
+    page.context.close()
+
+
+def test_seven_classes_can_be_chosen(page: Any) -> None:
+    page.click("#example")
+    bars(page)
+    page.click("#menu summary")
+    assert page.locator("#models option").all_inner_texts() == ["mien-s", "mien-xs", "mien-s-7"]
+    page.select_option("#models", "mien-s-7")
+    page.wait_for_selector(".face .name >> nth=6")
+    assert tuple(bars(page)) == (*EMOTIONS, "disgust", "fear")
+    (row,) = csv.DictReader(io.StringIO(saved(page, "#table").decode()))
+    picture = image.decode((ASSETS / "portrait.jpg").read_bytes(), "portrait")
+    (face,) = mien.load("mien-s-7")(picture).faces
+    assert float(row["happy"]) == pytest.approx(face.probabilities["happy"], abs=0.02)  # two decoders of JPEG
+    assert "mien-s-7" in page.inner_text("#network")
+
+
+def test_mirror_is_for_the_camera(page: Any) -> None:
+    page.click("#start")
+    bars(page)
+    assert page.evaluate("video.classList.contains('mirrored')")
+    page.click("#menu summary")
+    page.uncheck("#mirror")
+    assert not page.evaluate("video.classList.contains('mirrored')")
+
+
+def test_clip_is_recorded(page: Any, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    page.click("#start")
+    bars(page)
+    page.click("#menu summary")
+    page.click("#record")
+    page.wait_for_selector("#rec:has-text('REC 0:01')")
+    content = saved(page, "#record")
+    with av.open(io.BytesIO(content)) as film:
+        frames = [frame for frame in film.decode(video=0)]
+    assert frames and (frames[0].width, frames[0].height) == (640, 480)
+    assert not page.is_visible("#rec")
+
+
+def test_picture_is_copied(browser: Any, site: Site) -> None:
+    page = opened(browser, site, permissions=["clipboard-read", "clipboard-write"])
+    page.click("#example")
+    bars(page)
+    page.click("#menu summary")
+    page.click("#copy")
+    page.wait_for_selector("#status:has-text('clipboard')")
+    kinds = page.evaluate("navigator.clipboard.read().then((items) => items.flatMap(({ types }) => types))")
+    assert kinds == ["image/png"]
+    page.context.close()
+
+
+def test_why_shows_a_map(page: Any) -> None:
+    page.click("#example")
+    bars(page)
+    page.click(".why")
+    page.wait_for_selector("figure:not([hidden])")
+    assert "speak for happy" in page.inner_text("figcaption")
+    colours = page.evaluate(
+        """() => {
+          const { data } = document.querySelector("figure canvas").getContext("2d").getImageData(0, 0, 48, 48);
+          let coloured = 0;
+          for (let k = 0; k < data.length; k += 4) coloured += Math.abs(data[k] - data[k + 2]) > 20;
+          return coloured;
+        }"""
+    )
+    assert colours > 50
+
+
+def test_page_speaks_german(browser: Any, site: Site) -> None:
+    page = opened(browser, site, locale="de-DE")
+    page.wait_for_selector("html[data-ready][lang=de]")
+    page.click("#example")
+    assert tuple(bars(page)) == ("wütend", "froh", "traurig", "überrascht", "neutral")
+    assert page.inner_text("#headline") == "1 froh"
+    assert page.inner_text("#start") == "Kamera starten"
+    assert saved(page, "#table").startswith(b"name,index,time")
+    page.select_option("#language", "en")
+    assert page.inner_text("#headline") == "1 happy"
+    assert page.inner_text("#open") == "Open files"
+    page.reload()
+    page.wait_for_selector("html[data-ready][lang=en]")
+    page.context.close()
+
+
+def test_german_has_all_words(page: Any) -> None:
+    missing = page.evaluate(
+        """async () => {
+          const [{ EN }, { DE }] = await Promise.all([import("./words-en.js"), import("./words-de.js")]);
+          const marks = [...document.querySelectorAll("[data-t], [data-t-label]")];
+          const keys = [...Object.keys(EN), ...marks.flatMap(({ dataset: { t, tLabel } }) => [t, tLabel]).filter(Boolean)];
+          const holes = (text) => (text.match(/\\{\\w+\\}/g) ?? []).sort().join();
+          return keys.filter((key) => !DE[key] || (EN[key] && holes(EN[key]) !== holes(DE[key])));
+        }"""
+    )
+    assert missing == []
+
+
+def test_labels_of_an_analysed_video_change_when_the_face_does(page: Any) -> None:
+    frames = [[1 - k, k] for k in [0.1] * 50 + [0.9] * 50 + [0.45, 0.55] + [0.9] * 48]
+    found = page.evaluate(
+        """async (curve) => {
+          const { smoothed } = await import("./smooth.js");
+          const frames = curve.map((probabilities, k) => ({ time: k / 25, faces: [{ id: 1, probabilities }] }));
+          return smoothed(frames, { uncertainBelow: 0.6, halfLife: 0.25 }).map(({ faces: [face] }) => face.label);
+        }""",
+        frames,
+    )
+    assert found == [0] * 50 + [1] * 100

@@ -36,8 +36,8 @@ async function videoComplaint(file) {
   const { name } = file;
   const opened = await videoTrack(file).catch(() => null);
   if (!opened) return /^\0\0..(ftyp|moov|mdat|wide)/s.test(await latin(file.slice(0, 8))) ? told("cutVideo", { name }) : null;
-  const { track } = opened;
-  if (!track) return told("noVideoTrack", { name });
+  const { track, input } = opened;
+  if (!track) return told((await input.getPrimaryAudioTrack()) ? "noVideoTrack" : "cutVideo", { name });
   const codec = await track.getCodec();
   return told("videoCodec", { name, kind: CODECS[codec] ?? codec ?? track.internalCodecId ?? t("unknown") });
 }

@@ -3,17 +3,16 @@
 import { startEngine } from "./engine.js";
 import { isWholeJpeg } from "./formats.js";
 import { Gallery } from "./gallery.js";
-import { headline } from "./labels.js";
+import { connectInput } from "./input.js";
+import { LiveTime } from "./livetime.js";
 import { People } from "./people.js";
 import { save } from "./record.js";
 import { Session } from "./session.js";
-import { change, settings } from "./settings.js";
+import { settings } from "./settings.js";
 import { isVideo, openCamera, openFile } from "./source.js";
 import { Stage, shownParts } from "./stage.js";
 import { takeAway } from "./takeaway.js";
-import { Timeline } from "./timeline.js";
 import { VideoRun } from "./videorun.js";
-import { connectInput } from "./input.js";
 import { connectView, showModels, showThreshold } from "./view.js";
 import { count, t, told } from "./words.js";
 
@@ -22,7 +21,7 @@ const parts = (...ids) => Object.fromEntries(ids.map((id) => [id, $(id)]));
 
 let engine;
 let manifest, model; // models.json and {name, labels, uncertainBelow}; undefined until the networks are there
-let people, timeline;
+let people;
 let session = null; // of what is open now
 let asked = 0; // number of the last wish to open or close something
 let painting = 0; // of the next frame of the screen; 0 when nothing has changed
@@ -36,6 +35,7 @@ const gallery = new Gallery(
   { section: $("gallery"), headline: $("gallery-headline"), rows: $("pictures") },
   (item) => open(() => openFile(item.file), { item }),
 );
+const time = new LiveTime(() => session?.tracker && (session.tracker.halfLife = settings.smoothing));
 const run = new VideoRun({ stage, say, announce, alarm, show: showFaces, changed: show });
 
 // ---- the networks
@@ -74,21 +74,25 @@ function ready(answer) {
 function use({ manifest: all, classifier }) {
   const { name, labels, uncertain_below: own, sha256 } = classifier;
   manifest = all;
-  model = { name, labels, own, uncertainBelow: settings.threshold ?? own };
-  people?.clear();
-  people = new People({ list: $("people"), ...parts("nobody", "headline", "said") }, labels, {
-    lit: (place) => stage.light(place),
-    explain: (face) => engine.explain({ crop: face.crop, label: face.label }),
-  });
-  timeline = new Timeline($("timeline"), labels);
+  model = { name, labels, own, hash: sha256.slice(0, 16), uncertainBelow: settings.threshold ?? own };
+  listFaces();
+  time.begin(labels);
   run.clear();
   showModels(manifest.classifiers, model, model.uncertainBelow);
-  $("network").textContent = t("network", { name, hash: sha256.slice(0, 16) });
+  $("network").textContent = t("network", model);
   say(t("ready"));
   session?.attach(engine, model);
   const again = gallery.items.map(({ file }) => file);
   if (again.length) openMany(again);
   show();
+}
+
+function listFaces() {
+  people?.clear();
+  people = new People({ list: $("people"), ...parts("nobody", "headline", "said") }, model.labels, {
+    lit: (place) => stage.light(place),
+    explain: (face) => engine.explain({ crop: face.crop, label: face.label }),
+  });
 }
 
 async function changeModel(name) {
@@ -98,6 +102,18 @@ async function changeModel(name) {
     alarm(error);
     showModels(manifest.classifiers, model, model.uncertainBelow);
   }
+}
+
+/** Say everything once more, in another language. */
+function speak() {
+  show();
+  if (!model) return;
+  $("network").textContent = t("network", model);
+  listFaces();
+  gallery.judge(model.uncertainBelow);
+  if (session?.engine) showFaces(session.seen, session.alive, !session.moving);
+  run.judge(model.uncertainBelow);
+  say(session?.engine ? summary() : t("ready"));
 }
 
 function changeThreshold() {
@@ -151,9 +167,8 @@ function close(mine = ++asked, keepGallery = false) {
   session = null;
   stage.put(null);
   people?.clear();
-  timeline?.clear();
+  time.clear();
   if (!keepGallery) gallery.clear();
-  $("person").replaceChildren($("person").options[0]);
   $("note").hidden = true;
   show();
   if (model) say(t("ready"));
@@ -242,13 +257,12 @@ async function openMany(files) {
 // ---- showing what was seen
 
 function seen({ seen: { faces }, moving, source }) {
-  if (moving) timeline.add(faces, source.time());
+  if (moving) time.add(faces, source.time());
   painting ||= requestAnimationFrame(paint);
 }
 
 function paint() {
   painting = 0;
-  listPeople();
   showFaces(session.seen, session.alive, !session.moving);
   say(summary());
 }
@@ -280,20 +294,7 @@ function shown() {
 
 function draw() {
   stage.draw(shown());
-  if (!timeline || $("time").hidden) return;
-  const chosen = Number($("person").value) || session?.seen.faces[0]?.id;
-  timeline.draw(chosen ?? timeline.people.keys().next().value);
-}
-
-/** The people whose timeline can be chosen. */
-function listPeople() {
-  const select = $("person");
-  const ids = [...timeline.people.keys()].map(String);
-  const listed = [...select.options].map((option) => option.value).filter(Boolean);
-  if (ids.join() === listed.join()) return;
-  const chosen = select.value;
-  select.replaceChildren(select.options[0], ...ids.map((id) => new Option(t("faceN", { n: id }), id)));
-  select.value = ids.includes(chosen) ? chosen : "";
+  time.draw();
 }
 
 // ---- words
@@ -332,7 +333,7 @@ connectView({
   changed: draw,
   model: changeModel,
   threshold: changeThreshold,
-  spoken: () => (model ? changeModel(model.name) : show()),
+  spoken: speak,
 });
 connectInput({ openAll, alarm });
 $("start").onclick = () => (session?.source.kind === "camera" ? stop("saidCameraOff") : startCamera($("device").value));
@@ -352,15 +353,6 @@ $("table").onclick = () => {
   const text = run.done ? run.csv() : session ? session.table.text() : gallery.csv();
   announce(t("saved", { name: save(new Blob([text], { type: "text/csv" }), "csv") }));
 };
-const tell = (value) => ($("half-life").textContent = value ? t("seconds", { n: value }) : t("off"));
-$("smoothing").value = settings.smoothing;
-tell(settings.smoothing);
-$("smoothing").oninput = ({ target }) => {
-  change("smoothing", Number(target.value));
-  tell(settings.smoothing);
-  if (session?.tracker) session.tracker.halfLife = settings.smoothing;
-};
-$("person").onchange = draw;
 navigator.mediaDevices?.addEventListener("devicechange", listCameras);
 if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js").catch(() => {}); // no offline reload then
 show();

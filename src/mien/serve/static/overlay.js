@@ -163,9 +163,11 @@ function choose(panel, boxes, k, taken, inside, unit) {
   const [middle, centre] = [(y1 + y2 - panel.height) / 2, (x1 + x2 - panel.width) / 2];
   const beside = [x2 + gap, x1 - gap - panel.width].flatMap((x) => [y1, y2 - panel.height, middle].map((y) => [x, y]));
   const stacked = [y2 + gap, y1 - gap - panel.height].flatMap((y) => [x1, x2 - panel.width, centre].map((x) => [x, y]));
-  const room = panel.width < (x2 - x1) * 1.1 ? [[centre, y2 - panel.height]] : [];
+  const within = [[centre, y2 - panel.height], [x1, y2 - panel.height], [x2 - panel.width, y1]];
+  // a line of text beside a face would seem to belong to the next one
+  const spots = panel.row || boxes.length < 3 ? [...beside, ...stacked, ...within.slice(1)] : [...stacked, ...within];
   let best;
-  [...beside, ...stacked, ...room, [x1, y2 - panel.height], [x2 - panel.width, y1]].forEach(([x, y], rank) => {
+  spots.forEach(([x, y], rank) => {
     const left = Math.max(Math.min(x, inside.x2 - panel.width), inside.x1);
     const top = Math.max(Math.min(y, inside.y2 - panel.height), inside.y1);
     const spot = { x1: left, y1: top, x2: left + panel.width, y2: top + panel.height };

@@ -17,6 +17,7 @@ const PAGE = [
   "icon.svg",
   "input.js",
   "labels.js",
+  "livetime.js",
   "main.js",
   "numbers.js",
   "overlay.js",
