@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import examples
-
 from mien import pipeline
 from mien.faces import onnx
 from mien.faces.models import DEFAULT, load_classifier

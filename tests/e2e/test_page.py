@@ -88,7 +88,7 @@ def shared(browser: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture
 def page(browser: Any, shared: dict[str, Any]) -> Iterator[Any]:
-    """The page, ready, with nothing open; in the end there may have been no troubles, and nothing may have been sent."""
+    """The page, ready, with nothing open; in the end there may have been no troubles and nothing sent."""
     page = shared.pop("page", None) or opened(browser, shared["site"])
     page.wait_for_selector("html[data-ready]")
     yield page
@@ -600,7 +600,8 @@ def test_page_fits_a_small_screen(browser: Any, site: Site) -> None:
         page.set_viewport_size({"width": width, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") == width
         heights = page.evaluate(
-            "[...document.querySelectorAll('button, summary')].map((b) => b.getBoundingClientRect().height).filter(Boolean)"
+            "[...document.querySelectorAll('button, summary')]"
+            ".map((each) => each.getBoundingClientRect().height).filter(Boolean)"
         )
         assert min(heights) >= 44  # a finger's size
     page.context.close()
@@ -902,7 +903,7 @@ def test_clip_is_recorded(page: Any, tmp_path: Path) -> None:
     page.wait_for_selector("#rec:has-text('REC 0:01')")
     content = saved(page, "#record")
     with av.open(io.BytesIO(content)) as film:
-        frames = [frame for frame in film.decode(video=0)]
+        frames = list(film.decode(video=0))
     assert frames and (frames[0].width, frames[0].height) == (640, 480)
     assert not page.is_visible("#rec")
 
@@ -957,7 +958,8 @@ def test_german_has_all_words(page: Any) -> None:
         """async () => {
           const [{ EN }, { DE }] = await Promise.all([import("./words-en.js"), import("./words-de.js")]);
           const marks = [...document.querySelectorAll("[data-t], [data-t-label]")];
-          const keys = [...Object.keys(EN), ...marks.flatMap(({ dataset: { t, tLabel } }) => [t, tLabel]).filter(Boolean)];
+          const marked = marks.flatMap(({ dataset: { t, tLabel } }) => [t, tLabel]).filter(Boolean);
+          const keys = [...Object.keys(EN), ...marked];
           const holes = (text) => (text.match(/\\{\\w+\\}/g) ?? []).sort().join();
           return keys.filter((key) => !DE[key] || (EN[key] && holes(EN[key]) !== holes(DE[key])));
         }"""
