@@ -571,25 +571,41 @@ def test_last_of_several_sources_is_shown(page: Any, order: str, pause: int, tmp
     assert not page.is_visible("#alert")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_problem(browser: Any, site: Site, scheme: str) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"color_scheme": "light"}, {"color_scheme": "dark"}, {"forced_colors": "active"}], ids=str
+)
+def test_axe_finds_no_serious_problem(browser: Any, site: Site, settings: dict[str, Any], tmp_path: Path) -> None:
     if not AXE.exists():
         pytest.skip("axe-core is not there: make web")
-    page = opened(browser, site, color_scheme=scheme)
+    page = opened(browser, site, **settings)
     page.evaluate(AXE.read_text("utf-8"))
-    for state in ("picture", "camera", "alert"):
-        if state == "alert":
-            upload(page, "notes.txt", b"")
-            complaint(page)
-        else:
-            page.click({"picture": "#example", "camera": "#start"}[state])
-            bars(page)
-        assert page.is_visible("#time") == (state == "camera")
-        found = page.evaluate("axe.run()")
-        bad = [rule for rule in found["violations"] if rule["impact"] in ("serious", "critical")]
-        assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in bad] == []
-        assert len(found["passes"]) > 10
+    page.wait_for_selector("html[data-ready]")
+    assert_accessible(page, "first screen")
+    page.click("[data-file='crowd.jpg']")
+    page.wait_for_selector(".face >> nth=23")
+    page.click(".face summary >> nth=0")
+    page.click("#menu summary")
+    assert_accessible(page, "crowd and menu")
+    page.keyboard.press("Escape")
+    page.click("#start")
+    page.wait_for_selector("#time:not([hidden])")
+    assert_accessible(page, "camera")
+    analysed(page, tmp_path, 8)
+    assert_accessible(page, "analysed video")
+    portrait = (ASSETS / "portrait.jpg").read_bytes()
+    page.set_input_files("#file", [{"name": name, "mimeType": "", "buffer": portrait} for name in ("a.jpg", "b.jpg")])
+    page.wait_for_selector("#gallery-headline:has-text('2 happy')")
+    upload(page, "notes.txt", b"")
+    complaint(page)
+    assert_accessible(page, "many images and an alert")
     page.context.close()
+
+
+def assert_accessible(page: Any, state: str) -> None:
+    found = page.evaluate("axe.run()")
+    bad = [rule for rule in found["violations"] if rule["impact"] in ("serious", "critical")]
+    assert [(state, rule["id"], [node["html"] for node in rule["nodes"]]) for rule in bad] == []
+    assert len(found["passes"]) > 10
 
 
 def test_page_fits_a_small_screen(browser: Any, site: Site) -> None:

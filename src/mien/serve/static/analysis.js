@@ -43,7 +43,9 @@ export async function analyse(source, { engine, series, model }, progress, signa
       break;
     }
     progress({ frames: frames.length, time, bitmap, size });
-    waiting.push({ time, answer: engine.look({ series, bitmap, live: true }) });
+    const answer = engine.look({ series, bitmap, live: true });
+    answer.catch(() => {}); // it is told when its turn comes
+    waiting.push({ time, answer });
     if (waiting.length >= AHEAD) await take();
   }
   while (waiting.length && !signal.aborted) await take();
@@ -56,7 +58,8 @@ class Analysis {
   constructor(source, model, frames, crops, size) {
     const { labels } = model;
     Object.assign(this, { model, labels, size, name: source.name, crops, raw: frames });
-    this.duration = Math.max(source.element.duration || 0, frames.at(-1)?.time ?? 0, 0.001);
+    const { duration } = source.element; // Infinity in recordings of browsers
+    this.duration = Math.max(Number.isFinite(duration) ? duration : 0, frames.at(-1)?.time ?? 0, 0.001);
     this.judge(model.uncertainBelow);
   }
 

@@ -15,7 +15,7 @@ export async function complaint(file) {
   const end = new Uint8Array(await file.slice(-64).arrayBuffer());
   const text = (from, to) => String.fromCharCode(...start.subarray(from, to));
   const picture = (kind, whole) => told(whole ? "damagedPicture" : "cutPicture", { name, kind });
-  if (start[0] === 0xff && start[1] === 0xd8) return picture("JPEG", isWholeJpeg(end));
+  if (start[0] === 0xff && start[1] === 0xd8) return picture("JPEG", await isWholeJpeg(file));
   if (text(1, 4) === "PNG") return picture("PNG", String.fromCharCode(...end).includes("IEND"));
   if (text(0, 4) === "GIF8") return picture("GIF", end.at(-1) === 0x3b);
   if (text(0, 4) === "RIFF" && text(8, 12) === "WEBP") {
@@ -29,7 +29,16 @@ export async function complaint(file) {
   return (await videoComplaint(file)) ?? told("neither", { name });
 }
 
-export const isWholeJpeg = (end) => end.some((value, k) => value === 0xff && end[k + 1] === 0xd9);
+/** Whether a JPEG file has an end after its first scan; phones often put more data behind it. */
+export async function isWholeJpeg(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  let at = 2;
+  while (bytes[at] === 0xff && bytes[at + 1] !== 0xda) at += 2 + (bytes[at + 2] << 8) + bytes[at + 3];
+  for (; at >= 0 && at < bytes.length; at = bytes.indexOf(0xff, at + 1)) {
+    if (bytes[at] === 0xff && bytes[at + 1] === 0xd9) return true;
+  }
+  return false;
+}
 
 /** For a file in a container of videos: what in it does not play. */
 async function videoComplaint(file) {

@@ -48,7 +48,8 @@ async function* decoded({ library, input, track }, signal) {
 
 async function* sought(video, signal) {
   let [step, last, next] = [STEP, -1, 0];
-  while (next < video.duration && !signal.aborted) {
+  // a recording of a browser may not know its duration
+  while (next < video.duration && !signal.aborted && (video.duration < Infinity || next - last < 2)) {
     const time = await seek(video, next);
     if (time > last) {
       if (last >= 0) step = Math.min(step, Math.max(time - last, 0.004));

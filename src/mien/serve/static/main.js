@@ -153,8 +153,7 @@ async function open(opening, { item = null, camera = false } = {}) {
 /** What a person should know about a file that did open. */
 async function warn({ file }) {
   if (file?.type !== "image/jpeg") return;
-  const end = new Uint8Array(await file.slice(-4096).arrayBuffer());
-  if (!isWholeJpeg(end)) note(t("maybeCut", { name: file.name }));
+  if (!(await isWholeJpeg(file))) note(t("maybeCut", { name: file.name }));
 }
 
 function close(mine = ++asked, keepGallery = false) {

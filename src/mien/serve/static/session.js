@@ -46,6 +46,7 @@ export class Session {
     this.model = { ...this.model, uncertainBelow };
     if (this.tracker) this.tracker.uncertainBelow = uncertainBelow;
     if (this.raw) this.take(this.raw, 0);
+    else this.look();
   }
 
   stop() {

@@ -21,7 +21,11 @@ export class Stage {
     });
     full.onclick = () => this.toggleFull();
     leave.onclick = () => this.leaveFull();
-    document.addEventListener("fullscreenchange", () => this.setFull(document.fullscreenElement === stage));
+    document.addEventListener("fullscreenchange", () => {
+      const { fullscreenElement: large } = document;
+      if (large && large === this.element) stage.requestFullscreen().catch(() => {}); // the player's own has no boxes
+      this.setFull(large === stage);
+    });
     document.addEventListener("keydown", ({ key }) => key === "Escape" && this.setFull(false));
     new ResizeObserver(() => this.draw()).observe(stage);
   }

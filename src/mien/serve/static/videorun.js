@@ -48,6 +48,7 @@ export class VideoRun {
   /** Forget the report; the boxes follow the playing video again. */
   clear() {
     this.cancel();
+    if (this.running) this.tidy();
     this.stopper = this.analysis = null;
     this.report.clear();
     if (this.session) Object.assign(this.session, { held: false, replay: null });
@@ -55,6 +56,11 @@ export class VideoRun {
 
   cancel() {
     this.stopper?.abort();
+  }
+
+  tidy() {
+    this.page.stage.preview(null);
+    $("progress").hidden = $("cancel").hidden = true;
   }
 
   async start() {
@@ -77,8 +83,7 @@ export class VideoRun {
     }
     if (this.stopper !== stopper) return; // something else was opened meanwhile
     this.stopper = null;
-    page.stage.preview(null);
-    $("progress").hidden = $("cancel").hidden = true;
+    this.tidy();
     session.held = false;
     if (analysis) this.finish(analysis, (performance.now() - start) / 1000);
     else {
@@ -113,8 +118,8 @@ export class VideoRun {
       const passed = (now - start) / 1000;
       const speed = time / passed;
       Object.assign($("progress"), { value: time / duration, hidden: false });
-      const left = speed > 0 ? inSeconds((duration - time) / speed) : "…";
-      const words = { at: clock(time), length: clock(duration), speed: speed.toFixed(1), left };
+      const left = speed > 0 && duration < Infinity ? inSeconds((duration - time) / speed) : "…";
+      const words = { at: clock(time), length: duration < Infinity ? clock(duration) : "…", speed: speed.toFixed(1), left };
       this.page.say(t("analysing", { frames, ...words }));
       if (time === at) this.page.show({ faces, width: size[0], height: size[1], time });
     };
