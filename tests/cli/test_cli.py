@@ -228,6 +228,16 @@ def test_missing_module_names_its_extra(monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().err == "error: this command needs torch: pip install 'mien[train]'\n"
 
 
+def test_train_without_torch_and_matplotlib_names_the_extra_with_both() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['matplotlib'] = None\n"
+        "from mien.cli.main import main; sys.argv = ['mien', 'train', '--data', 'x']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install 'mien[train]'" in done.stderr
+
+
 def test_before_after_table_does_not_render_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     from mien.evaluation import views
     from mien.faces import models
@@ -256,7 +266,8 @@ def test_data_info_and_montage_accept_class_folders(tmp_path: Path, capsys: pyte
         for k in range(12):
             cv2.imwrite(str(tmp_path / "set" / label / f"{k}.png"), np.full((48, 48), 100 * level + k, np.uint8))
     assert main.app(["data", "info", str(tmp_path / "set")], result_action="return_value") == 0
-    assert "tense" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "tense" in text and "24 images, 2 classes" in text
     words = ["data", "montage", str(tmp_path / "set"), "--out", str(tmp_path / "m.png")]
     assert main.app(words, result_action="return_value") == 0
     assert (tmp_path / "m.png").stat().st_size > 1000

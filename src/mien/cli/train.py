@@ -46,12 +46,13 @@ def train(
         devices: Number of GPUs of this machine, or of processes if it has none. Leave it out under torchrun.
     """
     from mien.data.joint import load_sets, split_kind
-    from mien.evaluation.plots import curves_png
     from mien.train import distributed, export, log, trainer
     from mien.train.config import FINETUNE, read_recipe
     from mien.types import EMOTIONS8
 
     clock = start(quiet)
+    from mien.evaluation.plots import curves_png  # after torch, so that without both the extra `train` is named
+
     changes: dict[str, Any] = {k: v for k, v in {"seed": seed, "fold": fold}.items() if v is not None}
     config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
     folder = out or Path("runs") / config.name
