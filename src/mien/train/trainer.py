@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
@@ -31,10 +32,14 @@ Progress = Callable[[dict[str, float]], None]
 
 def fit(
     config: TrainConfig, faces: Faces | Mapping[str, Faces], out: Path, resume: bool = False, devices: int = 1,
-    **options: Any,
+    loggers: Sequence[Logger] = (), **options: Any,
 ) -> Path:  # fmt: skip
-    """Train on this many devices of this machine; `options` are those of `Trainer`."""
-    return Trainer(config, faces, out, distributed.make_fabric(devices, config.precision), **options).fit(resume)
+    """Train on this many devices of this machine; `options` are those of `Trainer`.
+
+    `loggers` are Lightning Fabric's: the figures of each epoch go to them as well as to log.csv.
+    """
+    fabric = distributed.make_fabric(devices, config.precision, loggers)
+    return Trainer(config, faces, out, fabric, **options).fit(resume)
 
 
 class Trainer:
@@ -43,6 +48,7 @@ class Trainer:
     `out` receives `last.safetensors` (the state for `resume`, replaced after an epoch), `best.safetensors` (weights
     only), `log.csv` and `config.json`. A run that was killed and resumed gives the same weights as an uninterrupted
     one: each epoch seeds its own order, augmentation and dropout. Stages that have not begun may be changed on resume.
+    With `keep_start` the weights of `init` count as epoch 0: they are kept if no epoch is as good.
 
     Args:
         config: the recipe.
@@ -52,6 +58,9 @@ class Trainer:
         source: name of the data, for the metadata of the model file.
         progress: called after each step.
         pause: shortest time between two checkpoints in seconds.
+        on_epoch: called by the first process after each epoch.
+        keep_last: keep the last epoch, although an earlier one was better.
+        keep_start: measure the weights of `init` before the first epoch, and keep them if no epoch is as good.
     """
 
     stage: Stage
@@ -64,8 +73,10 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, faces: Faces | Mapping[str, Faces], out: Path, fabric: Fabric,
         source: str = "FER2013", progress: Progress | None = None, pause: float = 0.0,
+        on_epoch: Callable[[log.Epoch], None] | None = None, keep_last: bool = False, keep_start: bool = False,
     ) -> None:  # fmt: skip
         self.config, self.out, self.fabric, self.progress, self.pause = config, out, fabric, progress, pause
+        self.on_epoch, self.keep_last = on_epoch, keep_last
         if config.batch < 2 * fabric.world_size:
             raise ConfigError(f"batch {config.batch} is too small for {fabric.world_size} processes (batch norm)")
         sets = dict(faces) if isinstance(faces, Mapping) else {source: faces}
@@ -102,7 +113,10 @@ class Trainer:
         self.steps = sum(draw.count for draw in self.targets.draws) // config.batch  # an epoch
         if not self.steps:
             raise DataError(f"{self.info['train']} Training images are too few for batches of {config.batch}")
-        self.epoch, self.best = 0, -1.0  # epochs done; accuracy of the best one of this stage
+        self.epoch, self.best, self.best_epoch = 0, -1.0, 0  # epochs done; the best one of this stage
+        # A head that does not know all classes starts at random: its accuracy says nothing.
+        self.keep_start = keep_start and self.init is not None and set(labels) <= set(self.init[1]["labels"])
+        self.start: float | None = None  # accuracy of the weights before the first epoch, with `keep_start`
         self.best_weights: tuple[dict[str, Tensor], int] | None = None  # and its epoch, not yet saved
         torch.backends.cudnn.benchmark = True  # all batches have one size: find the fastest kernels once
 
@@ -121,23 +135,33 @@ class Trainer:
                 index, within = self.config.stage_at(self.epoch)
                 if within == 0:
                     self.start_stage(self.config.stages[index])
+                if self.keep_start and not self.epoch:
+                    self.measure_start(writes)
                 started = time.perf_counter()
                 lr, loss, accuracy = self.train_epoch()
                 validation = self.validate()
                 val_loss, val_accuracy = np.mean(list(validation.values()), axis=0).tolist()
                 self.epoch += 1
-                if self.stage is self.config.stages[-1] and val_accuracy > self.best:
-                    self.best = val_accuracy
-                    weights = self.average.module.state_dict() if writes else {}
-                    self.best_weights = {name: value.clone() for name, value in weights.items()}, self.epoch
-                seconds = time.perf_counter() - started
+                is_last = self.stage is self.config.stages[-1]
+                is_best = is_last and (val_accuracy > self.best or (val_accuracy == self.best and not self.best_epoch))
+                if is_best:
+                    self.best, self.best_epoch = val_accuracy, self.epoch
+                if is_best or (is_last and self.keep_last):
+                    self.keep_weights(writes)
+                done = log.Epoch(
+                    self.epoch, self.config.epochs, index + 1, lr, loss, accuracy, val_loss, val_accuracy,
+                    time.perf_counter() - started, validation, is_best,
+                )  # fmt: skip
                 if writes:
-                    row = (self.epoch, index + 1, lr, loss, accuracy, val_loss, val_accuracy, seconds)
-                    each = {f"val_accuracy_{name}": accuracy for name, (_, accuracy) in validation.items()}
-                    log.append_row(self.out / "log.csv", row, each if len(validation) > 1 else {})
+                    log.append_row(self.out / "log.csv", done.metrics())
+                    self.fabric.log_dict(done.metrics(), self.epoch)
                 if writes and (self.epoch == self.config.epochs or time.perf_counter() - saved_at >= self.pause):
                     self.save()
                     saved_at = time.perf_counter()
+                if writes and self.on_epoch:
+                    self.on_epoch(done)
+        for logger in self.fabric.loggers:
+            logger.finalize("success")
         best = self.out / "best.safetensors"
         if writes:
             tensors, meta = checkpoint.load(best)
@@ -154,12 +178,25 @@ class Trainer:
             model.load_state_dict(self.average.module.state_dict())
         elif self.init:
             models.load_initial(*self.init, self.config, model, self.info["labels"])
-        self.stage, self.best = stage, -1.0
+        self.stage, self.best_epoch = stage, 0
+        self.best = -1.0 if self.start is None or stage is not self.config.stages[-1] else self.start
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = make_average(self.model, self.config.ema)
         self.optimizer = make_optimizer(self.config, stage, self.model)
         self.scheduler = make_scheduler(self.config, stage, self.optimizer, self.steps)
         self.network = distributed.setup(self.model, self.fabric)
+
+    def measure_start(self, writes: bool) -> None:
+        """Keep the weights before the first epoch, until one is as good."""
+        self.start = float(np.mean([accuracy for _, accuracy in self.validate().values()]))
+        self.keep_weights(writes)
+        if self.stage is self.config.stages[-1]:
+            self.best = self.start
+
+    def keep_weights(self, writes: bool) -> None:
+        """Copy the averaged weights for the next `save`."""
+        weights = self.average.module.state_dict() if writes else {}
+        self.best_weights = {name: value.clone() for name, value in weights.items()}, self.epoch
 
     def train_epoch(self) -> tuple[float, float, float]:
         """Train for one epoch; return its last learning rate, its mean loss and its accuracy on augmented images."""
@@ -249,7 +286,7 @@ class Trainer:
         tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         for index, values in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
-        progress = {"epoch": self.epoch, "best": self.best}
+        progress = {"epoch": self.epoch, "best": self.best, "best_epoch": self.best_epoch, "start": self.start}
         schedule = {"param_groups": optimizer["param_groups"], "scheduler": self.scheduler.state_dict()}
         checkpoint.save(self.out / "last.safetensors", tensors, {**self.meta(), **progress, **schedule})
 
@@ -258,6 +295,7 @@ class Trainer:
         index, _ = self.config.stage_at(meta["epoch"] - 1)
         self.start_stage(self.config.stages[index])
         self.epoch, self.best = meta["epoch"], meta["best"]
+        self.best_epoch, self.start = meta.get("best_epoch", self.epoch), meta.get("start")
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
         for key, value in tensors.items():
             kind, _, name = key.partition(".")
