@@ -18,7 +18,6 @@ from mien.cli.console import echo, progress
 from mien.cli.tables import before_after
 from mien.errors import ConfigError
 from mien.media.output_paths import OutputPaths
-from mien.types import EMOTIONS7
 
 _DATA = (
     "FER2013 (zip, unpacked folder or csv), RAF-DB, AffectNet or a folder with a folder a class; kind:path names the "
@@ -30,6 +29,7 @@ def train(
     *,
     data: Annotated[list[str], Parameter(negative=(), help=_DATA)],
     recipe: Path | None = None,
+    replay: Annotated[list[str] | None, Parameter(negative=())] = None,
     kind: str | None = None,
     votes: Path | None = None,
     out: Path | None = None,
@@ -45,6 +45,8 @@ def train(
     Args:
         recipe: YAML file with the settings that differ from the defaults. Without it the shipped network is fine-tuned
             on `data`, with its classes, and measured before and after.
+        replay: Data set as for --data that fine-tuning must not forget, such as fer2013.zip: as many of its images are
+            drawn as of your own, with the start's answers as targets. Only without a recipe.
         kind: fer2013, rafdb, affectnet, ferplus, folder or photographs, if the layout is not recognised.
         votes: csv of FER+ votes of the first data set, for recipes with a FER+ head and for the kind ferplus.
         out: Folder of the run; runs/<name> by default.
@@ -55,17 +57,18 @@ def train(
     """
     from mien.data.joint import load_sets, split_kind
     from mien.evaluation.plots import curves_png
-    from mien.train import distributed, export, log, trainer
+    from mien.train import checkpoint, distributed, export, finetune, log, trainer
     from mien.train.config import FINETUNE, read_recipe
-    from mien.types import EMOTIONS8
 
     changes: dict[str, Any] = {k: v for k, v in {"seed": seed, "fold": fold}.items() if v is not None}
     config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
     folder = out or Path("runs") / config.name
     first = distributed.is_first_process(devices)
+    if replay and recipe:
+        raise ConfigError("--replay is for fine-tuning without a recipe; give a recipe's further sets with --data")
     if kind and len(data) > 1:
         raise ConfigError("--kind is for one data set; of several, give --data kind:path")
-    sources = [f"{kind}:{data[0]}"] if kind else data
+    sources = [*([f"{kind}:{data[0]}"] if kind else data), *(replay or [])]
     first_kind, path = split_kind(sources[0])
     inputs: list[str | Path | None] = [split_kind(source)[1] for source in sources]
     inputs += [recipe, votes, config.init, config.teacher, config.soft_labels]
@@ -75,12 +78,9 @@ def train(
     wanted = votes if config.ferplus or first_kind == "ferplus" else None
     classes = 7 if config.extra_classes else config.classes
     sets = load_sets(sources, classes if recipe else None, wanted, config.drop_leaks)
-    faces = next(iter(sets.values()))
     if not recipe:
-        # For custom classes the labels in the model file say more than the number in the configuration.
-        known = len(faces.labels) if faces.labels in (EMOTIONS7, EMOTIONS8) else config.classes
-        batch = max(2, min(config.batch, len(faces.split("Training")) // 4))
-        config = replace(config, batch=batch, classes=known)
+        read = list(sets.values())
+        config = finetune.plan(config, read[: len(data)], read[len(data) :])
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # otherwise a line for each process
     with ExitStack() as stack:
         if asked:
@@ -93,6 +93,8 @@ def train(
         exported = export.export_all(best, folder, sets, mien.__version__)
     echo(f"best checkpoint, log, curves and ONNX files are in {folder}")
     if not recipe:
+        if checkpoint.load(best)[1]["epoch"] == 0:
+            echo("no epoch was better on the validation images: the files hold the start, calibrated on your images")
         console.out.print(before_after(config.init, exported[1], path, first_kind, wanted))
     return 0
 

@@ -16,13 +16,15 @@ from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
 from mien.data.faces import Faces, statistics
+from mien.data.ferplus import EMOTION_VOTES
 from mien.errors import ConfigError, DataError
 from mien.media import atomic
 from mien.train import checkpoint, distributed, log, models
 from mien.train.augment import augment, mix, normalize
 from mien.train.config import Stage, TrainConfig
 from mien.train.schedule import make_average, make_optimizer, make_scheduler
-from mien.train.targets import EMOTION_VOTES, build_targets, to_tensors
+from mien.train.targets import build_targets, to_tensors
+from mien.train.torch_classifier import TorchClassifier
 from mien.types import EMOTIONS, label_columns
 
 Progress = Callable[[dict[str, float]], None]
@@ -35,6 +37,10 @@ def fit(
 ) -> Path:  # fmt: skip
     """Train on this many devices of this machine; `options` are those of `Trainer`."""
     return Trainer(config, faces, out, distributed.make_fabric(devices, config.precision), **options).fit(resume)
+
+
+NOTHING = (-1.0, -1e9)
+"""Score before any epoch: mean accuracy over the data sets, and the loss, negative, which decides among equals."""
 
 
 class Trainer:
@@ -57,6 +63,7 @@ class Trainer:
     stage: Stage
     model: nn.Module
     average: AveragedModel
+    frozen: list[nn.Module]
     network: nn.Module  # the model as training calls it, with its gradients shared between the processes
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
@@ -96,13 +103,19 @@ class Trainer:
             "mean": self.mean, "std": self.std, "labels": list(labels), "train": sum(map(len, train)),
             "valid": sum(map(len, valid.values())), "source": "+".join(sets), "answers": list(answers),
         }  # fmt: skip
-        self.targets = build_targets(config, train, fabric.device)
+        # Where the labels are not known to the start, its answers say nothing about an epoch's worth.
+        self.keeps_start = config.keep_start and self.init is not None and set(labels) <= set(self.init[1]["labels"])
+        start = None
+        if any(item.soft_labels == "init" for item in config.settings(len(sets))):
+            start = TorchClassifier(checkpoint.resolve(config.init))
+        self.targets = build_targets(config, train, fabric.device, start)
         self.valid = {name: to_tensors(item, fabric.device) for name, item in valid.items()}
         self.columns = label_columns(labels, answers)
         self.steps = sum(draw.count for draw in self.targets.draws) // config.batch  # an epoch
         if not self.steps:
             raise DataError(f"{self.info['train']} Training images are too few for batches of {config.batch}")
-        self.epoch, self.best = 0, -1.0  # epochs done; accuracy of the best one of this stage
+        self.epoch, self.waited = 0, 0  # epochs done; those since the best one of this stage
+        self.best = self.start = NOTHING  # score of the best one of this stage, and of the start
         self.best_weights: tuple[dict[str, Tensor], int] | None = None  # and its epoch, not yet saved
         torch.backends.cudnn.benchmark = True  # all batches have one size: find the fastest kernels once
 
@@ -117,17 +130,20 @@ class Trainer:
             writes, saved_at = self.fabric.is_global_zero, time.perf_counter()
             if writes:
                 atomic.write_text(self.out / "config.json", json.dumps(self.meta(), indent=1))
-            while self.epoch < self.config.epochs:
+            while self.epoch < self.config.epochs and not self.impatient:
                 index, within = self.config.stage_at(self.epoch)
                 if within == 0:
                     self.start_stage(self.config.stages[index])
+                if not self.epoch and self.keeps_start:
+                    self.measure_start()
                 started = time.perf_counter()
                 lr, loss, accuracy = self.train_epoch()
                 validation = self.validate()
                 val_loss, val_accuracy = np.mean(list(validation.values()), axis=0).tolist()
                 self.epoch += 1
-                if self.stage is self.config.stages[-1] and val_accuracy > self.best:
-                    self.best = val_accuracy
+                self.waited += 1
+                if self.stage is self.config.stages[-1] and (val_accuracy, -val_loss) > self.best:
+                    self.best, self.waited = (val_accuracy, -val_loss), 0
                     weights = self.average.module.state_dict() if writes else {}
                     self.best_weights = {name: value.clone() for name, value in weights.items()}, self.epoch
                 seconds = time.perf_counter() - started
@@ -135,7 +151,8 @@ class Trainer:
                     row = (self.epoch, index + 1, lr, loss, accuracy, val_loss, val_accuracy, seconds)
                     each = {f"val_accuracy_{name}": accuracy for name, (_, accuracy) in validation.items()}
                     log.append_row(self.out / "log.csv", row, each if len(validation) > 1 else {})
-                if writes and (self.epoch == self.config.epochs or time.perf_counter() - saved_at >= self.pause):
+                done = self.epoch == self.config.epochs or self.impatient
+                if writes and (done or time.perf_counter() - saved_at >= self.pause):
                     self.save()
                     saved_at = time.perf_counter()
         best = self.out / "best.safetensors"
@@ -154,18 +171,41 @@ class Trainer:
             model.load_state_dict(self.average.module.state_dict())
         elif self.init:
             models.load_initial(*self.init, self.config, model, self.info["labels"])
-        self.stage, self.best = stage, -1.0
+        last = stage is self.config.stages[-1]
+        self.stage, self.best, self.waited = stage, self.start if last else NOTHING, 0
+        self.frozen = models.freeze(model, stage.freeze)
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = make_average(self.model, self.config.ema)
         self.optimizer = make_optimizer(self.config, stage, self.model)
         self.scheduler = make_scheduler(self.config, stage, self.optimizer, self.steps)
         self.network = distributed.setup(self.model, self.fabric)
 
+    @property
+    def impatient(self) -> bool:
+        """Whether the last stage has brought nothing for `patience` epochs."""
+        return bool(self.config.patience) and self.waited >= self.config.patience and self.in_last_stage
+
+    @property
+    def in_last_stage(self) -> bool:
+        return self.epoch > self.config.epochs - self.config.stages[-1].epochs
+
+    def measure_start(self) -> None:
+        """Count the start as epoch 0: an epoch must be better to take its place."""
+        loss, accuracy = np.mean(list(self.validate().values()), axis=0).tolist()
+        self.start = accuracy, -loss
+        if self.stage is self.config.stages[-1]:
+            self.best = self.start
+        if self.fabric.is_global_zero:
+            meta = {**self.meta(), "epoch": 0}
+            checkpoint.save(self.out / "best.safetensors", self.average.module.state_dict(), meta)
+
     def train_epoch(self) -> tuple[float, float, float]:
         """Train for one epoch; return its last learning rate, its mean loss and its accuracy on augmented images."""
         config, stage, fabric, targets = self.config, self.stage, self.fabric, self.targets
         torch.manual_seed(config.seed * 1_000_003 + self.epoch)
         self.model.train()
+        for block in self.frozen:
+            block.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=fabric.device if fabric.device.type == "cuda" else "cpu")
         lr, started = stage.lr, time.perf_counter()
         for step, (index, views) in enumerate(self.batches()):
@@ -235,8 +275,9 @@ class Trainer:
         return results
 
     def meta(self) -> dict[str, Any]:
-        """Return what every checkpoint of the run says about recipe and data."""
-        return {"config": self.config.to_dict(), **self.info}
+        """Return what every checkpoint of the run says about recipe, data and start."""
+        start = {"start_accuracy": self.start[0]} if self.start != NOTHING else {}
+        return {"config": self.config.to_dict(), **self.info, **start}
 
     def save(self) -> None:
         """Write the best weights, if new, and the whole state."""
@@ -249,7 +290,7 @@ class Trainer:
         tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         for index, values in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
-        progress = {"epoch": self.epoch, "best": self.best}
+        progress = {"epoch": self.epoch, "best": self.best, "start": self.start, "waited": self.waited}
         schedule = {"param_groups": optimizer["param_groups"], "scheduler": self.scheduler.state_dict()}
         checkpoint.save(self.out / "last.safetensors", tensors, {**self.meta(), **progress, **schedule})
 
@@ -257,7 +298,11 @@ class Trainer:
         """Continue from what `save` wrote."""
         index, _ = self.config.stage_at(meta["epoch"] - 1)
         self.start_stage(self.config.stages[index])
-        self.epoch, self.best = meta["epoch"], meta["best"]
+        self.epoch, self.waited = meta["epoch"], meta.get("waited", 0)
+        best = meta["best"]
+        self.best = (best[0], best[1]) if isinstance(best, list) else (best, NOTHING[1])  # one number in older files
+        start = meta.get("start", NOTHING)
+        self.start = start[0], start[1]
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
         for key, value in tensors.items():
             kind, _, name = key.partition(".")
