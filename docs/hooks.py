@@ -27,6 +27,8 @@ COPIES = {
 
 def commands() -> str:
     """Return the reference of all commands and flags as Markdown, from the command line itself."""
+    from mien.cli import flags
+    from mien.cli.examples import EXAMPLES
     from mien.cli.main import app
 
     text = app.generate_docs(output_format="markdown")
@@ -34,9 +36,18 @@ def commands() -> str:
     body = body.replace(" *[default: False]*", "").replace("```console", "```text")
     body = re.sub(r", --(?:empty|no)-[\w-]+(?=`)", "", body)  # flags that empty a list; nobody needs them
     body = re.sub(r"^\* ", "- ", body, flags=re.MULTILINE)
+    for command, lines in EXAMPLES.items():
+        usage = re.search(rf"```text\nmien {command}( .*)?\n```\n", body)
+        if command and usage:
+            body = body.replace(usage[0], usage[0] + "\nExamples:\n\n```text\n" + "\n".join(lines) + "\n```\n", 1)
     return (
         "# Commands\n\nWritten from the commands themselves; `mien COMMAND --help` shows the same. Exit codes: 0; 1 if "
-        "something could not be read; 2 if the run was not possible; 130 after Ctrl-C.\n" + body
+        "something could not be read; 2 if the run was not possible; 130 after Ctrl-C.\n\n"
+        "`mien --install-completion` installs completion with Tab for bash, zsh, fish or PowerShell (the shell that is "
+        "running, or `--shell bash`), and prints what to do next. The last line of a command counts what it did. On a "
+        "terminal results are tables, or lists where it is narrow; elsewhere each result is one line. `--quiet` leaves "
+        "out all but warnings and errors, and colours obey `NO_COLOR`.\n\n"
+        "## Flags of several commands\n\nOne flag means the same everywhere.\n\n" + flags.table(app) + body
     )
 
 

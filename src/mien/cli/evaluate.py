@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from mien.cli.console import literal, screen_for, write_json
-from mien.cli.options import Measured
+from mien.cli import options
+from mien.cli.console import count, echo, screen_for, start, write_json
 from mien.cli.tables import comparison_table, matrix_table, robustness_table, views_tables
 from mien.errors import ConfigError
 from mien.media.output_paths import OutputPaths
@@ -16,25 +16,23 @@ from mien.media.output_paths import OutputPaths
 
 def evaluate(
     *,
-    measured: Measured,
+    measured: options.Measured,
     compare: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
-    robustness: bool = False,
-    json: Path | None = None,
+    robustness: Annotated[bool, options.Robustness] = False,
+    json: options.Json = None,
     plots: Path | None = None,
+    quiet: options.Quiet = False,
 ) -> int:
     """Measure a model on the four views of the protocol, or models on the test splits of several data sets.
 
     Several sets or models make one table: in a column all models answer the same images, on the classes that all of
-    them know, mapped by name.
+    them know, mapped by name. Without `--votes` the views ferplus-majority and consensus are left out. `--split` is
+    PrivateTest unless given, or all images of a set that has none.
 
     Parameters
     ----------
     compare
         A second model to compare with --model on the same images, or two models in place of --model.
-    robustness
-        Measure on corrupted images too: 16 corruptions in five severities, which takes 81 times as long.
-    json
-        JSON file for all figures.
     plots
         Folder for a confusion matrix of each view and the plot of robustness.
     """
@@ -43,6 +41,7 @@ def evaluate(
     from mien.evaluation.views import compare_answers
     from mien.faces.models import load_classifier
 
+    clock = start(quiet)
     if measured.several:
         if compare or robustness or plots:
             raise ConfigError("--compare, --robustness and --plots are for one data set and one --model")
@@ -50,9 +49,12 @@ def evaluate(
         if json:
             outputs.file(json, what="figures", suffixes=(".json", ""), stdout=True)
         matrix = measured.matrix()
-        screen_for(json).print(matrix_table(matrix))
+        screen = screen_for(json)
+        matrix_table(matrix).print(screen)
         if json:
             write_json(json, matrix.to_dict())
+        sets = count(len(matrix.columns), "data set")
+        clock.summary(count(len(matrix.reports), "model"), sets, screen=screen)
         return 0
     *first, second = compare or [""]
     if len(first) > 1 or (first and measured.model):
@@ -68,10 +70,10 @@ def evaluate(
     reports = {view: part.report() for view, part in answers.items()}
     split = next(iter(answers.values())).split or "all images"
     for table in views_tables(reports, f"{classifier.name} on {split}"):
-        screen.print(table)
+        table.print(screen)
     for view, report in reports.items():
-        name = literal(f"{view}: {report.name}" if report.name != view else view)
-        screen.print(name, "sha256", report.index, soft_wrap=True)
+        name = f"{view}: {report.name}" if report.name != view else view
+        echo(f"{name} sha256 {report.index}", screen)
         if folder:
             confusion_png(report, folder.check(f"confusion-{view}.png"))
     figures: dict[str, Any] = {"model": classifier.name, "sha256": classifier.sha256, "split": split}
@@ -80,15 +82,17 @@ def evaluate(
         other = load_classifier(second)
         others = measured.answers(other)
         compared = {view: compare_answers(answers[view], others[view]) for view in answers if view in others}
-        screen.print(comparison_table(compared, Path(model or classifier.name).stem, Path(second).stem))
+        comparison_table(compared, Path(model or classifier.name).stem, Path(second).stem).print(screen)
         views = {view: comparison.to_dict() for view, comparison in compared.items()}
         figures["comparison"] = {"model": other.name, "sha256": other.sha256, "views": views}
     if robustness:
         result = evaluate_robustness(classifier, next(iter(answers.values())).faces)
         figures["robustness"] = result.to_dict()
-        screen.print(robustness_table(result))
+        robustness_table(result).print(screen)
         if folder:
             robustness_png({classifier.name: figures["robustness"]}, folder.check("robustness.png"))
     if json:
         write_json(json, figures)
+    main = next(iter(reports.values()))
+    clock.summary(count(main.n, "image"), f"{100 * main.accuracy:.1f} % right", screen=screen)
     return 0

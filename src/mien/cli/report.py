@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from mien.cli.console import echo
-from mien.cli.options import Measured
+from mien.cli import options
+from mien.cli.console import count, echo, start
 
 
-def report(*, measured: Measured, robustness: bool = True, out: Path = Path("report.html")) -> int:
+def report(
+    *,
+    measured: options.Measured,
+    robustness: Annotated[bool, options.Robustness] = True,
+    out: Annotated[Path, options.out("an HTML file, which needs mien[report]")] = Path("report.html"),
+    quiet: options.Quiet = False,
+) -> int:
     """Write what `evaluate` measures as an HTML page with plots, the worst mistakes, data, recipe and machine.
 
     Of several sets or models, the page shows a table of all and the rest of the first model on the first set.
 
     The page holds thumbnails of the data set: mind its terms before you pass the page on.
-
-    Parameters
-    ----------
-    robustness
-        Measure on corrupted images too: 16 corruptions in five severities, which takes minutes.
-    out
-        HTML file to write; it needs mien[report].
     """
     from mien.data.joint import split_kind
     from mien.data.registry import load_any
@@ -30,6 +30,7 @@ def report(*, measured: Measured, robustness: bool = True, out: Path = Path("rep
     from mien.faces.models import load_classifier
     from mien.media.output_paths import OutputPaths
 
+    clock = start(quiet)
     OutputPaths(measured.inputs).file(out, what="a report", suffixes=(".html", ".htm"))
     classifier = load_classifier(measured.models[0])
     answers = measured.answers(classifier)
@@ -50,4 +51,5 @@ def report(*, measured: Measured, robustness: bool = True, out: Path = Path("rep
     )
     write_html(page, out)
     echo(f"wrote {out}")
+    clock.summary(count(len(main.faces), "image"), f"{100 * main.right.mean():.1f} % right")
     return 0

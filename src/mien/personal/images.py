@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from mien.data.class_folders import class_folders, class_label, images_below, inner_folder
 from mien.data.photographs import central_face
 from mien.errors import DataError, SourceError
-from mien.media.paths import read_file
-from mien.media.readers import read_image
 from mien.personal.fit import Trial, score, solve
 from mien.personal.prior import Array, shift_probabilities
 from mien.pipeline import Pipeline
@@ -65,14 +63,14 @@ def read_album(folder: Path, pipeline: Pipeline) -> Album:
         for file in sorted(images_below(place)):
             name = file.relative_to(root).as_posix()
             try:
-                image = read_image(file)
+                result = pipeline(file)
             except SourceError as error:
                 raise DataError(str(error)) from error
-            faces = pipeline(image).faces
-            if not faces:
+            if not result.faces:
                 faceless.append(name)
                 continue
-            face = central_face(faces, image.shape[1], image.shape[0])
+            height, width = result.frame.shape[:2]
+            face = central_face(result.faces, width, height)
             rows.append([face.probabilities[name] for name in known])
             truth.append(label)
             inside = file.parent.relative_to(place).as_posix()
