@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import cv2
 
@@ -16,12 +19,13 @@ from mien.errors import SourceError
 from mien.faces import onnx
 from mien.faces.tracker import Tracker
 from mien.media import readers
+from mien.media.inputs import is_many
 from mien.media.output_paths import Output, OutputPaths
-from mien.media.paths import numbered_images
+from mien.media.paths import VIDEO_SUFFIXES, expand_source, expand_videos, numbered_images
 from mien.media.prefetch import Prefetch, map_batches
 from mien.media.video import Video
-from mien.pipeline import Pipeline
-from mien.sinks import MultiSink, Timeline
+from mien.pipeline import Pipeline, load
+from mien.sinks import Csv, MultiSink, Parquet, Timeline
 from mien.types import Face, Failure, Frame, Result, Sink
 from mien.video_pipeline import REDETECT_EVERY, VideoPipeline
 
@@ -123,6 +127,161 @@ def images(
 
     detected = readers.map_images(source, detect, threads, skip, skipped)
     return map_batches(classify, detected, lambda item: item[0].nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What `predict` did.
+
+    Attributes:
+        images: images and frames of videos that were read.
+        faces: faces in all of them.
+        without_face: images and frames without a face.
+        failed: items that could not be read.
+        seconds: time taken.
+        emotions: emotion -> number of faces, the most frequent first; "uncertain" counts those that are.
+        failures: the first hundred items that could not be read.
+        skipped: suffix -> number of the other files of folders.
+    """
+
+    images: int
+    faces: int
+    without_face: int
+    failed: int
+    seconds: float
+    emotions: Mapping[str, int]
+    failures: tuple[Failure, ...]
+    skipped: Mapping[str, int]
+
+    def __str__(self) -> str:
+        emotions = ", ".join(f"{count} {name}" for name, count in self.emotions.items())
+        parts = [_count(self.images, "image"), _count(self.faces, "face") + (f" ({emotions})" if emotions else "")]
+        parts += [f"{self.without_face} without a face"] * bool(self.without_face)
+        parts += [f"{self.failed} failed"] * bool(self.failed)
+        return f"{', '.join(parts)}, {self.seconds:.1f} s"
+
+    def __repr__(self) -> str:
+        return f"Summary({self})"
+
+
+def predict(
+    source: readers.Source,
+    sinks: Sequence[Sink] = (),
+    pipeline: Pipeline | None = None,
+    *,
+    smoothing: float = 0.25,
+    detect_every: int = 1,
+    on_progress: Callable[[int], None] | None = None,
+) -> Summary:
+    """Process images and videos to sinks, which are then closed.
+
+    Args:
+        source: an image, a video, a folder or glob of both, an http(s) URL, another image that a pipeline takes, or an
+            iterable of these. Images come first, then videos. In an iterable, what cannot be read is a failure in the
+            sinks and the summary; a single source is an error.
+        sinks: such as `mien.sinks.Csv("faces.csv")`; results come in order.
+        pipeline: by default `mien.load(threads=1)`.
+        smoothing: of videos, see `video`.
+        detect_every: of videos, see `video`.
+        on_progress: called with the number of images and frames so far.
+
+    Raises:
+        SourceError: a single source cannot be read.
+        ConfigError: a sink would write over an input.
+        OutputError: a sink cannot write.
+    """
+    start = monotonic()
+    skipped: Counter[str] = Counter()
+    images_, videos = _split(source, skipped)
+    tally = _Tally(on_progress)
+    pipeline = pipeline or load(threads=1)
+    with ExitStack() as stack:
+        for sink in sinks:
+            if isinstance(sink, (Csv, Parquet)) and sink.labels is None:
+                sink.labels = pipeline.classifier.labels
+            stack.push(_closing(sink))
+        files = [item for item in images_ if isinstance(item, (str, Path))]
+        target = MultiSink([tally, *sinks], OutputPaths([*files, *input_files(*videos)]))
+        for item in images(images_, pipeline) if images_ else ():
+            target.put(item)
+        for path in videos:
+            video(path, pipeline, [tally, *sinks], None, smoothing, detect_every)
+        if tally.failed == len(images_) + len(videos) == 1 and not is_many(source) and not tally.images:
+            raise SourceError(tally.failures[0].reason)  # in the block, so that the sinks are not completed
+    return Summary(
+        tally.images, tally.faces, tally.without_face, tally.failed, monotonic() - start,
+        dict(tally.emotions.most_common()), tuple(tally.failures), dict(skipped),
+    )  # fmt: skip
+
+
+class _Tally:
+    """A sink that counts."""
+
+    def __init__(self, on_progress: Callable[[int], None] | None) -> None:
+        self.images = self.faces = self.without_face = self.failed = 0
+        self.emotions: Counter[str] = Counter()
+        self.failures: list[Failure] = []
+        self._on_progress = on_progress
+
+    def write(self, result: Result) -> None:
+        self.images += 1
+        self.faces += len(result)
+        self.without_face += not result.faces
+        self.emotions.update("uncertain" if face.uncertain else face.emotion for face in result)
+        if self._on_progress:
+            self._on_progress(self.images)
+
+    def fail(self, failure: Failure) -> None:
+        self.failed += 1
+        if len(self.failures) < 100:
+            self.failures.append(failure)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _closing(sink: Sink) -> Callable[..., None]:
+    """Return an `__exit__` that closes a sink, or abandons it after an error if it knows how."""
+
+    def leave(kind: type[BaseException] | None, *_: object) -> None:
+        getattr(sink, "abandon", sink.close)() if kind else sink.close()
+
+    return leave
+
+
+def _split(source: readers.Source, skipped: Counter[str]) -> tuple[list[Any], list[str]]:
+    """Return images, as files where they are files, and videos; raise a SourceError for a source that is missing."""
+    images_: list[Any] = []
+    videos: list[str] = []
+    for item in source if is_many(source) else [source]:
+        if isinstance(item, int):
+            raise SourceError(f"{item}: a camera has no end; use pipeline.track({item}), or mien live")
+        if not isinstance(item, (str, os.PathLike)):
+            images_.append(item)
+            continue
+        name = os.fsdecode(item)
+        inside = expand_videos([name])
+        if inside != [name] or Path(name.partition("?")[0]).suffix.lower() in VIDEO_SUFFIXES:
+            videos += inside
+            if not Path(name).is_dir():
+                continue
+        if "://" in name:
+            images_.append(name)
+            continue
+        try:
+            images_ += expand_source(name, skipped)
+        except SourceError as error:
+            if not is_many(source) and inside == [name]:
+                raise
+            if inside == [name]:  # else the folder holds only videos
+                images_.append(Failure(name, str(error)))
+    for suffix in VIDEO_SUFFIXES:
+        skipped.pop(suffix, None)
+    return images_, videos
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'s' * (number != 1)}"
 
 
 def _pixel_bytes(item: Frame | Failure) -> int:

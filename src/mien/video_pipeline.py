@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+import os
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mien.errors import ConfigError
+from mien.errors import ConfigError, SourceError
 from mien.faces.tracker import Tracker
+from mien.media.camera import Camera
 from mien.media.prefetch import Prefetch, map_batches
+from mien.media.video import Video
 from mien.pipeline import Pipeline
 from mien.types import Face, Failure, Frame, Result, ScaledDetector
+
+logger = logging.getLogger("mien")
 
 REDETECT_EVERY = 0.5
 """Seconds of a video between two full detections."""
@@ -67,6 +75,10 @@ class VideoPipeline:
         """Process the next frame, in the order of time."""
         return self.process_batch([frame])[0]
 
+    def process_or_pass(self, item: Frame | Failure) -> Result | Failure:
+        """Process the next frame, or return a failure as it is."""
+        return item if isinstance(item, Failure) else self.process(item)
+
     def process_batch(self, frames: Sequence[Frame]) -> list[Result]:
         """Process the next frames, with one classifier call; with `detect_every` above 1 one call a detection."""
         results: list[Result] = []
@@ -82,7 +94,7 @@ class VideoPipeline:
             self._count += 1
         return results + self._classify(group)
 
-    def track(self, items: Iterable[Frame | Failure]) -> Iterator[Result | Failure]:
+    def track(self, items: Iterable[Frame | Failure]) -> Generator[Result | Failure, None, None]:
         """Yield a result for each frame, in order, and pass failures on; for files, where latency does not matter.
 
         A background thread detects faces ahead, and faces of up to 16 frames are classified in one call. Close the
@@ -124,6 +136,65 @@ class VideoPipeline:
             )
             for result, item in zip(results, group, strict=True)
         ]
+
+
+def track(
+    pipeline: Pipeline,
+    source: str | Path | int | Iterable[Frame | Failure],
+    smoothing: float = 0.25,
+    detect_every: int = 1,
+    redetect_every: float = REDETECT_EVERY,
+    on_failure: Callable[[Failure], None] | None = None,
+) -> Iterator[Result]:
+    """Yield a result for each frame, with ids and smoothed probabilities; close the iterator to end early.
+
+    Args:
+        pipeline: `load(threads=1)` is fastest for files, since detection runs ahead in a thread of its own.
+        source: a video file, its http(s) URL or numbered images (each frame, as `media.video.Video` reads them); the
+            number of a camera or the URL of a stream (the newest frame, without end); or frames in the order of time.
+        smoothing: seconds in which a frame's weight in the probabilities halves; 0 does not smooth.
+        detect_every: run the detector every N frames, see `VideoPipeline`.
+        redetect_every: seconds between full detections, see `VideoPipeline`.
+        on_failure: called with what cannot be read, while the rest goes on; by default it is logged as a warning.
+
+    Raises:
+        SourceError: the video or camera cannot be opened; raised with the first frame.
+        ConfigError: an impossible setting.
+    """
+    tracked = VideoPipeline(pipeline, Tracker(smoothing), detect_every, redetect_every)
+    if isinstance(source, bytes) or not isinstance(source, (str, os.PathLike, int, Iterable)):
+        kind = "None" if source is None else f"a {type(source).__name__}"
+        raise SourceError(f"{kind} is not a video; give a path, a URL, the number of a camera, or frames")
+    return _results(tracked, source, on_failure or (lambda failure: logger.warning("%s", failure.reason)))
+
+
+def _results(
+    tracked: VideoPipeline,
+    source: str | Path | int | Iterable[Frame | Failure],
+    on_failure: Callable[[Failure], None],
+) -> Iterator[Result]:
+    with ExitStack() as stack:
+        items: Iterable[Result | Failure]
+        if isinstance(source, int) or (isinstance(source, str) and _is_live(source)):
+            items = map(tracked.process_or_pass, stack.enter_context(Camera(source)))
+        elif isinstance(source, (str, os.PathLike)):
+            video = Video(os.fsdecode(source))
+            ahead = stack.enter_context(closing(Prefetch(lambda item: item, video, _frame_bytes)))
+            items = stack.enter_context(closing(tracked.track(ahead)))
+        else:
+            items = map(tracked.process_or_pass, source)
+        for item in items:
+            if isinstance(item, Failure):
+                on_failure(item)
+            else:
+                yield item
+
+
+def _is_live(source: str) -> bool:
+    scheme = source.partition("://")[0] if "://" in source else ""
+    if scheme:
+        return scheme.lower() not in ("http", "https", "file")
+    return bool(re.fullmatch(r"\d+|/dev/video\d+", source)) and not Path(source).is_file()
 
 
 class _Detections(NamedTuple):

@@ -166,10 +166,10 @@ def audit_tables(found: Any, title: str) -> list[Grid]:
 
 
 def personal_table(trial: Trial, shifts: dict[str, float]) -> Grid:
-    title = "correct answers in the held-out round, in %"
-    table = Grid(["prompt", "before", "after", "shift of the logit"], title=title)
+    title = "correct answers in held-out rounds or images, in %"
+    table = Grid(["emotion", "before", "after", "shift of the logit"], title=title)
     for label, shift in shifts.items():
-        shares = (f"{100 * part[label]:.0f}" for part in (trial.before, trial.after))
+        shares = (f"{100 * part[label]:.0f}" if label in part else "-" for part in (trial.before, trial.after))
         table.add(Label(label), *shares, f"{shift:+.2f}")
     table.add("mean", f"{100 * trial.accuracy_before:.1f}", f"{100 * trial.accuracy_after:.1f}", "")
     table.add("cross-entropy", f"{trial.loss_before:.2f}", f"{trial.loss_after:.2f}", "")

@@ -17,7 +17,6 @@ from mien.cli.console import above, count, echo, err, progress, start
 from mien.cli.tables import before_after
 from mien.errors import ConfigError, DataError
 from mien.media.output_paths import OutputPaths
-from mien.types import EMOTIONS7
 
 if TYPE_CHECKING:
     from mien.evaluation.views import Answers
@@ -28,6 +27,7 @@ def train(
     *,
     data: options.DataSets,
     recipe: Path | None = None,
+    replay: options.Replay = (),
     kind: options.Kind = None,
     votes: options.Votes = None,
     out: Annotated[Path | None, options.out("a folder; runs/NAME by default")] = None,
@@ -58,19 +58,20 @@ def train(
     from mien.data.joint import load_sets, split_kind
     from mien.evaluation.plots import curves_png
     from mien.evaluation.run_page import RunPage, write_run_page
-    from mien.train import distributed, export, trainer
+    from mien.train import checkpoint, distributed, export, finetune, trainer
     from mien.train.config import FINETUNE, read_recipe
     from mien.train.log import read_log, tensorboard
-    from mien.types import EMOTIONS8
 
     clock = start(quiet)
     changes: dict[str, Any] = {k: v for k, v in {"seed": seed, "fold": fold}.items() if v is not None}
     config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
     folder = out or Path("runs") / config.name
     first = distributed.is_first_process(devices)
+    if replay and recipe:
+        raise ConfigError("--replay is for fine-tuning without a recipe; give a recipe's further sets with --data")
     if kind and len(data) > 1:
         raise ConfigError("--kind is for one data set; of several, give --data kind:path")
-    sources = [f"{kind}:{data[0]}"] if kind else data
+    sources = [*([f"{kind}:{data[0]}"] if kind else data), *replay]
     first_kind, path = split_kind(sources[0])
     inputs: list[str | Path | None] = [split_kind(source)[1] for source in sources]
     inputs += [recipe, votes, config.init, config.teacher, config.soft_labels]
@@ -80,12 +81,9 @@ def train(
     wanted = votes if config.ferplus or first_kind == "ferplus" else None
     classes = 7 if config.extra_classes else config.classes
     sets = load_sets(sources, classes if recipe else None, wanted, config.drop_leaks)
-    faces = next(iter(sets.values()))
     if not recipe:
-        # For custom classes the labels in the model file say more than the number in the configuration.
-        known = len(faces.labels) if faces.labels in (EMOTIONS7, EMOTIONS8) else config.classes
-        batch = max(2, min(config.batch, len(faces.split("Training")) // 4))
-        config = replace(config, batch=batch, classes=known)
+        read = list(sets.values())
+        config = finetune.plan(config, read[: len(data)], read[len(data) :])
     loggers = [tensorboard(folder)] if log == "tensorboard" else []
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # otherwise a line for each process
     with ExitStack() as stack:
@@ -96,15 +94,15 @@ def train(
             screen = above(bar, console.out)
 
             def on_epoch(done: Epoch) -> None:
-                if run.start is not None and done.epoch == 1:
-                    echo(f"before  validation {100 * run.start:.1f} %", screen)
+                if done.epoch == 1 and run.start != trainer.NOTHING:
+                    echo(f"before  validation {100 * run.start[0]:.1f} %", screen)
                 echo(epoch_line(done), screen)
                 curves_png(read_log(folder / "log.csv"), folder / "curves.png")
 
             fabric = distributed.make_fabric(devices, config.precision, loggers)
             run = trainer.Trainer(
                 config, sets, folder, fabric, progress=_progress_callback(bar), pause=10.0, on_epoch=on_epoch,
-                keep_last=keep_last, keep_start=not recipe,
+                keep_last=keep_last,
             )  # fmt: skip
             best = run.fit(resume)
         if not first:
@@ -112,7 +110,8 @@ def train(
         exported = export.export_all(best, folder, sets, mien.__version__)
         echo(f"best checkpoint, log, curves, page and ONNX files are in {folder}")
         rows = read_log(folder / "log.csv")
-        outcome = describe(rows, run.start, run.info["valid"], keep_last)
+        before = run.start[0] if run.start != trainer.NOTHING else None
+        outcome = describe(rows, before, checkpoint.load(best)[1]["epoch"], run.info["valid"])
         if recipe:
             answers, images = (
                 _answers([str(exported[1])], path, wanted, "PublicTest", first_kind),
@@ -127,13 +126,13 @@ def train(
             echo(sentence)
         write_run_page(
             RunPage(
-                name=config.name, epochs=rows, outcome=outcome, images=f"{images} of {path.name}", start=run.start,
+                name=config.name, epochs=rows, outcome=outcome, images=f"{images} of {path.name}", start=before,
                 answers={name: part for name, part in answers.items() if not isinstance(part, str)},
                 recipe={name: str(value) for name, value in config.to_dict().items()}, files=_FILES,
             ),
             folder / "index.html",
         )  # fmt: skip
-    clock.summary(count(len(rows), "epoch"), f"best {100 * max(run.best, 0):.1f} %", f"page {folder / 'index.html'}")
+    clock.summary(count(len(rows), "epoch"), f"best {100 * run.best[0]:.1f} %", f"page {folder / 'index.html'}")
     return 0
 
 
@@ -146,25 +145,25 @@ def epoch_line(done: Epoch) -> str:
     return "  ".join([*parts, f"{done.seconds:.1f} s", *(["best"] if done.is_best else [])])
 
 
-def describe(rows: Sequence[Mapping[str, float]], start: float | None, images: int, keep_last: bool) -> list[str]:
-    """Say in sentences which epoch was kept, and whether fine-tuning made it worse."""
+def describe(rows: Sequence[Mapping[str, float]], start: float | None, kept: int, images: int) -> list[str]:
+    """Say in sentences which epoch was kept, 0 for the weights from before, and whether fine-tuning made it worse."""
     last = [row for row in rows if row["stage"] == rows[-1]["stage"]]
-    best = max(last, key=lambda row: row["val_accuracy"])
-    kept = last[-1] if keep_last else best
-    text = f"{100 * kept['val_accuracy']:.1f} % of {count(images, 'validation image')} right"
-    if start is None:
-        better = best["val_accuracy"] > kept["val_accuracy"]
-        note = f"; epoch {best['epoch']:.0f} was better, with {100 * best['val_accuracy']:.1f} %" if better else ""
-        return [f"Epoch {kept['epoch']:.0f} is kept: {text}{note}."]
-    before = f"{100 * start:.1f} % before"
-    if kept["val_accuracy"] >= start:
-        return [f"Epoch {kept['epoch']:.0f} is kept: {text}, {before}."]
-    end = (
-        "The last epoch is kept, as --keep-last asks."
-        if keep_last
-        else "The weights from before are kept; --keep-last keeps the last epoch instead."
-    )
-    return [f"Fine-tuning made it worse: at best {text}, {before}. {end}".replace("at best " * keep_last, "")]
+    best = max(last, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    row = next((row for row in last if row["epoch"] == kept), best)
+    right = f"{100 * row['val_accuracy']:.1f} % of {count(images, 'validation image')} right"
+    before = "" if start is None else f", {100 * start:.1f} % before"
+    if not kept:
+        what = "made it worse" if start is not None and best["val_accuracy"] < start else "did not help"
+        return [
+            f"Fine-tuning {what}: at best {right}{before}.",
+            "The weights from before are kept, calibrated on your images; --keep-last keeps the last epoch instead.",
+        ]
+    found = [f"Epoch {kept} is kept: {right}{before}."]
+    if start is not None and row["val_accuracy"] < start:
+        found.append("Fine-tuning made it worse; without --keep-last the weights from before would be kept.")
+    elif best["val_accuracy"] > row["val_accuracy"]:
+        found.append(f"Epoch {best['epoch']:.0f} was better, with {100 * best['val_accuracy']:.1f} %.")
+    return found
 
 
 def compare(answers: Sequence[Answers | str]) -> list[str]:

@@ -113,7 +113,7 @@ class Viewer:
                 return False
             if item is not None:
                 self._process(item)
-        if self._view and self.result:
+        if self._view and self.result is not None:
             lines = list(HELP) if self._help else []
             if monotonic() < self._message[0] and self._message[1]:
                 lines.append(self._message[1])
@@ -129,7 +129,7 @@ class Viewer:
             self._times.clear()  # a pause must not lower the measured rate
         elif key == "r":
             self._end_recording() if self._recorder else self._begin_recording()
-        elif key == "s" and self.result:
+        elif key == "s" and self.result is not None:
             self._save_image(self.result)
         elif key == "d":
             self._next_detector()
