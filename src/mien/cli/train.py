@@ -127,13 +127,22 @@ def train(
         write_run_page(
             RunPage(
                 name=config.name, epochs=rows, outcome=outcome, images=f"{images} of {path.name}", start=before,
-                answers={name: part for name, part in answers.items() if not isinstance(part, str)},
-                recipe={name: str(value) for name, value in config.to_dict().items()}, files=_FILES,
+                answers={Path(name).name: part for name, part in answers.items() if not isinstance(part, str)},
+                recipe={name: str(value) for name, value in config.to_dict().items()}, files=_files(config.name),
             ),
             folder / "index.html",
         )  # fmt: skip
     clock.summary(count(len(rows), "epoch"), f"best {100 * run.best[0]:.1f} %", f"page {folder / 'index.html'}")
     return 0
+
+
+def _files(name: str) -> dict[str, str]:
+    """Return the files of a run and what they hold."""
+    return {
+        f"{name}.onnx": "the model to use, int8", f"{name}-fp32.onnx": "the same before quantization",
+        "best.safetensors": "the weights that were kept", "last.safetensors": "the state for --resume",
+        "log.csv": "a row an epoch", "curves.png": "its plot", "config.json": "recipe and data",
+    }  # fmt: skip
 
 
 def epoch_line(done: Epoch) -> str:
@@ -194,11 +203,6 @@ def _answers(
     return found
 
 
-_FILES = {
-    "NAME.onnx": "the model to use, int8", "NAME-fp32.onnx": "the same before quantization",
-    "best.safetensors": "the weights that were kept", "last.safetensors": "the state for --resume",
-    "log.csv": "a row an epoch", "curves.png": "its plot", "config.json": "recipe and data",
-}  # fmt: skip
 _AGAIN = ("*.json", "*.csv", "*.png", "*.html", "*.safetensors", "*.onnx")  # what a run writes again
 _TRAINING = "loss {task.fields[loss]:.3f}  acc {task.fields[accuracy]:.3f}  {task.fields[rate]:.0f} img/s"
 
