@@ -40,6 +40,10 @@ class Pixels(Protocol):
         """Return the part (x1, y1, x2, y2) of the image, uint8 gray (H, W)."""
         ...
 
+    def thumbnail(self, width: int, height: int) -> Image:
+        """Return brightness and two colour planes around 128, uint8 (3, height, width), coarse and maybe turned."""
+        ...
+
 
 @runtime_checkable
 class Detector(Protocol):
@@ -89,11 +93,17 @@ class Sink(Protocol):
         """Finish the output; safe to call twice."""
 
 
+@runtime_checkable
 class FrameSource(Protocol):
-    """A live source: `Camera` or `RealTimePlayback`."""
+    """A live source: `Camera` or `RealTimePlayback`.
+
+    `kind` is camera, stream or file; `skipped` counts the frames that were not read in time.
+    """
 
     name: str
+    kind: str
     ended: bool
+    skipped: int
 
     @property
     def rate(self) -> float:
@@ -102,12 +112,22 @@ class FrameSource(Protocol):
     def get(self, timeout: float | None = None) -> Frame | Failure | None:
         """Return the newest frame or a failure; None when there is none within `timeout` seconds."""
 
+    def close(self) -> None:
+        """Release the camera or file."""
+
 
 class View(Protocol):
     """A window."""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height in pixels; None before the first image."""
 
     def show(self, image: Image, lines: Sequence[str] = ()) -> None:
         """Show a uint8 BGR image (H, W, 3) with lines of text."""
 
     def keys(self) -> list[str]:
         """Return the keys pressed since the last call, such as "q", "space" or "escape"."""
+
+    def toggle_full_screen(self) -> None:
+        """Fill the screen, or return to a window."""
