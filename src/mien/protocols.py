@@ -90,10 +90,15 @@ class Sink(Protocol):
 
 
 class FrameSource(Protocol):
-    """A live source: `Camera` or `RealTimePlayback`."""
+    """A live source: `Camera` or `RealTimePlayback`.
+
+    `kind` is camera, stream or file; `skipped` counts the frames that were not read in time.
+    """
 
     name: str
+    kind: str
     ended: bool
+    skipped: int
 
     @property
     def rate(self) -> float:
@@ -102,12 +107,22 @@ class FrameSource(Protocol):
     def get(self, timeout: float | None = None) -> Frame | Failure | None:
         """Return the newest frame or a failure; None when there is none within `timeout` seconds."""
 
+    def close(self) -> None:
+        """Release the camera or file."""
+
 
 class View(Protocol):
     """A window."""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height in pixels; None before the first image."""
 
     def show(self, image: Image, lines: Sequence[str] = ()) -> None:
         """Show a uint8 BGR image (H, W, 3) with lines of text."""
 
     def keys(self) -> list[str]:
         """Return the keys pressed since the last call, such as "q", "space" or "escape"."""
+
+    def toggle_full_screen(self) -> None:
+        """Fill the screen, or return to a window."""

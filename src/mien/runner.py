@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 import cv2
 
 from mien import sinks
-from mien.draw import Overlay
+from mien.draw import Overlay, Style
 from mien.errors import SourceError
 from mien.faces import onnx
 from mien.faces.tracker import Tracker
 from mien.media import readers
 from mien.media.inputs import is_many
 from mien.media.output_paths import Output, OutputPaths
-from mien.media.paths import VIDEO_SUFFIXES, expand_source, expand_videos, numbered_images
+from mien.media.paths import VIDEO_SUFFIXES, expand_source, list_images, numbered_images
 from mien.media.prefetch import Prefetch, map_batches
 from mien.media.video import Video
 from mien.pipeline import Pipeline, load
@@ -53,6 +54,8 @@ def video(
     redetect_every: float = REDETECT_EVERY,
     on_progress: Callable[[int, int | None], None] | None = None,
     on_message: Callable[[str], None] | None = None,
+    style: Style = "panels",
+    thumbnails: bool = False,
 ) -> VideoSummary:
     """Process one video from its first frame to its last, with ids of its own.
 
@@ -68,9 +71,11 @@ def video(
         redetect_every: seconds between full detections, see `VideoPipeline`.
         on_progress: called after each frame with the number of frames so far and, if known, in all.
         on_message: called with a sentence about sound that cannot simply be copied.
+        style: style of the annotated copy.
+        thumbnails: keep a small image of each person in the summary's `people`.
     """
     tracked = VideoPipeline(pipeline, Tracker(smoothing), detect_every, redetect_every)
-    people = Timeline(pipeline.classifier.labels)
+    people = Timeline(pipeline.classifier.labels, thumbnails)
     failures: list[Failure] = []
     count, total = 0, None
     with ExitStack() as stack:
@@ -85,7 +90,7 @@ def video(
             items = stack.enter_context(closing(Prefetch(lambda item: item, source, _pixel_bytes)))
             if save:
                 sound = path if Path(path).is_file() else None
-                copy = sinks.Video(save, Overlay(), source.rate, sound, source.start, on_message)
+                copy = sinks.Video(save, Overlay(style=style), source.rate, sound, source.start, on_message)
                 goals.append(stack.enter_context(copy))
         sink = MultiSink(goals, OutputPaths(input_files(path)))
         for item in tracked.track(items):
@@ -260,24 +265,36 @@ def _split(source: readers.Source, skipped: Counter[str]) -> tuple[list[Any], li
             images_.append(item)
             continue
         name = os.fsdecode(item)
-        inside = expand_videos([name])
-        if inside != [name] or Path(name.partition("?")[0]).suffix.lower() in VIDEO_SUFFIXES:
-            videos += inside
-            if not Path(name).is_dir():
-                continue
         if "://" in name:
-            images_.append(name)
+            (videos if _is_video(urlsplit(name).path) else images_).append(name)
             continue
         try:
-            images_ += expand_source(name, skipped)
+            found = _find(name, skipped)
         except SourceError as error:
-            if not is_many(source) and inside == [name]:
+            if not is_many(source):
                 raise
-            if inside == [name]:  # else the folder holds only videos
-                images_.append(Failure(name, str(error)))
-    for suffix in VIDEO_SUFFIXES:
-        skipped.pop(suffix, None)
+            found = [Failure(name, str(error))]
+        images_ += [each for each in found if isinstance(each, Failure) or not _is_video(each)]
+        videos += [str(each) for each in found if isinstance(each, Path) and _is_video(each)]
     return images_, videos
+
+
+def _find(name: str, skipped: Counter[str]) -> list[Path | Failure]:
+    """Return the images and videos that a file, folder or glob stands for."""
+    path = Path(name)
+    if not path.is_dir():
+        return expand_source(name, skipped)
+    counts: Counter[str] = Counter()
+    found = list(list_images(path, skipped=counts))
+    if counts.keys() & VIDEO_SUFFIXES:
+        below = (each for each in path.rglob("*") if _is_video(each) and not each.name.startswith("."))
+        found += sorted(each for each in below if each.is_file())
+    skipped.update({kind: count for kind, count in counts.items() if kind not in VIDEO_SUFFIXES})
+    return found or expand_source(name)  # raises an error that says what is there
+
+
+def _is_video(path: str | Path) -> bool:
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _count(number: int, name: str) -> str:
