@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -165,7 +166,7 @@ def timeline(faces: Timeline, path: str | os.PathLike[str]) -> None:
     people = sorted(sorted(tracks, key=lambda track: -track.seconds)[:_PEOPLE], key=lambda track: track.first)
     if not people:
         raise DataError("no face was seen: there is nothing to draw")
-    colours = {name: [v / 255 for v in reversed(COLOURS.get(name, (0, 0, 0)))] for name in faces.labels}
+    colours = _colours(faces.labels)
     figure = new_figure(10.0, 0.9 + 1.5 * len(people))
     panels = figure.subplots(len(people), 1, sharex=True, squeeze=False)[:, 0]
     for axes, track in zip(panels, people, strict=True):
@@ -190,6 +191,13 @@ def timeline(faces: Timeline, path: str | os.PathLike[str]) -> None:
     _save(figure, path)
 
 
+def _colours(labels: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Return a colour for each label, RGB 0..1: that of the emotion, or the next of 20 for classes of other names."""
+    others = [name for name in labels if name not in COLOURS]
+    own = {name: tuple(v / 255 for v in reversed(COLOURS[name])) for name in labels if name in COLOURS}
+    return own | {name: tuple(mpl.colormaps["tab20b"](k % 20)[:3]) for k, name in enumerate(others)}
+
+
 def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -198,7 +206,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(8, len(labels)), frameon=False)
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:

@@ -172,14 +172,20 @@ class TrainConfig:
     stretch: ShareBelowOne = 0.0  # scale each axis on its own by a factor from exp(-stretch) to exp(stretch)
     shear: ShareBelowOne = 0.0  # largest horizontal shift of a row, as a share of its distance from the centre
     shift: ShareBelowOne = 0.08  # largest shift, as a share of the side
+    perspective: Annotated[float, Range(0, 0.5)] = 0.0  # turned heads: one side of the face up to this share smaller
+    framing: Share = 0.0  # share of the images framed as a detector errs: up to 15 % larger or smaller, 8 % off
     brightness: Share = 0.2  # largest change of brightness, as a share of the range
     contrast: Share = 0.2  # largest change of contrast
     gamma: Annotated[float, Range(0, 3)] = 0.0  # exposure: power from exp(-gamma) to exp(gamma) of the pixels
     shadow: Share = 0.0  # light from one side: pixels gain up to this share there and lose it opposite
+    highlight: Share = 0.0  # share of the images with a bright spot, as of a lamp on skin
     sharpen: Share = 0.0  # share of the images that are sharpened with an unsharp mask
     degrade: Share = 0.0  # share of the images that are blurred, made noisy or reduced in resolution
     motion: Share = 0.0  # share of the images that are blurred along a line, as when a head moves
     erasing: Share = 0.0  # share of the images in which a rectangle is replaced by noise
+    occlude: Share = (
+        0.0  # share of the images in which an even patch covers the eyes, the mouth, the chin or the border
+    )
     seed: Annotated[int, Range(0, 2**32 - 1)] = 1  # seed of initialisation, order, augmentation and dropout
     precision: Annotated[str, Choice(("auto", "32-true", "bf16-mixed"))] = "auto"  # auto: bf16 if the hardware has it
 
