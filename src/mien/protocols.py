@@ -40,6 +40,10 @@ class Pixels(Protocol):
         """Return the part (x1, y1, x2, y2) of the image, uint8 gray (H, W)."""
         ...
 
+    def thumbnail(self, width: int, height: int) -> Image:
+        """Return brightness and two colour planes around 128, uint8 (3, height, width), coarse and maybe turned."""
+        ...
+
 
 @runtime_checkable
 class Detector(Protocol):
@@ -89,6 +93,7 @@ class Sink(Protocol):
         """Finish the output; safe to call twice."""
 
 
+@runtime_checkable
 class FrameSource(Protocol):
     """A live source: `Camera` or `RealTimePlayback`.
 

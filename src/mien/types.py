@@ -198,11 +198,13 @@ class Result:
         frame: the frame itself.
         faces: largest first.
         crops: uint8 gray (N, 48, 48), the input of the network, in the order of `faces`.
+        shot: number of the shot within a video, from 1, or None for an image.
     """
 
     frame: Frame
     faces: tuple[Face, ...] = ()
     crops: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 48, 48), np.uint8))
+    shot: int | None = None
 
     @property
     def name(self) -> str:
@@ -237,7 +239,8 @@ class Result:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Result):
             return NotImplemented
-        return self.faces == other.faces and self.frame == other.frame and bool(np.array_equal(self.crops, other.crops))
+        same = self.faces == other.faces and self.shot == other.shot and self.frame == other.frame
+        return same and bool(np.array_equal(self.crops, other.crops))
 
     def __hash__(self) -> int:
         return hash((self.frame, self.faces))
@@ -281,6 +284,7 @@ class Result:
             "name": self.name,
             "index": self.index,
             "time": round(float(self.time), 6),
+            "shot": self.shot,
             "width": int(width),
             "height": int(height),
             "faces": [face.to_dict() for face in self.faces],

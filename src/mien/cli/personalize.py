@@ -61,7 +61,7 @@ def personalize(
     labels = pipeline.classifier.labels
     if data:
         shifts, trial, frames = _fit_images(data, pipeline)
-        camera, found = Path(data[0]).name, (count(frames, "image"),)
+        camera, found = Path(data[0]).name, [count(frames, "image")]
     else:
         try:
             takes, camera = _record(source, pipeline, seconds, headless)
@@ -72,7 +72,7 @@ def personalize(
             return 130
         shifts, trial = fit.fit(takes, labels), fit.trial(takes, labels)
         frames = sum(len(take.probabilities) for take in takes)
-        found = (count(len(takes), "pose"), count(frames, "frame"))
+        found = [count(len(takes), "pose"), count(frames, "frame")]
     personal_table(trial, shifts).print()
     if not (trial.helps or force):
         echo(f"The profile would not help enough, so nothing was written; --force writes {to} anyway.")

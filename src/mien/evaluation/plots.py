@@ -62,10 +62,16 @@ def confusion_figure(report: Report) -> Figure:
 
 
 def curves_png(rows: Sequence[Mapping[str, float]], path: str | os.PathLike[str]) -> None:
+    """Draw loss and accuracy over the epochs, training and validation, see `curves_figure`."""
+    _save(curves_figure(rows), path)
+
+
+def curves_figure(rows: Sequence[Mapping[str, float]], start: float | None = None) -> Figure:
     """Draw loss and accuracy over the epochs, training and validation.
 
-    Each row has epoch, train_loss, train_accuracy, val_loss, val_accuracy (accuracies 0..1) and optionally stage, whose
-    changes thin lines mark. If the epochs do not rise (each stage counts its own), rows are numbered from 1.
+    `start`, 0..1, is the validation accuracy before the first epoch. Each row has epoch, train_loss, train_accuracy,
+    val_loss, val_accuracy (accuracies 0..1) and optionally stage, whose changes thin lines mark. If the epochs do not
+    rise (each stage counts its own), rows are numbered from 1.
     """
     if not rows:
         raise DataError("the training log is empty: there is nothing to draw")
@@ -85,10 +91,12 @@ def curves_png(rows: Sequence[Mapping[str, float]], path: str | os.PathLike[str]
             axes.plot(epochs, values, linestyle=style, marker=marker, label=label)
         for k, border in enumerate(borders):
             axes.axvline(border, color="gray", linewidth=0.6, label=None if k else "next stage")
+        if start is not None and kind == "accuracy":
+            axes.axhline(scale * start, color="gray", linestyle=":", label="validation before")
         axes.set(xlabel="epoch", title=kind if kind == "loss" else "accuracy, %")
         axes.grid(alpha=0.3)
         axes.legend()
-    _save(figure, path)
+    return figure
 
 
 def montage(groups: Mapping[str, NDArray[np.uint8]], path: str | os.PathLike[str]) -> None:

@@ -105,8 +105,8 @@ def cross_validate(album: Album) -> Trial:
         factors = np.exp(solve(album.probabilities[rest], album.truth[rest], _weight(album.truth[rest])))
         shifted[part] = shift_probabilities(album.probabilities[part], factors)
     before, after = (score(rows, album.truth) for rows in (album.probabilities, shifted))
-    recalls = (dict(zip(album.labels, found[0].tolist(), strict=True)) for found in (before, after))
-    return Trial(*recalls, before[1], after[1])
+    old, new = (dict(zip(album.labels, found[0].tolist(), strict=True)) for found in (before, after))
+    return Trial(old, new, before[1], after[1])
 
 
 def folds(album: Album) -> list[NDArray[np.bool_]]:

@@ -68,7 +68,8 @@ class Parquet(FileSink):
         import pyarrow as pa
 
         self._labels = tuple(self.labels or EMOTIONS)
-        kinds = dict.fromkeys(("face", "id"), pa.int32()) | dict.fromkeys(("name", "emotion", "error"), pa.string())
+        kinds = dict.fromkeys(("shot", "face", "id"), pa.int32())
+        kinds |= dict.fromkeys(("name", "emotion", "error"), pa.string())
         kinds |= {"index": pa.int64(), "time": pa.float64(), "uncertain": pa.bool_()}
         columns = (*COLUMNS, *self._labels, "error")
         self._schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in columns])

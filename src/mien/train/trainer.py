@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
@@ -33,10 +34,14 @@ Progress = Callable[[dict[str, float]], None]
 
 def fit(
     config: TrainConfig, faces: Faces | Mapping[str, Faces], out: Path, resume: bool = False, devices: int = 1,
-    **options: Any,
+    loggers: Sequence[Logger] = (), **options: Any,
 ) -> Path:  # fmt: skip
-    """Train on this many devices of this machine; `options` are those of `Trainer`."""
-    return Trainer(config, faces, out, distributed.make_fabric(devices, config.precision), **options).fit(resume)
+    """Train on this many devices of this machine; `options` are those of `Trainer`.
+
+    `loggers` are Lightning Fabric's: the figures of each epoch go to them as well as to log.csv.
+    """
+    fabric = distributed.make_fabric(devices, config.precision, loggers)
+    return Trainer(config, faces, out, fabric, **options).fit(resume)
 
 
 NOTHING = (-1.0, -1e9)
@@ -49,6 +54,7 @@ class Trainer:
     `out` receives `last.safetensors` (the state for `resume`, replaced after an epoch), `best.safetensors` (weights
     only), `log.csv` and `config.json`. A run that was killed and resumed gives the same weights as an uninterrupted
     one: each epoch seeds its own order, augmentation and dropout. Stages that have not begun may be changed on resume.
+    With the recipe's `keep_start` the weights of `init` count as epoch 0: they are kept if no epoch is better.
 
     Args:
         config: the recipe.
@@ -58,6 +64,8 @@ class Trainer:
         source: name of the data, for the metadata of the model file.
         progress: called after each step.
         pause: shortest time between two checkpoints in seconds.
+        on_epoch: called by the first process after each epoch.
+        keep_last: keep the last epoch, although an earlier one was better.
     """
 
     stage: Stage
@@ -71,8 +79,10 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, faces: Faces | Mapping[str, Faces], out: Path, fabric: Fabric,
         source: str = "FER2013", progress: Progress | None = None, pause: float = 0.0,
+        on_epoch: Callable[[log.Epoch], None] | None = None, keep_last: bool = False,
     ) -> None:  # fmt: skip
         self.config, self.out, self.fabric, self.progress, self.pause = config, out, fabric, progress, pause
+        self.on_epoch, self.keep_last = on_epoch, keep_last
         if config.batch < 2 * fabric.world_size:
             raise ConfigError(f"batch {config.batch} is too small for {fabric.world_size} processes (batch norm)")
         sets = dict(faces) if isinstance(faces, Mapping) else {source: faces}
@@ -142,19 +152,28 @@ class Trainer:
                 val_loss, val_accuracy = np.mean(list(validation.values()), axis=0).tolist()
                 self.epoch += 1
                 self.waited += 1
-                if self.stage is self.config.stages[-1] and (val_accuracy, -val_loss) > self.best:
+                is_last = self.stage is self.config.stages[-1]
+                is_best = is_last and (val_accuracy, -val_loss) > self.best
+                if is_best:
                     self.best, self.waited = (val_accuracy, -val_loss), 0
+                if is_best or (is_last and self.keep_last):
                     weights = self.average.module.state_dict() if writes else {}
                     self.best_weights = {name: value.clone() for name, value in weights.items()}, self.epoch
-                seconds = time.perf_counter() - started
+                epoch = log.Epoch(
+                    self.epoch, self.config.epochs, index + 1, lr, loss, accuracy, val_loss, val_accuracy,
+                    time.perf_counter() - started, validation, is_best,
+                )  # fmt: skip
                 if writes:
-                    row = (self.epoch, index + 1, lr, loss, accuracy, val_loss, val_accuracy, seconds)
-                    each = {f"val_accuracy_{name}": accuracy for name, (_, accuracy) in validation.items()}
-                    log.append_row(self.out / "log.csv", row, each if len(validation) > 1 else {})
+                    log.append_row(self.out / "log.csv", epoch.metrics())
+                    self.fabric.log_dict(epoch.metrics(), self.epoch)
                 done = self.epoch == self.config.epochs or self.impatient
                 if writes and (done or time.perf_counter() - saved_at >= self.pause):
                     self.save()
                     saved_at = time.perf_counter()
+                if writes and self.on_epoch:
+                    self.on_epoch(epoch)
+        for logger in self.fabric.loggers:
+            logger.finalize("success")
         best = self.out / "best.safetensors"
         if writes:
             tensors, meta = checkpoint.load(best)
