@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien import draw
+from mien.draw import draw
 from mien.evaluation import plots
 from mien.evaluation.metrics import evaluate
 from mien.faces.tracker import Tracker

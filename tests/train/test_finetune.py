@@ -71,14 +71,17 @@ def test_replay_draws_as_many_images_with_the_answers_of_the_start() -> None:
 
 
 @pytest.mark.parametrize("labels", [("a", "b", "c"), tuple("abcdefghijkl"), EMOTIONS8])
-def test_any_number_of_classes_trains_and_exports(labels: tuple[str, ...], start: str, tmp_path: Path) -> None:
+def test_any_number_of_classes_trains(labels: tuple[str, ...], start: str, tmp_path: Path) -> None:
     own = faces(8 * len(labels), labels)
     config = finetune.plan(replace(TINY, init=start, patience=1, keep_start=True), [own])
     best = trainer.fit(config, own, tmp_path)
-    export.export_all(best, tmp_path, own, "0")
-    classifier = OnnxClassifier(tmp_path / "tiny.onnx")
-    assert tuple(classifier.labels) == labels
+    classifier = TorchClassifier(best)
+    assert classifier.labels == labels
     assert classifier(own.images[:3]).shape == (3, len(labels))
+    if len(labels) == 12:
+        exported = OnnxClassifier(export.export(best, tmp_path / "tiny.onnx", "0"))
+        assert tuple(exported.labels) == labels
+        assert np.allclose(exported(own.images), classifier(own.images), atol=1e-4)
 
 
 def test_frozen_blocks_stay_and_the_others_learn(start: str, tmp_path: Path) -> None:
