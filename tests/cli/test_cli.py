@@ -293,6 +293,7 @@ def test_data_info_and_montage_accept_fer2013(kaggle: Path, tmp_path: Path, caps
 
 @pytest.mark.filterwarnings("ignore")
 def test_train_then_evaluate(kaggle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     (tmp_path / "tiny.yaml").write_text("name: tiny\nbatch: 15\nstages:\n  - {epochs: 1}\n")
     done = run("train", "--data", kaggle, "--recipe", tmp_path / "tiny.yaml", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
