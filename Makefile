@@ -9,7 +9,7 @@ RECIPE = $(firstword $(wildcard recipes/$(MODEL).yaml experiments/$(MODEL).yaml)
 FURTHER = $(if $(filter mien-s mien-s-a mien-s-b,$(MODEL)),--data photographs:$(PHOTOS))
 RUNTIME := web/node_modules/.package-lock.json
 
-.PHONY: demo install check test lower fuzz train soft-labels bench docs web
+.PHONY: demo install check test lower fuzz train soft-labels bench figures docs web
 .NOTPARALLEL:
 
 demo: .venv/light ## install mien without extras and run it on a portrait
@@ -59,8 +59,11 @@ soft-labels: .venv/full ## train the ten teachers and make experiments/soft_labe
 bench: .venv/full ## measure the accuracy of the shipped models; benchmarks/ has the other scripts
 	$(BIN)/python -m benchmarks.accuracy.evaluate --data $(DATA) --votes $(VOTES)
 
-docs: .venv/full ## write the measured figures into the documents
+figures: .venv/full ## write the measured figures into the documents
 	$(BIN)/python -m benchmarks.pages.documents
+
+docs: .venv/full ## build the site of the documents into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
 
 .venv/light: requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -91,7 +91,7 @@ def test_own_labels_measures_a_folder_of_crops(tmp_path: Path) -> None:
     assert "happy: 100.0% of 1" in lines and "sad: 0.0% of 1" in lines
 
 
-@pytest.mark.parametrize("name", ["guide.md", "serve.md"])
+@pytest.mark.parametrize("name", ["outputs.md", "serve.md"])
 def test_the_answer_shown_in_a_document_is_the_shipped_models(name: str) -> None:
     text = (EXAMPLES.parent / "docs" / name).read_text(encoding="utf-8")
     shown = re.search(r'"box": \[([\d., ]+)\].*?"confidence": ([\d.]+)', text, re.DOTALL)

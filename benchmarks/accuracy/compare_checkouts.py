@@ -4,7 +4,7 @@ Each checkout runs in processes of its own, with its `src` first on PYTHONPATH. 
 
 - the probabilities of every shipped model on the PublicTest crops of FER2013, unrounded;
 - the faces of every image, unrounded, through `mien.load()(path)`, with every detector;
-- the lines that `mien predict --json` and `mien video --json` write (boxes, scores, probabilities, labels, ids);
+- the lines that `mien predict --jsonl` and `mien video --jsonl` write (boxes, scores, probabilities, labels, ids);
 - every figure that `mien evaluate --json` writes for every shipped model.
 
 Model names, view names, flags and JSON keys that were renamed are compared under their new name. Names and hashes of
@@ -135,10 +135,10 @@ class Checkout:
         return self._run("-m", "mien", *arguments)
 
     def lines(self, *arguments: object) -> list[dict[str, Any]]:
-        """Run a `mien` command with `--json` and return the JSON lines."""
+        """Run a `mien` command with `--jsonl` and return the JSON lines."""
         out = self.scratch / "lines.jsonl"
         out.unlink(missing_ok=True)
-        self.mien(*arguments, "--json", out)
+        self.mien(*arguments, "--jsonl", out)
         return [json.loads(line) for line in out.read_text().splitlines()]
 
     def worker(self, **job: Any) -> Any:

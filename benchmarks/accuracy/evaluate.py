@@ -14,11 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
-from mien.data.fer2013 import load_fer2013
-from mien.evaluation.metrics import evaluate
 from mien.evaluation.views import Answers, answer_views, compare_answers
 from mien.faces.models import load_classifier
-from mien.types import EMOTIONS7
 
 MODELS = ("mien-s", "mien-s-7", "mien-xs", "mien-m", "baseline", "mien-s+mien-m+baseline")
 
@@ -37,27 +34,24 @@ def main() -> None:
         for split in options.splits:
             answers = answer_views(classifier, options.data, options.votes, split)
             if split in first:
-                views = {view: compare_answers(first[split][view], answers[view]).to_dict() for view in answers}
+                views = {view: compare_answers(first[split][view], answers[view]).to_dict() for view in first[split]}
                 second = "previous default" if name == options.previous else name
                 row = {"first": options.model[0], "second": second, "sha256": classifier.sha256, "split": split}
                 comparisons.append({**row, "views": views})
             first.setdefault(split, answers)
             if name != options.previous:
-                write_report(options.results, classifier, split, answers, options.data)
+                write_report(options.results, classifier, split, answers)
     if comparisons:
         harness.save(options.results / "comparisons.json", {"rows": comparisons})
 
 
-def write_report(results: Path, classifier: Any, split: str, answers: dict[str, Answers], data: Path) -> None:
+def write_report(results: Path, classifier: Any, split: str, answers: dict[str, Answers]) -> None:
     """Write and print the figures of one model on one split; of seven-class models also those on all classes."""
     views = {view: found.report() for view, found in answers.items()}
     values = {"model": classifier.name, "sha256": classifier.sha256, "split": split}
     values["views"] = {view: report.to_dict() for view, report in views.items()}
-    if tuple(classifier.labels) == EMOTIONS7:
-        faces = load_fer2013(data, 7).split(split)
-        report = evaluate(classifier(faces.images), faces.targets, EMOTIONS7, groups=faces.groups())
-        values["seven_classes"] = report.to_dict()
-        print(f"{classifier.name} {split}, all seven classes: {harness.percent(report.accuracy, 2)} %")
+    if "fer2013-7" in views:
+        values["seven_classes"] = values["views"].pop("fer2013-7")
     harness.save(results / f"{classifier.name}-{split}.json", values)
     for view, report in views.items():
         print(f"{classifier.name} {split} {view}: n {report.n}, accuracy {harness.percent(report.accuracy, 2)} %")

@@ -13,12 +13,21 @@ from benchmarks.peers import footprint
 MODELS = ("mien-s", "mien-s-7", "mien-xs", "mien-m", "baseline", "mien-s+mien-m+baseline")
 PREVIOUS = "mien-s-fer2013"
 """The default before, the same network without photographs; robustness was measured on it."""
-README = ("mien-s", "mien-xs", "baseline", "mien-s+mien-m+baseline")
 
 
 def readme(results: Path) -> str:
-    """Return the README's table: PrivateTest, without `mien-m`."""
-    return accuracies(results, "PrivateTest", README)
+    """Return the README's table: the default model on two views of PrivateTest and on photographs, beside `fer`."""
+    views = require(results, "mien-s-PrivateTest", "mien-s")["views"]
+    peer = require(results, "peers", "mien-s")
+    rows = []
+    for view, what in (("fer2013", "FER2013's labels"), ("ferplus-majority", "majority of ten raters (FER+)")):
+        spread, theirs = interval(views[view]["interval"], joint="-"), percent(peer["views"][view]["fer"]["accuracy"])
+        rows.append([f"{what}, {views[view]['n']:,} images", f"{percent(views[view]['accuracy'])} ({spread})", theirs])
+    photos = require(results, "photos-mien-s", "mien-s")
+    low, high = photos["balanced_accuracy_interval"]
+    what = f"press photographs through the detector, {photos['images']:,} images, mean of the classes"
+    rows.append([what, f"{photos['balanced_accuracy']:.1f} ({low:.1f}-{high:.1f})", "not measured"])
+    return table(["accuracy, %", "`mien-s` (95 % interval)", f"`fer` {peer['versions']['fer']['fer']}"], rows)
 
 
 def accuracies(results: Path, split: str, models: Sequence[str] = MODELS) -> str:
@@ -164,6 +173,7 @@ BLOCKS = {
     "views": views,
     "private": lambda results: accuracies(results, "PrivateTest"),
     "public": lambda results: accuracies(results, "PublicTest"),
+    "photographs": photographs,
     "comparisons": comparisons,
     "robustness": robustness,
     "peers": peers,

@@ -26,7 +26,7 @@ Block = Callable[[Path], str]
 """Folder of result files -> Markdown."""
 
 DOCUMENTS: dict[str, Mapping[str, Block]] = {
-    "README.md": {"accuracy": accuracy.readme, "photographs": accuracy.photographs, "speed": speed.readme},
+    "README.md": {"accuracy": accuracy.readme},
     "MODEL_CARD.md": card.BLOCKS,
     "docs/benchmarks.md": accuracy.BLOCKS,
     "docs/speed.md": speed.BLOCKS,

@@ -1,4 +1,4 @@
-"""Tables of speed, for README.md and docs/speed.md."""
+"""Tables of speed, for docs/speed.md."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ DEFAULTS = {"level": "all", "mode": "sequential", "arena": True, "pattern": True
 """ONNX Runtime's own settings."""
 
 
-def readme(results: Path) -> str:
-    """Return the README's table: videos and single calls, beside `fer`."""
+def beside_fer(results: Path) -> str:
+    """Return the rates of videos and single calls, beside `fer`."""
     videos, large = require(results, "video"), require(results, "video-1080")
     rates, ratios = videos["rates"], videos["ratio_to_fer"]
     rows = [
@@ -208,6 +208,7 @@ def _turns(row: dict[str, Any]) -> tuple[str, str]:
 
 
 BLOCKS = {
+    "fer": beside_fer,
     "frame": frame,
     "videos": videos,
     "checkouts": checkouts,

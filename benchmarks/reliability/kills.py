@@ -104,7 +104,7 @@ def prepare(scratch: Path) -> dict[str, Command]:
     return {
         "predict": Command(
             lambda out: [
-                "predict", str(images), "--json", f"{out}/faces.jsonl", "--save", f"{out}/annotated",
+                "predict", str(images), "--jsonl", f"{out}/faces.jsonl", "--save", f"{out}/annotated",
                 "--failures", f"{out}/failed.csv", "--crops", f"{out}/crops",
             ],
             ("--resume",), read_files,

@@ -60,7 +60,7 @@ def main() -> None:
 def measure(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
     source = scratch / "in"
     distinct = pack(options, source)
-    command = [sys.executable, "-m", "mien", "batch", str(source), "--crops", "--part", str(options.part)]
+    command = [sys.executable, "-m", "mien", "batch", str(source), "--cropped", "--part", str(options.part)]
     command += ["--workers", str(options.workers)]
     start = time.perf_counter()
     seen = plain(source, options.part)

@@ -662,7 +662,7 @@ app(sys.argv[1:], result_action="return_value")
 
 def test_killed_run_resumes_with_missing_parts(ray: Any, tmp_path: Path) -> None:
     source, out = as_list(tmp_path, 12), tmp_path / "out"
-    words = ["batch", str(source), "--out", str(out), "--crops", "--part", "6", "--workers", "1", "--address"]
+    words = ["batch", str(source), "--out", str(out), "--cropped", "--part", "6", "--workers", "1", "--address"]
     address = ray.get_runtime_context().gcs_address
     command = [sys.executable, "-c", BLOCKED, *words, address]
     modules = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

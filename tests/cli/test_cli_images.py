@@ -72,7 +72,7 @@ def test_predict_reads_images_of_every_kind_and_counts_the_other_files(tmp_path:
         names.append("n.heic")
     for name in ("talk.mp4", "a.mov", "b.mov", "letter.pdf"):
         (folder / name).write_bytes(b"x")
-    done = run("predict", folder, "--json", tmp_path / "r.jsonl")
+    done = run("predict", folder, "--jsonl", tmp_path / "r.jsonl")
     assert done.returncode == 0, done.stderr
     found = rows(tmp_path / "r.jsonl")
     wanted = sorted([*names, "g.tif, page 2"])
@@ -100,7 +100,7 @@ def test_predict_names_the_extra_that_reads_heic(
     size = b"\0\0\0\x14ispe\0\0\0\0" + (60).to_bytes(4, "big") + (40).to_bytes(4, "big")
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x10ftypheic\0\0\0\0" + size)
     save(tmp_path / "b.png", Pil.new("RGB", (20, 20)), "PNG")
-    words = ["predict", str(tmp_path), "--json", str(tmp_path / "r.jsonl")]
+    words = ["predict", str(tmp_path), "--jsonl", str(tmp_path / "r.jsonl")]
     assert main.app(words, result_action="return_value") == 1
     failure, read = rows(tmp_path / "r.jsonl")
     assert "pip install 'mien[heif]'" in str(failure["error"]) and "faces" in read
@@ -112,7 +112,7 @@ def test_predict_resumes_within_the_pages_of_a_tiff(tmp_path: Path) -> None:
     pages = [Pil.new("RGB", (20, 20), (k, k, k)) for k in range(3)]
     save(tmp_path / "a.tif", pages[0], "TIFF", save_all=True, append_images=pages[1:])
     lines = tmp_path / "r.jsonl"
-    words = ["predict", str(tmp_path), "--json", str(lines)]
+    words = ["predict", str(tmp_path), "--jsonl", str(lines)]
     assert main.app(words, result_action="return_value") == 0
     whole = lines.read_text()
     assert len(whole.splitlines()) == 3
@@ -130,7 +130,7 @@ def test_predict_goes_on_past_pipes_and_huge_sparse_files(tmp_path: Path) -> Non
     os.mkfifo(folder / "x.jpg")
     (folder / "y.jpg").symlink_to("nothing")
     (folder / "z.jpg").write_bytes(PORTRAIT.read_bytes())
-    command = [sys.executable, "-m", "mien", "predict", str(folder), "--json", str(tmp_path / "r.jsonl")]
+    command = [sys.executable, "-m", "mien", "predict", str(folder), "--jsonl", str(tmp_path / "r.jsonl")]
     limit = 8_000_000_000  # of address space: less than the sparse file
     done = subprocess.run(
         command,
@@ -162,7 +162,7 @@ def test_predict_has_a_row_for_a_folder_that_cannot_be_listed(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refused)
-    words = ["predict", str(tmp_path / "in"), "--json", str(tmp_path / "r.jsonl")]
+    words = ["predict", str(tmp_path / "in"), "--jsonl", str(tmp_path / "r.jsonl")]
     assert main.app(words, result_action="return_value") == 1
     closed, read = rows(tmp_path / "r.jsonl")
     assert "cannot be listed (Permission denied)" in str(closed["error"]) and "faces" in read
@@ -186,7 +186,7 @@ def test_predict_turns_images_of_16_bits_upright(tmp_path: Path) -> None:
     exif = Pil.Exif()
     exif[274] = 3
     path = save(tmp_path / "x.png", Pil.fromarray(gray), "PNG", exif=exif)
-    done = run("predict", path, "--json", tmp_path / "r.jsonl")
+    done = run("predict", path, "--jsonl", tmp_path / "r.jsonl")
     assert done.returncode == 0, done.stderr
     (row,) = rows(tmp_path / "r.jsonl")
     assert [face["emotion"] for face in row["faces"]] == ["happy"]  # type: ignore[attr-defined]
@@ -242,7 +242,7 @@ def test_predict_reads_and_writes_names_that_are_not_utf8(tmp_path: Path) -> Non
     (here / "in" / os.fsdecode(b"b\xfe.jpg")).write_bytes(PORTRAIT.read_bytes())
     (here / "in" / os.fsdecode(b"c\xfe\x1b.png")).write_bytes(b"no image")
     (here / os.fsdecode(b"b\xff.mp4")).write_bytes(b"x")
-    outputs = ["--json", "r.jsonl", "--csv", "r.csv", "--save", "s", "--crops", "c"]
+    outputs = ["--jsonl", "r.jsonl", "--csv", "r.csv", "--save", "s", "--crops", "c"]
     words = ["predict", "in", os.fsdecode(b"b\xff.mp4"), *outputs]
     done = subprocess.run([sys.executable, "-m", "mien", *words], cwd=here, capture_output=True, check=False)
     told = done.stderr.decode("utf-8")
@@ -299,7 +299,7 @@ def test_predict_writes_nothing_but_its_own_lines_about_damaged_images(tmp_path:
 def test_predict_finds_faces_of_turned_photos(tmp_path: Path, degrees: int) -> None:
     Pil.open(PORTRAIT).rotate(degrees, expand=True).save(tmp_path / "x.png")
     Pil.open(PORTRAIT).save(tmp_path / "y.png")
-    done = run("predict", tmp_path, "--json", tmp_path / "r.jsonl")
+    done = run("predict", tmp_path, "--jsonl", tmp_path / "r.jsonl")
     assert done.returncode == 0, done.stderr
     turned, upright = (row["faces"] for row in rows(tmp_path / "r.jsonl"))
     assert [face["probabilities"] for face in turned] == [face["probabilities"] for face in upright]  # type: ignore[attr-defined]
@@ -307,7 +307,7 @@ def test_predict_finds_faces_of_turned_photos(tmp_path: Path, degrees: int) -> N
 
 def test_the_lowest_score_of_a_face_is_an_option(tmp_path: Path) -> None:
     def scores(*more: str) -> list[float]:
-        done = run("predict", PORTRAIT, "--json", tmp_path / "r.jsonl", *more)
+        done = run("predict", PORTRAIT, "--jsonl", tmp_path / "r.jsonl", *more)
         assert done.returncode == 0, done.stderr
         return [face["score"] for face in rows(tmp_path / "r.jsonl")[0]["faces"]]  # type: ignore[attr-defined]
 

@@ -128,11 +128,11 @@ def test_image_sink_of_a_library_run_never_overwrites_a_later_source(tmp_path: P
 def test_source_with_the_name_of_a_draft_is_refused(film: Film, tmp_path: Path, no_model: None) -> None:
     path = film(tmp_path / "talk.mp4.mien.part.mp4", [0.0, 0.1])
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match="its draft would be written over the input"):
+    with pytest.raises(ConfigError, match="its draft would overwrite the input"):
         run("video", path, "--save", tmp_path / "talk.mp4")
     rows = image(tmp_path / "o.jsonl.mien.part.png").rename(tmp_path / "o.jsonl.mien.part")
-    with pytest.raises(ConfigError, match="its draft would be written over the input"):
-        run("predict", rows, "--json", tmp_path / "o.jsonl")
+    with pytest.raises(ConfigError, match="its draft would overwrite the input"):
+        run("predict", rows, "--jsonl", tmp_path / "o.jsonl")
     assert path.read_bytes() == before and rows.exists()
 
 
@@ -149,7 +149,7 @@ def test_explain_never_overwrites_its_image(tmp_path: Path, no_model: None) -> N
     (tmp_path / "sub").mkdir()
     (tmp_path / "link.png").symlink_to("e.png")
     for out in (path, tmp_path / "sub/../e.png", tmp_path / "link.png"):
-        with pytest.raises(ConfigError, match="is an input, and would be written over"):
+        with pytest.raises(ConfigError, match="is an input and would be overwritten"):
             run("explain", path, "--out", out)
     assert path.read_bytes() == before
 
@@ -191,12 +191,12 @@ def test_predict_refuses_to_resume_the_draft_of_another_run(quick: None, tmp_pat
     before = done.read_bytes(), stray.read_bytes()
     path = image(tmp_path / "c.jpg")
     with pytest.raises(ConfigError, match="holds rows of another run"):
-        run("predict", path, "--json", done, "--resume")
+        run("predict", path, "--jsonl", done, "--resume")
     assert (done.read_bytes(), stray.read_bytes()) == before
     stray.write_text(
         '{"name": "a.jpg", "faces": []}\n{"name": "b.jpg", "faces": []}\n'
     )  # as a run with --retry leaves it
-    run("predict", path, "--json", done, "--resume", "--retry")
+    run("predict", path, "--jsonl", done, "--resume", "--retry")
     assert [line.split('"')[3] for line in done.read_text().splitlines()] == ["a.jpg", "b.jpg", str(path)]
     assert not stray.exists()
 
@@ -209,7 +209,7 @@ def test_outputs_keep_links_and_modes(quick: None, tmp_path: Path) -> None:
     private = tmp_path / "private.csv"
     private.touch(0o600)
     private.chmod(0o600)
-    assert run("predict", path, "--json", tmp_path / "link.jsonl", "--csv", private) == 0
+    assert run("predict", path, "--jsonl", tmp_path / "link.jsonl", "--csv", private) == 0
     assert (tmp_path / "link.jsonl").is_symlink() and str(path) in (tmp_path / "rows.jsonl").read_text()
     assert stat.S_IMODE(private.stat().st_mode) == 0o600 and str(path) in private.read_text()
     assert leftovers(tmp_path) == []
@@ -222,7 +222,7 @@ def test_outputs_are_written_to_pipes_and_devices(quick: None, tmp_path: Path) -
     read: list[str] = []
     reader = threading.Thread(target=lambda: read.append(fifo.read_text()))
     reader.start()
-    assert run("predict", path, "--json", fifo) == 0
+    assert run("predict", path, "--jsonl", fifo) == 0
     reader.join(60)
     assert str(path) in read[0] and fifo.is_fifo()
     with pytest.raises(ConfigError, match="a video cannot go there"):
@@ -242,23 +242,23 @@ def test_pipe_without_reader_is_refused(quick: None, tmp_path: Path, monkeypatch
     monkeypatch.setattr("mien.media.targets.time.monotonic", lambda: next(ticks))
     monkeypatch.setattr("mien.media.targets.time.sleep", lambda _: None)
     with pytest.raises(OutputError, match="no program reads this pipe"):
-        run("predict", image(tmp_path / "a.jpg"), "--json", tmp_path / "fifo")
+        run("predict", image(tmp_path / "a.jpg"), "--jsonl", tmp_path / "fifo")
 
 
 @posix
-@pytest.mark.parametrize("words", [("--json", "-"), ("--csv", "/dev/stdout")])
+@pytest.mark.parametrize("words", [("--jsonl", "-"), ("--csv", "/dev/stdout")])
 def test_stdout_holds_only_the_rows_when_they_go_there(words: tuple[str, str]) -> None:
     done = mien_process("predict", PORTRAIT, *words)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == (1 if words[0] == "--json" else 2) and "portrait.jpg" in lines[-1]
+    assert len(lines) == (1 if words[0] == "--jsonl" else 2) and "portrait.jpg" in lines[-1]
     assert "happy" in done.stderr
 
 
 @posix
 def test_rows_go_through_process_substitution(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    done = mien_process("predict", PORTRAIT, shell=f"MIEN --json >(cat > '{copy}'); sleep 0.5")
+    done = mien_process("predict", PORTRAIT, shell=f"MIEN --jsonl >(cat > '{copy}'); sleep 0.5")
     assert done.stderr == "" and "portrait.jpg" in copy.read_text()
 
 
@@ -267,7 +267,7 @@ import sys
 from mien.media.output_paths import OutputPaths
 from mien.sinks import Csv, Images, Jsonl, Parquet
 
-kind = {"--json": Jsonl, "--csv": Csv, "--parquet": Parquet, "--save": Images}[sys.argv[1]]
+kind = {"--jsonl": Jsonl, "--csv": Csv, "--parquet": Parquet, "--save": Images}[sys.argv[1]]
 output = kind.ask(OutputPaths(), sys.argv[2])
 output.start()
 print("started", flush=True)
@@ -288,7 +288,7 @@ def held(flag: str, path: Path) -> Iterator[None]:
 
 
 @posix
-@pytest.mark.parametrize(("flag", "name"), [("--json", "o.jsonl"), ("--csv", "o.csv"), ("--save", "out")])
+@pytest.mark.parametrize(("flag", "name"), [("--jsonl", "o.jsonl"), ("--csv", "o.csv"), ("--save", "out")])
 def test_second_run_into_one_output_is_refused(quick: None, tmp_path: Path, flag: str, name: str) -> None:
     path = image(tmp_path / "a.jpg")
     with held(flag, tmp_path / name), pytest.raises(OutputError, match="another run is writing i"):
@@ -323,14 +323,14 @@ def test_two_videos_of_one_stem_are_both_complete(film: Film, tmp_path: Path) ->
 
 
 COMMANDS = {
-    "predict --json": ("predict", "IMAGE", "--json", "OUT.jsonl"),
+    "predict --jsonl": ("predict", "IMAGE", "--jsonl", "OUT.jsonl"),
     "predict --csv": ("predict", "IMAGE", "--csv", "OUT.csv"),
     "predict --failures": ("predict", "IMAGE", "--failures", "OUT.csv"),
     "predict --save": ("predict", "IMAGE", "--save", "OUT"),
     "predict --crops": ("predict", "IMAGE", "--crops", "OUT"),
     "predict --save file": ("predict", "IMAGE", "--save", "OUT.jpg"),
     "video --save": ("video", "IMAGE", "--save", "OUT.mp4"),
-    "video --json": ("video", "IMAGE", "--json", "OUT.jsonl"),
+    "video --jsonl": ("video", "IMAGE", "--jsonl", "OUT.jsonl"),
     "video --parquet": ("video", "IMAGE", "--parquet", "OUT.parquet"),
     "video --timeline": ("video", "IMAGE", "--timeline", "OUT.png"),
     "live --save": ("live", "IMAGE", "--headless", "--save", "OUT.mp4"),
@@ -408,7 +408,7 @@ def test_full_or_read_only_disk_is_an_error_before_the_work(
 
 
 @posix
-@pytest.mark.parametrize("flag", ["--json x.jsonl", "--csv x.csv", "--save out", "--failures x.txt"])
+@pytest.mark.parametrize("flag", ["--jsonl x.jsonl", "--csv x.csv", "--save out", "--failures x.txt"])
 def test_output_that_fails_in_the_middle_is_one_line(flag: str, tmp_path: Path) -> None:
     flag, name = flag.split()
     image(tmp_path / "a.png")
@@ -462,7 +462,7 @@ app(sys.argv[2:], result_action="return_value")
 def test_run_after_a_kill_leaves_no_drafts(quick: None, tmp_path: Path) -> None:
     paths = [image(tmp_path / f"in/{k}.png", k) for k in range(6)]
     out = tmp_path / "out"
-    words = ["predict", str(tmp_path / "in"), "--json", str(out / "o.jsonl"), "--failures", str(out / "f.csv")]
+    words = ["predict", str(tmp_path / "in"), "--jsonl", str(out / "o.jsonl"), "--failures", str(out / "f.csv")]
     words += ["--save", str(out / "annotated")]
     command = [sys.executable, "-c", KILLED, str(paths[3]), *words, "--csv", str(out / "o.csv")]
     assert subprocess.run(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL).returncode == -signal.SIGKILL
@@ -507,7 +507,7 @@ def test_predict_saves_one_image_as_a_file(quick: None, tmp_path: Path, suffix: 
         (("predict", "a.png", "b.png", "--save", "anno.jpg"), "the name of a file, and annotated images need a folder"),
         (("predict", "a.png", "--save", "anno.gif"), r"must end in \.jpg, \.jpeg, \.png, \.webp"),
         (("predict", "a.png", "--csv", "x.xlsx"), r"must end in \.csv, \.txt"),
-        (("predict", "a.png", "--json", "x.csv"), r"must end in \.jsonl, \.json"),
+        (("predict", "a.png", "--jsonl", "x.csv"), r"must end in \.jsonl, \.json"),
         (("video", "a.png", "--save", "out.gif"), r"must end in \.mp4, \.m4v, \.mov, \.mkv"),
         (("video", "a.png", "--parquet", "x.csv"), r"must end in \.parquet, \.pq"),
         (("video", "a.png", "--timeline", "t.jpg"), r"must end in \.png, \.svg"),
@@ -532,7 +532,7 @@ def test_wrong_suffix_is_refused_with_the_possible_ones(
 def test_full_stdout_is_one_line(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
-    for words in (("predict", PORTRAIT), ("predict", PORTRAIT, "--json", "-")):
+    for words in (("predict", PORTRAIT), ("predict", PORTRAIT, "--jsonl", "-")):
         done = mien_process(*words, shell="MIEN > /dev/full")
         assert done.returncode == 2 and "Traceback" not in done.stderr
         last = done.stderr.splitlines()[-1]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mien
-from mien.data.photographs import _splits, read_photographs
+from mien.data.photographs import _splits, person_of, read_photographs
 from mien.data.registry import load_any
 from mien.errors import DataError
 from mien.faces.onnx import ASSETS
@@ -50,7 +50,7 @@ def test_zip_of_photographs_reads_like_its_folder(album: Path, tmp_path: Path, m
 
 def test_images_of_one_person_stay_in_one_split() -> None:
     names = [f"happy/person{person}_{number}.jpg" for person in range(40) for number in range(3)]
-    splits = _splits(names)
+    splits = _splits([person_of(name) for name in names])
     assert sorted(splits.reshape(40, 3).mean(1).tolist()) == [0.0] * 36 + [1.0] * 4
 
 

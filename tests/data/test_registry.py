@@ -20,6 +20,7 @@ from mien.data import ferplus
 from mien.data.faces import SPLITS, Faces
 from mien.data.fer2013 import load_fer2013
 from mien.data.registry import load_any, recognise
+from mien.data.splits import carve_splits
 from mien.errors import ConfigError, DataError
 from mien.evaluation import views
 from mien.types import EMOTIONS, EMOTIONS7, EMOTIONS8, Floats
@@ -493,3 +494,46 @@ def test_real_ferplus_has_documented_counts(fer2013: Path) -> None:
     assert {split: sum(found) for split, found in counts.items()} == {
         "Training": 25046, "PublicTest": 3199, "PrivateTest": 3152,
     }  # fmt: skip
+
+
+def carve(people: list[str], classes: list[int]) -> Faces:
+    images = np.random.default_rng(0).integers(0, 256, (len(people), 48, 48), dtype=np.uint8)
+    names = np.array([f"{n}.png" for n in range(len(people))])
+    labels = tuple("abc"[: max(classes) + 1])
+    splits = np.zeros(len(people), np.int8)
+    return carve_splits(Faces(images, np.array(classes), splits, names, labels, people=np.array(people)))
+
+
+def test_carved_splits_hold_whole_people_of_every_class() -> None:
+    people = [f"p{n % 20}" for n in range(400)]
+    found = carve(people, [n // 20 % 3 for n in range(400)])
+    owners = [set(found.people[found.splits == split].tolist()) for split in (0, 1, 2)]
+    assert not owners[0] & owners[1] and not owners[0] & owners[2] and not owners[1] & owners[2]
+    for split in ("PublicTest", "PrivateTest"):
+        assert all(count >= 5 for count in found.split(split).counts().values())
+        assert 20 <= len(found.split(split)) <= 80
+    again = carve(people[::-1], [n // 20 % 3 for n in range(400)][::-1])
+    assert set(again.people[again.splits == 1].tolist()) == owners[1]  # the order does not matter
+
+
+def test_too_few_people_are_split_by_image() -> None:
+    found = carve(["anna", "ben"] * 50, [n // 2 % 2 for n in range(100)])
+    assert [int((found.splits == split).sum()) for split in (0, 1, 2)] == [80, 10, 10]
+
+
+def test_folders_within_a_class_are_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    rng = np.random.default_rng(0)
+    for label in ("happy", "sad"):
+        for person in ("anna", "ben", "cleo", "dan"):
+            folder = tmp_path / "own" / label / person
+            folder.mkdir(parents=True)
+            for number in range(3):
+                cv2.imwrite(str(folder / f"{number}.png"), rng.integers(0, 256, (48, 48), dtype=np.uint8))
+    for _ in range(2):  # read, then from the cache
+        faces = load_any(tmp_path / "own")
+        assert faces.people is not None
+        assert set(faces.people.tolist()) == {"anna", "ben", "cleo", "dan"}
+        assert [len(set(faces.people[faces.splits == split])) for split in (0, 1, 2)] == [2, 1, 1]
+        assert len(np.unique(faces.clusters())) == 4

@@ -157,7 +157,7 @@ def test_the_command_writes_nothing_without_a_face(tmp_path: Path, capsys: pytes
     cv2.imwrite(str(empty), np.full((90, 90, 3), 120, np.uint8))
     assert main.app(["explain", str(empty), "--out", str(tmp_path / "f.png")], result_action="return_value") == 1
     assert "no face found" in capsys.readouterr().err
-    for out, message in ((empty, "written over"), (tmp_path / "e.gif", r"must end in \.png, \.html")):
+    for out, message in ((empty, "be overwritten"), (tmp_path / "e.gif", r"must end in \.png, \.html")):
         with pytest.raises(ConfigError, match=message):
             main.app(["explain", str(empty), "--out", str(out)], result_action="return_value")
     assert list(tmp_path.iterdir()) == [empty]

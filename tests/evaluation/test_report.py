@@ -204,7 +204,7 @@ def test_outputs_never_replace_the_votes_or_the_model(kaggle: Path, tmp_path: Pa
     file = tmp_path / "input"
     file.write_text("kept")
     for words in (["report", "--votes", file, "--out", file], ["evaluate", "--compare", file, "--json", file]):
-        with pytest.raises(ConfigError, match="written over"):
+        with pytest.raises(ConfigError, match="be overwritten"):
             main.app([*map(str, words), "--data", str(kaggle)], result_action="return_value")
     assert file.read_text() == "kept"
 

@@ -14,6 +14,7 @@ import pytest
 
 from mien.data.faces import Faces
 from mien.data.fer2013 import load_fer2013
+from mien.data.ferplus import FERPLUS
 from mien.data.summary import KEPT, summarize
 from mien.errors import ConfigError, ModelError
 from mien.evaluation.comparison import mcnemar
@@ -133,3 +134,22 @@ def test_views_of_fer2013_have_the_published_images(fer2013: Path) -> None:
         "ferplus-majority": (2663, "673d5ff58d6087ce"),
         "consensus": (1919, "94ee745965e10f8b"),
     }
+
+
+def test_seven_class_models_are_measured_on_seven_classes_too(kaggle: Path) -> None:
+    faces = load_fer2013(kaggle, 7, drop_leaks=False)
+    answers = answer_views(Oracle(faces, labels=EMOTIONS7), kaggle)
+    assert list(answers) == ["fer2013", "fer2013-dedup", "fer2013-7"]
+    assert answers["fer2013-7"].faces.labels == EMOTIONS7
+    assert answers["fer2013-7"].report().n == 14 and answers["fer2013-7"].right.all()
+
+
+def test_majority_over_seven_classes_counts_disgust_and_fear(kaggle: Path, tmp_path: Path) -> None:
+    names = sorted(p.relative_to(kaggle).as_posix() for p in kaggle.rglob("*.jpg"))
+    disgust = [f"{name},0,0,0,0,0,10,0,0,0,0" for name in names]  # all raters saw disgust
+    votes = tmp_path / "votes.csv"
+    votes.write_text("\n".join([f"file,{','.join(FERPLUS)}", *disgust]))
+    five, seven = (protocol_views(kaggle, votes, labels=labels) for labels in (EMOTIONS, EMOTIONS7))
+    assert len(five["ferplus-majority"]) == 0
+    assert seven["ferplus-majority"].counts() == {**dict.fromkeys(EMOTIONS7, 0), "disgust": 14}
+    assert seven["consensus"].counts()["disgust"] == len(seven["consensus"]) == 2

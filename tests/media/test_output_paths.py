@@ -64,7 +64,7 @@ def test_output_is_never_an_input(photo: Path, tmp_path: Path, monkeypatch: pyte
     outputs = OutputPaths(["https://example.org/a.jpg", "0", "missing.jpg", str(photo), "bad\0name"])
     names: list[str | Path] = [photo, "a.jpg", "./a.jpg", "../photos/a.jpg", soft, hard, folder / "a.jpg"]
     for name in names:
-        with pytest.raises(ConfigError, match="is an input, and would be written over; choose another name"):
+        with pytest.raises(ConfigError, match="is an input and would be overwritten; choose another name"):
             outputs.file(name)
     outputs = OutputPaths([soft])
     with pytest.raises(ConfigError, match="is an input"):
@@ -85,7 +85,7 @@ def test_draft_is_never_an_input(tmp_path: Path) -> None:
     for suffix in (".mp4", ".whole.mp4"):
         source = draft_path(tmp_path / "talk.mp4", suffix)
         source.write_text("a video")
-        with pytest.raises(ConfigError, match=rf"its draft would be written over the input {source.name}"):
+        with pytest.raises(ConfigError, match=rf"its draft would overwrite the input {source.name}"):
             OutputPaths([source]).file(tmp_path / "talk.mp4", **VIDEO)
         assert source.read_text() == "a video"
 
@@ -95,7 +95,7 @@ def test_draft_of_a_link_is_beside_its_target(tmp_path: Path) -> None:
     source = draft_path(tmp_path / "there" / "talk.mp4", ".mp4")
     source.write_text("a video")
     (tmp_path / "link.mp4").symlink_to(tmp_path / "there" / "talk.mp4")
-    with pytest.raises(ConfigError, match="its draft would be written over"):
+    with pytest.raises(ConfigError, match="its draft would overwrite"):
         OutputPaths([source]).file(tmp_path / "link.mp4", **VIDEO)
 
 
@@ -132,7 +132,7 @@ def test_file_of_a_folder_never_has_the_name_of_an_input(tmp_path: Path) -> None
         path.write_text(str(path))
     with OutputPaths(sources).folder(holiday, what="annotated images") as folder:
         assert not folder.is_free("a.jpg") and folder.is_free("a_mien.jpg")
-        with pytest.raises(ConfigError, match=r"a\.jpg: is an input, and would be written over"):
+        with pytest.raises(ConfigError, match=r"a\.jpg: is an input and would be overwritten"):
             folder.write("a.jpg", b"annotated")
         folder.write("a_mien.jpg", b"annotated")
     assert [path.read_text() for path in sources] == [str(path) for path in sources]
@@ -269,13 +269,13 @@ def test_place_without_rights_is_refused(strangers: Path) -> None:
     (closed / "sub").mkdir()
     closed.chmod(0o500)
     for path in (closed / "new.csv", closed / "old.csv", closed / "new" / "new.csv"):
-        with pytest.raises(OutputError, match=r"no rights in .*closed\); choose another place"):
+        with pytest.raises(OutputError, match=r"no permission in .*closed\); change that"):
             OutputPaths().file(path)
-    with pytest.raises(OutputError, match="no rights in"):
+    with pytest.raises(OutputError, match="no permission in"):
         OutputPaths().folder(closed / "new")
     closed.chmod(0o000)
     for path in (closed / "old.csv", closed / "sub" / "new.csv"):
-        with pytest.raises(OutputError, match="no rights in"):
+        with pytest.raises(OutputError, match="no permission in"):
             OutputPaths().file(path)
     with pytest.raises(OutputError, match="cannot be written"):
         AtomicFile(closed / "new.csv").start()

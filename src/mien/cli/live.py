@@ -7,9 +7,11 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import mien
-from mien.cli.console import echo, warn
-from mien.cli.options import Detector, Flag, MinScore, Model, Outputs, Profile, Smoothing
-from mien.cli.video import plot_timeline, with_profile
+from mien.cli import options
+from mien.cli.console import count, echo, screen_for, start, warn
+from mien.cli.profile import with_profile
+from mien.cli.tally import Tally
+from mien.cli.video import plot_timeline
 
 if TYPE_CHECKING:
     from mien.draw import Status
@@ -19,24 +21,26 @@ if TYPE_CHECKING:
 def live(
     source: str = "0",
     *,
-    headless: Flag = False,
-    outputs: Outputs = Outputs(),  # noqa: B008 (frozen)
-    detector: Detector = "yunet",
-    min_score: MinScore = None,
-    model: Model = None,
-    smoothing: Smoothing = 0.25,
-    profile: Profile = None,
+    headless: options.Headless = False,
+    outputs: options.Outputs = options.Outputs(),  # noqa: B008 (frozen)
+    detector: options.Detector = "yunet",
+    model: options.Model = None,
+    min_face: options.MinFace = None,
+    min_score: options.MinScore = None,
+    profile: options.Profile = None,
+    smoothing: options.Smoothing = 0.25,
+    quiet: options.Quiet = False,
 ) -> int:
     """Watch a camera, a stream or a video file, always at its newest frame.
 
     Keys in the window: space pause, r record, s save image, d next detector, c show the network's input, h help, q or
-    Esc quit. Recordings and images go to the current folder.
+    Esc quit. Recordings and images go to the current folder. With `--headless` a line a second is printed unless there
+    are output files, and Ctrl-C ends the run.
 
     Args:
         source: Number of a camera, URL of a stream, or a video file.
-        headless: No window. Prints a line a second unless there are output files. Ctrl-C stops it.
     """
-    from mien import runner, sinks
+    from mien import sinks
     from mien.draw import Overlay
     from mien.faces.tracker import Tracker
     from mien.live import playback, viewer
@@ -45,14 +49,17 @@ def live(
     from mien.sinks import Timeline
     from mien.video_pipeline import VideoPipeline
 
+    clock = start(quiet)
     asked = OutputPaths([source, model, profile])
-    files = outputs.ask_tables(asked)
+    open_sinks = outputs.ask_sinks(asked)
     plots = outputs.ask_plots(asked)
     copy = sinks.Video.ask(asked, outputs.save) if outputs.save else None
+    tally = Tally()
     with ExitStack() as stack:
         window = None if headless else stack.enter_context(Window("mien"))
-        pipeline = with_profile(mien.load(model=model, detector=detector, min_score=min_score), profile)
-        made = runner.tables(stack, pipeline.classifier.labels, *files)
+        pipeline = mien.load(model=model, detector=detector, min_face=min_face, min_score=min_score)
+        pipeline = with_profile(pipeline, profile)
+        made = open_sinks(stack, pipeline.classifier.labels)
         feed = stack.enter_context(closing(playback.open_source(source)))
         people = Timeline(pipeline.classifier.labels)
         made += [people] if plots else []
@@ -60,7 +67,7 @@ def live(
             made.append(stack.enter_context(sinks.Video(copy, Overlay(), feed.rate)))
         report = _line if headless and not made else None
         view = viewer.Viewer(
-            feed, VideoPipeline(pipeline, Tracker(smoothing)), made, window, on_message=warn, report=report
+            feed, VideoPipeline(pipeline, Tracker(smoothing)), [tally, *made], window, on_message=warn, report=report
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             old = signal.signal(number, lambda *_: view.stop())
@@ -68,6 +75,8 @@ def live(
         view.run()
     for path in plots:
         plot_timeline(people, path, feed.name)
+    found = (count(tally.results, "frame"), count(tally.people, "person", "people"), f"{tally.failed:,} failed")
+    clock.summary(*found, screen=screen_for(*outputs.on_stdout))
     return 1 if view.lost else 0
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 import mien
 from mien.cli.batch import batch
-from mien.cli.console import err, literal, single_interrupt, warn
+from mien.cli.console import single_interrupt, warn
 from mien.cli.data import audit, info, montage, soft_labels
 from mien.cli.doctor import doctor
 from mien.cli.evaluate import evaluate
+from mien.cli.examples import epilogue
 from mien.cli.explain import explain
 from mien.cli.live import live
 from mien.cli.personalize import personalize
@@ -26,10 +29,18 @@ from mien.cli.serve import serve, web
 from mien.cli.train import train
 from mien.cli.video import video
 from mien.errors import Error
+from mien.media.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.media.targets import output_error
 
-app = App(name="mien", help="Detect faces and classify their expressions.", version=mien.__version__)
-data_app = App(name="data", help="Inspect a data set.")
+app = App(
+    name="mien",
+    help="Detect faces and classify their expressions.",
+    help_format="markdown",
+    help_epilogue=epilogue(""),
+    version=mien.__version__,
+    version_flags=["--version", "-V"],
+)
+data_app = App(name="data", help="Inspect a data set.", help_epilogue=epilogue("data"))
 app.command(data_app)
 _COMMANDS: tuple[tuple[App, tuple[Callable[..., int], ...]], ...] = (
     (app, (predict, video, live, personalize, batch, serve, web, train, evaluate, report, explain, doctor)),
@@ -37,7 +48,9 @@ _COMMANDS: tuple[tuple[App, tuple[Callable[..., int], ...]], ...] = (
 )
 for group, commands in _COMMANDS:
     for command in commands:
-        group.command(command)
+        name = command.__name__.replace("_", "-")
+        group.command(command, name=name, help_epilogue=epilogue(name if group is app else f"data {name}"))
+app.register_install_completion_command(help="Install completion with Tab for bash, zsh, fish or PowerShell.")
 
 _FORMER = {
     "--whole": "--redetect-every",
@@ -47,6 +60,12 @@ _FORMER = {
     "calibrate": "personalize",
 }
 """Former flags and commands -> current ones."""
+_WORDS = frozenset((*app, *_FORMER))
+_FORMER_OF = {
+    **{(command, "--json"): "--jsonl" for command in ("predict", "video", "live")},
+    ("batch", "--crops"): "--cropped",
+}
+"""Command and former flag -> current one, where other commands have the flag with another meaning."""
 
 _EXTRAS = {
     module: extra
@@ -74,9 +93,11 @@ def current_words(words: list[str]) -> list[str]:
     found: list[str] = []
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
-        if name in _FORMER and (name.startswith("--") or place == 0):
-            warn(f"note: {name} is now called {_FORMER[name]}; the old name works in this version only")
-            name = _FORMER[name]
+        current = _FORMER.get(name) if name.startswith("--") or place == 0 else None
+        current = _FORMER_OF.get((words[0], name), current)
+        if current:
+            warn(f"note: {name} is now called {current}; the old name works in this version only")
+            name = current
         if word == "-" and found and found[-1].startswith("--"):  # standard output; the parser takes it for a flag
             found[-1] += "=-"
         else:
@@ -89,7 +110,26 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal's encoding must not end a run
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(_run(lambda: app(current_words(sys.argv[1:]), result_action="return_value")))
+    words = sys.argv[1:]
+    sys.exit(_run(lambda: _command(words)))
+
+
+def _command(words: list[str]) -> Any:
+    try:
+        return app(current_words(words), result_action="return_value", exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        text = " ".join(str(error).split())
+        return _fail(_hint(words) or f"{text} (mien --help lists commands, mien COMMAND --help flags)")
+
+
+def _hint(words: list[str]) -> str:
+    """Say which command a file without one is for."""
+    word = words[0] if words else ""
+    kind = Path(word).suffix.lower()
+    if word.startswith("-") or word in _WORDS or not (kind in IMAGE_SUFFIXES | VIDEO_SUFFIXES or Path(word).exists()):
+        return ""
+    command = "video" if kind in VIDEO_SUFFIXES else "predict"
+    return f"{word} is not a command; did you mean: mien {command} {shlex.join(words)}"
 
 
 def _run(command: Callable[[], Any]) -> int:
@@ -126,5 +166,5 @@ def _missing(error: ModuleNotFoundError) -> str:
 
 def _fail(message: str) -> int:
     with suppress(OSError):  # stderr may be full as well
-        err.print(f"[red]error:[/red] {literal(message.replace(chr(10), ' '))}", highlight=False, soft_wrap=True)
+        warn(message.replace("\n", " "), "error:", "red")
     return 2

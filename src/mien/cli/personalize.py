@@ -7,11 +7,9 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
-
 import mien
-from mien.cli.console import echo, out, warn
-from mien.cli.options import Detector, Flag, MinScore, Model
+from mien.cli import options
+from mien.cli.console import count, echo, start, warn
 from mien.cli.tables import personal_table
 from mien.media.output_paths import OutputPaths
 
@@ -23,13 +21,15 @@ if TYPE_CHECKING:
 def personalize(
     source: str = "0",
     *,
-    to: Annotated[Path, Parameter(name="--out")] = Path("profile.json"),
+    to: Annotated[Path, options.out("a JSON file")] = Path("profile.json"),
     seconds: float = 4.0,
-    headless: Flag = False,
-    detector: Detector = "yunet",
-    min_score: MinScore = None,
-    model: Model = None,
-    force: Flag = False,
+    headless: options.Headless = False,
+    detector: options.Detector = "yunet",
+    model: options.Model = None,
+    min_face: options.MinFace = None,
+    min_score: options.MinScore = None,
+    force: Annotated[bool, options.flag("Write the file even if it does not help.")] = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Adapt the model to one person and one camera with a guided recording of about a minute.
 
@@ -44,19 +44,14 @@ def personalize(
     ----------
     source
         Number of a camera, URL of a stream, or a video file that was recorded with these prompts.
-    to
-        JSON file to write.
     seconds
         Length of each pose.
-    headless
-        Show the prompts on the terminal, without a window.
-    force
-        Write the file even if it does not help.
     """
     from mien.personal import fit, prior
 
+    clock = start(quiet)
     OutputPaths([source, model]).file(to, what="a profile", suffixes=(".json",))
-    pipeline = mien.load(model=model, detector=detector, min_score=min_score)
+    pipeline = mien.load(model=model, detector=detector, min_face=min_face, min_score=min_score)
     try:
         takes, camera = _record(source, pipeline, seconds, headless)
     except KeyboardInterrupt:
@@ -66,9 +61,11 @@ def personalize(
         return 130
     labels = pipeline.classifier.labels
     shifts, trial = fit.fit(takes, labels), fit.trial(takes, labels)
-    out.print(personal_table(trial, shifts))
+    personal_table(trial, shifts).print()
+    found = (count(len(takes), "pose"), count(sum(len(take.probabilities) for take in takes), "frame"))
     if not (trial.helps or force):
         echo(f"The profile would not help enough, so nothing was written; --force writes {to} anyway.")
+        clock.summary(*found)
         return 1
     prior.PriorShift(
         shifts,
@@ -79,6 +76,7 @@ def personalize(
         frames=sum(len(take.probabilities) for take in takes),
     ).write(to)
     echo(f"wrote {to}; use it with: mien live --profile {to}")
+    clock.summary(*found)
     return 0
 
 

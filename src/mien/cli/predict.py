@@ -12,46 +12,47 @@ from cyclopts import Parameter
 from rich.console import Console
 
 import mien
-from mien.cli.console import echo, err, literal, progress, screen_for, warn
-from mien.cli.options import Detector, Flag, MinFace, MinScore, Model
-from mien.cli.tables import faces_rows, faces_table
+from mien.cli import options
+from mien.cli.console import above, count, echo, err, progress, screen_for, start, warn
+from mien.cli.names import short_names
+from mien.cli.profile import with_profile
+from mien.cli.tables import faces_table, result_line
+from mien.cli.tally import Tally
 from mien.errors import ConfigError
 from mien.media.paths import IMAGE_SUFFIXES, display
-from mien.types import Failure, Result
+from mien.types import Face, Failure, Result
 
 if TYPE_CHECKING:
     from mien.media.output_paths import OutputPaths
 
-_SHOWN = 200  # rows and failures on the terminal: the output must not grow with the number of images
+_SHOWN = 200  # images and failures on a terminal: the output must not grow with the number of images
 
 
 def predict(
     sources: Annotated[list[str], Parameter(negative=())],
     *,
-    detector: Detector = "yunet",
-    model: Model = None,
-    save: Path | None = None,
-    json: Annotated[Path | None, Parameter(name=["--json", "--jsonl"])] = None,
-    csv: Path | None = None,
-    crops: Path | None = None,
-    failures: Path | None = None,
-    resume: Flag = False,
-    retry: Flag = False,
-    min_face: MinFace = None,
-    min_score: MinScore = None,
+    detector: options.Detector = "yunet",
+    model: options.Model = None,
+    min_face: options.MinFace = None,
+    min_score: options.MinScore = None,
+    profile: options.Profile = None,
+    save: options.Save = None,
+    jsonl: options.JsonLines = None,
+    csv: options.CsvTable = None,
+    parquet: options.ParquetTable = None,
+    crops: options.CropsFolder = None,
+    failures: options.FailuresFile = None,
+    resume: options.Resume = False,
+    retry: Annotated[bool, options.flag("With --resume: retry the images that failed earlier.")] = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Detect faces in images and classify their expressions.
 
+    `--resume` skips the images that the JSON lines already hold, from a stopped or finished run, and appends the
+    others. Name the same images in the same way.
+
     Args:
         sources: Images, folders or globs.
-        save: Folder for annotated images.
-        json: JSON lines, one an image; an image that cannot be read has its name and the reason as "error".
-        csv: Table with one row a face.
-        crops: Folder for the 48x48 crops that the network saw.
-        failures: List of the images that could not be read, as JSON lines, or as a table if it ends in .csv.
-        resume: Skip the images that the JSON lines already hold, from a stopped or finished run, and append the others.
-            Name the same images in the same way. Lists images that failed earlier; `--retry` retries them.
-        retry: With --resume: retry the images that failed earlier.
     """
     import cv2
 
@@ -60,45 +61,47 @@ def predict(
     from mien.media.paths import expand_images, skipped_line
     from mien.sinks import MultiSink
 
-    if resume and (csv or not json):
-        raise ConfigError("--resume continues JSON lines: give --jsonl FILE, and leave out --csv")
+    clock = start(quiet)
+    if resume and (csv or parquet or not jsonl):
+        raise ConfigError("--resume continues JSON lines: give --jsonl FILE, and leave out --csv and --parquet")
     if retry and not resume:
         raise ConfigError("--retry retries the failures of an earlier run: give --resume with it")
     other: Counter[str] = Counter()
     images = expand_images(sources, other)
     paths = [image for image in images if isinstance(image, Path)]
-    outputs = OutputPaths([*paths, model])
+    outputs = OutputPaths([*paths, model, profile])
     again = _Names(image.name if isinstance(image, Failure) else str(image) for image in images) if retry else ()
-    wanted = _Sinks(outputs, paths, save, json, csv, crops, failures, resume, again)
-    screen = screen_for(json, csv, failures)
+    wanted = _Sinks(outputs, paths, save, jsonl, csv, parquet, crops, failures, resume, again)
+    screen = screen_for(jsonl, csv, failures)
     threads = None
     if len(images) > 1:  # images run in parallel: more threads for each would compete
         threads = 1
         cv2.setNumThreads(-1 if detector == "haar" else 1)
     pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads, min_score=min_score)
-    shown = _Shown(pipeline.classifier.labels)
+    pipeline = with_profile(pipeline, profile)
     with ExitStack() as stack:
         sinks, done = wanted.open(stack, pipeline.classifier.labels)
+        bar = stack.enter_context(progress(len(images) > 3))
+        shown = _Shown(pipeline.classifier.labels, above(bar, screen))
         sink = MultiSink(sinks)
         for name, reason in done.items():
             if reason:
                 shown.add(Failure(name, reason))
-        bar = stack.enter_context(progress(len(images) > 3))
         before = sum(str(path) in done for path in paths)
         task = bar.add_task("images", total=len(images), completed=before)
         for number, item in enumerate(runner.images(images, pipeline, skip=done), start=before + 1):
             shown.add(item)
             sink.put(item)
             bar.update(task, completed=number, total=max(number, len(images)))  # a TIFF file may hold several images
-    shown.print(screen, json or csv, failures)
+    shown.print(screen, jsonl or csv or parquet, failures)
     if done:
-        count = "1 image" if len(done) == 1 else f"{len(done):,} images"
-        echo(f"skipped {count} done before", screen)
+        echo(f"skipped {count(len(done), 'image')} done before", screen)
     if save:
         echo(f"annotated images are in {save}", screen)
     if line := skipped_line(other):
         warn(line)
-    return 1 if shown.failed else 0
+    clock.summary(*shown.tally.parts(), screen=screen)
+    return 1 if shown.tally.failed else 0
 
 
 class _Sinks:
@@ -109,8 +112,9 @@ class _Sinks:
         outputs: OutputPaths,
         paths: Sequence[Path],
         save: Path | None,
-        json: Path | None,
+        jsonl: Path | None,
         csv: Path | None,
+        parquet: Path | None,
         crops: Path | None,
         failures: Path | None,
         resume: bool,
@@ -120,9 +124,10 @@ class _Sinks:
         from mien.draw import draw
 
         self._lines = None
-        if json:
-            self._lines = sinks.Jsonl(sinks.Jsonl.ask(outputs, json), resume, again)
+        if jsonl:
+            self._lines = sinks.Jsonl(sinks.Jsonl.ask(outputs, jsonl), resume, again)
         self._csv = sinks.Csv.ask(outputs, csv) if csv else None
+        self._parquet = sinks.Parquet.ask(outputs, parquet) if parquet else None
         self._failures = sinks.Failures(sinks.Failures.ask(outputs, failures)) if failures else None
         self._images: list[Any] = []
         if save and len(paths) == 1 and save.suffix.lower() in IMAGE_SUFFIXES and not save.is_dir():
@@ -136,8 +141,9 @@ class _Sinks:
         """Return the sinks, and what an earlier run has done: name -> reason of a failure, or ""."""
         from mien import sinks
 
-        csv = [sinks.Csv(self._csv, labels)] if self._csv else []
-        others = [*self._images, *csv, *filter(None, [self._failures])]
+        tables: list[Any] = [sinks.Csv(self._csv, labels)] if self._csv else []
+        tables += [sinks.Parquet(self._parquet, labels)] if self._parquet else []
+        others = [*self._images, *tables, *filter(None, [self._failures])]
         for sink in [*filter(None, [self._lines]), *others]:
             stack.enter_context(sink)
         done = self._lines.done if self._lines else {}  # first: what a killed run left is read, not replaced
@@ -158,36 +164,45 @@ class _Names(frozenset[str]):
 
 
 class _Shown:
-    """The first rows and failures for the terminal, and the number of the others."""
+    """What the terminal shows: the first images in a table at the end, without a terminal each in a line at once."""
 
-    def __init__(self, labels: Sequence[str]) -> None:
-        self.failed = 0
-        self._labels = labels
-        self._table = faces_table(labels)
+    def __init__(self, labels: Sequence[str], screen: Console) -> None:
+        self.tally = Tally()
+        self._labels, self._screen = labels, screen
+        self._images: list[tuple[str, tuple[Face, ...]]] = []
         self._failures: list[Failure] = []
-        self._more = 0  # images without a row
 
     def add(self, item: Result | Failure) -> None:
         if isinstance(item, Failure):
-            self.failed += 1
-            if len(self._failures) < _SHOWN:
+            self.tally.fail(item)
+            if not err.is_terminal:
+                _warn(item)
+            elif len(self._failures) < _SHOWN:
                 self._failures.append(item)
-        elif self._table.row_count < _SHOWN:
-            faces_rows(self._table, item, self._labels)
-        else:
-            self._more += 1
+            return
+        self.tally.write(item)
+        if not self._screen.is_terminal:
+            echo(result_line(item), self._screen)
+        elif len(self._images) < _SHOWN:
+            self._images.append((item.frame.name, tuple(item.faces)))
 
     def print(self, screen: Console, table: Path | None, failures: Path | None) -> None:
-        """Print the rows, and the failures on stderr; `table` and `failures` are the files that hold all of them."""
-        if self._more:
-            rest = f"in {table}" if table else "not shown; --json FILE or --csv FILE lists all"
-            self._table.caption = literal(f"probabilities in %; {self._more} more images are {rest}")
-        if self._table.row_count:
-            screen.print(self._table)
+        """Print the images, and the failures on stderr; `table` and `failures` are the files that hold all of them."""
+        if self._images:
+            more = self.tally.results - len(self._images)
+            rest = f"in {table}" if table else "not shown; --jsonl FILE or --csv FILE lists all"
+            names = short_names([display(name) for name, _ in self._images])
+            images = list(zip(names, (faces for _, faces in self._images), strict=True))
+            caption = f"; {count(more, 'more image')} {'is' if more == 1 else 'are'} {rest}" if more else ""
+            faces_table(images, self._labels, caption).print(screen)
         for failure in self._failures:
-            name = display(failure.name)
-            reason = display(failure.reason.removeprefix(f"{failure.name}: ")).removeprefix(f"{name}: ")
-            err.print(f"[red]not read:[/red] {literal(f'{name}: {reason}')}", highlight=False)
-        if more := self.failed - len(self._failures):
+            _warn(failure)
+        if err.is_terminal and (more := self.tally.failed - len(self._failures)):
             where = f"in {failures}" if failures else "not shown; --failures FILE lists all"
-            warn(f"{more} more could not be read, {where}")
+            warn(f"{more:,} more could not be read, {where}")
+
+
+def _warn(failure: Failure) -> None:
+    name = display(failure.name)
+    reason = display(failure.reason.removeprefix(f"{failure.name}: ")).removeprefix(f"{name}: ")
+    warn(f"{name}: {reason}", "not read:", "red")

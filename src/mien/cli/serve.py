@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mien.cli.console import out, warn
-from mien.cli.options import MinScore
+from mien.cli import options
+from mien.cli.console import count, echo, start, warn
 from mien.errors import ConfigError
 from mien.serve.limits import Limits
 
@@ -17,14 +17,16 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    model: str | None = None,
-    detector: str = "yunet",
-    min_score: MinScore = None,
+    detector: options.Detector = "yunet",
+    model: options.Model = None,
+    min_face: options.MinFace = None,
+    min_score: options.MinScore = None,
     token: Annotated[str | None, Parameter(env_var="MIEN_TOKEN", show_default=False)] = None,
     allow_host: Annotated[list[str] | None, Parameter(negative=())] = None,
     allow_origin: Annotated[list[str] | None, Parameter(negative=())] = None,
     limits: Annotated[Limits, Parameter(name="*", group="Limits")] = Limits(),  # noqa: B008 (frozen)
     pictures: Annotated[int | None, Parameter(show=False)] = None,
+    quiet: options.Quiet = False,
 ) -> int:
     """Serve predictions over HTTP and WebSocket, and the web page.
 
@@ -34,10 +36,6 @@ def serve(
         Address to listen on; one that other machines can reach needs a token of at least 16 characters.
     port
         0 for any free port.
-    model
-        Name of a shipped model, names joined by + (an ensemble), or an ONNX file.
-    detector
-        yunet, haar or mtcnn.
     token
         Token that clients must send; better in MIEN_TOKEN, since other users can see the command line.
     allow_host
@@ -50,22 +48,24 @@ def serve(
     from mien.serve import engine, server
     from mien.serve.app import create_app, has_page
 
+    clock = start(quiet)
     if pictures is not None:
-        warn("--pictures is now --images")
+        warn("note: --pictures is now called --images; the old name works in this version only")
         limits = replace(limits, images=pictures)
     # Where other machines reach it, the token keeps web pages out whatever name they use.
     hosts = [host, *(allow_host or ([] if server.is_loopback(host) else ["*"]))]
     with server.bind(host, port, token) as listening:
-        pipeline = engine.load(model, detector, min_score)
+        pipeline = engine.load(model, detector, min_score, min_face)
         if not has_page():
             warn("note: this copy of mien lacks the web page's runtime, so only the API answers; run `make web`")
         app = create_app(pipeline, token=token, hosts=hosts, origins=allow_origin or [], limits=limits)
-        out.print(f"mien serves at {server.url(listening)} (Ctrl-C ends it)", highlight=False, markup=False)
+        echo(f"mien serves at {server.url(listening)} (Ctrl-C ends it)")
         server.run(app, listening, limits)
+    clock.summary(count(app.state.serving.metrics.answered, "request"))
     return 0
 
 
-def web(*, port: int = 8000) -> int:
+def web(*, port: int = 8000, quiet: options.Quiet = False) -> int:
     """Open the web page: webcam, images and videos, all processed in the browser.
 
     Parameters
@@ -78,11 +78,13 @@ def web(*, port: int = 8000) -> int:
     from mien.serve import server
     from mien.serve.app import create_app, has_page
 
+    clock = start(quiet)
     if not has_page():
         raise ConfigError("this copy of mien lacks the web page's runtime; run `make web` in a checkout first")
     with server.bind("127.0.0.1", port, None) as listening:
         app = create_app()
-        out.print(f"the page is at {server.url(listening)} (Ctrl-C ends it)", highlight=False, markup=False)
+        echo(f"the page is at {server.url(listening)} (Ctrl-C ends it)")
         webbrowser.open(server.url(listening))
         server.run(app, listening, Limits())
+    clock.summary(count(app.state.serving.metrics.answered, "request"))
     return 0

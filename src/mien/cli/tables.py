@@ -2,161 +2,180 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Column, Table
-
-from mien.cli.console import literal, out
+from mien.cli.grid import Cell, Grid, Label
 from mien.errors import ConfigError
-from mien.types import Result
+from mien.types import Face, Result
 
 if TYPE_CHECKING:
+    from mien.evaluation.matrix import Matrix
     from mien.evaluation.robustness import Robustness
     from mien.personal.fit import Trial
     from mien.sinks import Timeline
 
 _PEOPLE = 20  # rows of `people_table`
+_BEST = 3  # probabilities of a face in a list
 
 
-def _columns(names: Iterable[str]) -> list[Column]:
-    return [Column(literal(name), justify="right") for name in names]
-
-
-def faces_table(labels: Sequence[str]) -> Table:
-    # On 80 columns long names fold and boxes are left out, so that figures stay whole.
-    table = Table(
-        Column("image", overflow="fold"), "face", box=SIMPLE_HEAD, pad_edge=False, caption="probabilities in %"
+def faces_table(results: Sequence[tuple[str, Sequence[Face]]], labels: Sequence[str], caption: str = "") -> Grid:
+    """Return a row a face of images with these names."""
+    table = Grid(
+        ["image", "face", "emotion", *labels],
+        caption=f"probabilities in %{caption}",
+        left=frozenset({0, 2}),
+        files=True,
     )
-    if out.width >= 100:
-        table.add_column("box")
-    table.add_column("emotion")
-    table.columns += _columns(labels)
-    for column in table.columns[1:]:
-        column.no_wrap, column.min_width = True, len(str(column.header))
+    for name, faces in results:
+        if not faces:
+            table.add(name, "-", "no face", items=["no face"])
+        for number, face in enumerate(faces, start=1):
+            shares = (f"{100 * face.probabilities[label]:.0f}" for label in labels)
+            table.add(name, str(number), Label(face.emotion, face.uncertain), *shares, items=_answer(face))
     return table
 
 
-def faces_rows(table: Table, result: Result, labels: Sequence[str]) -> None:
-    name = literal(Path(result.frame.name).name)
-    wide = len(table.columns) > 3 + len(labels)
-    if not result.faces:
-        table.add_row(name, "-", *[""] * wide, "no face found", *[""] * len(labels))
-    for number, face in enumerate(result.faces, start=1):
-        box = [" ".join(f"{v:.0f}" for v in face.box)] if wide else []
-        emotion = literal(f"{face.emotion}?" if face.uncertain else face.emotion)
-        table.add_row(name, str(number), *box, emotion, *(f"{100 * face.probabilities[k]:.0f}" for k in labels))
+def _answer(face: Face) -> list[Cell]:
+    """Return a face's emotion with its probability, and the next ones."""
+    best = sorted(face.probabilities.items(), key=lambda pair: -pair[1])
+    others = [f"{label} {share:.0%}" for label, share in best if label != face.emotion and share >= 0.005]
+    return [Label(face.emotion, face.uncertain, f" {face.confidence:.0%}"), *others[: _BEST - 1]]
 
 
-def people_table(people: Timeline, title: str) -> Table:
+def result_line(result: Result) -> str:
+    """Return one line for an image: its name and its faces."""
+    faces = (f"{face.emotion}{'?' if face.uncertain else ''} {face.confidence:.0%}" for face in result.faces)
+    return f"{result.frame.name}: {', '.join(faces) or 'no face'}"
+
+
+def people_table(people: Timeline, title: str) -> Grid:
     """Return a row a person: those seen longest, in order of appearance."""
     states = [*people.labels, "uncertain"]
-    table = Table(*_columns(("id", "from", "to", "seen", *states, "changes")), box=SIMPLE_HEAD, title_justify="left")
-    table.title = f"{literal(title)}\ntimes in s, shares in %"
-    table.padding, table.show_edge = (0, 1, 0, 0), False  # fits into 80 columns
+    table = Grid(["id", "from", "to", "seen", *states, "changes"], title=f"{title}\ntimes in s, shares in %")
     tracks = people.summary()
     longest = sorted(tracks, key=lambda track: -track.seconds)[:_PEOPLE]
     for track in sorted(longest, key=lambda track: (track.first, track.id or 0)):
         shares = [f"{100 * track.share[name]:.0f}" for name in states]
         times = [f"{value:.2f}" for value in (track.first, track.last, track.seconds)]
-        table.add_row(str(track.id), *times, *shares, str(track.flips))
+        table.add(str(track.id), *times, *shares, str(track.flips))
     if len(tracks) > _PEOPLE:
         table.caption = f"{len(tracks) - _PEOPLE} more people were seen for a shorter time"
     return table
 
 
-def before_after(before: str, after: Path, path: Path, kind: str | None, votes: Path | None) -> Table:
+def before_after(before: str, after: Path, path: Path, kind: str | None, votes: Path | None) -> Grid:
     """Return the accuracies of the shipped and the fine-tuned model on images held out from fine-tuning."""
     from mien.evaluation.views import evaluate_views
     from mien.faces.models import load_classifier
 
-    table = Table("model", "classes", "images", "accuracy %", title="before and after, on held-out images")
+    table = Grid(["model", "classes", "images", "accuracy %"], title="before and after, on held-out images")
+    table.left = frozenset({0, 1})
     for name in (before, str(after)):
         try:
             report = next(iter(evaluate_views(load_classifier(name), path, votes, kind=kind).values()))
             low, high = (100 * v for v in report.interval)
             accuracy = f"{100 * report.accuracy:.1f} ({low:.0f}-{high:.0f})"
-            table.add_row(literal(name), literal(", ".join(report.labels)), str(report.n), accuracy)
+            table.add(name, ", ".join(report.labels), str(report.n), accuracy)
         except ConfigError as error:
-            table.add_row(literal(name), literal(str(error)), "-", "-")
+            table.add(name, str(error), "-", "-")
     return table
 
 
-def views_table(reports: Mapping[str, Any], title: str) -> Table:
-    """Return a column a view, so that the table fits a narrow terminal."""
-    table = Table("", *_columns(reports), title=literal(title))
+def matrix_table(matrix: Matrix) -> Grid:
+    """Return a column a set, and the accuracy and the balanced accuracy of each model in rows."""
+    table = Grid(["", *matrix.columns], title="models by data sets, in % with 95 % intervals")
+    table.add("split", *(matrix.splits[name] or "all splits" for name in matrix.columns))
+    table.add("images", *(f"{report.n:,}" for report in matrix.columns.values()))
+    table.add("classes", *(str(len(report.labels)) for report in matrix.columns.values()))
+    for model, row in matrix.reports.items():
+        for name, key in (("accuracy", "accuracy"), ("balanced", "balanced_accuracy")):
+            shares = [(getattr(r, key), *({"accuracy": r.interval} | r.intervals)[key]) for r in row.values()]
+            cells = ("{:.1f} ({:.1f}-{:.1f})".format(*(100 * v for v in share)) for share in shares)
+            table.add(f"{model}, {name}", *cells)
+    table.caption = "\n".join(report.name for name, report in matrix.columns.items() if report.name != name)
+    return table
+
+
+def views_tables(reports: Mapping[str, Any], title: str) -> list[Grid]:
+    """Return a table for each set of classes, with a column a view, so that it fits a narrow terminal."""
+    kinds: dict[tuple[str, ...], dict[str, Any]] = {}
+    for view, report in reports.items():
+        kinds.setdefault(tuple(report.labels), {})[view] = report
+    return [_views_table(part, title) for part in kinds.values()]
+
+
+def _views_table(reports: Mapping[str, Any], title: str) -> Grid:
+    table = Grid(["", *reports], title=title)
     views = list(reports.values())
-    table.add_row("images", *(f"{view.n:,}" for view in views))
-    table.add_row("accuracy %", *(f"{100 * view.accuracy:.2f}" for view in views))
-    table.add_row("95 % interval", *("{:.1f}-{:.1f}".format(*(100 * v for v in view.interval)) for view in views))
-    table.add_row("balanced accuracy %", *(f"{100 * view.balanced_accuracy:.1f}" for view in views))
-    table.add_row("macro-F1 %", *(f"{100 * view.macro_f1:.1f}" for view in views))
+    table.add("images", *(f"{view.n:,}" for view in views))
+    table.add("accuracy %", *(f"{100 * view.accuracy:.2f}" for view in views))
+    table.add("95 % interval", *("{:.1f}-{:.1f}".format(*(100 * v for v in view.interval)) for view in views))
+    table.add("balanced accuracy %", *(f"{100 * view.balanced_accuracy:.1f}" for view in views))
+    table.add("macro-F1 %", *(f"{100 * view.macro_f1:.1f}" for view in views))
     for name, key in (("NLL", "nll"), ("Brier", "brier"), ("ECE", "ece"), ("ECE before temperature", "ece_before")):
-        table.add_row(name, *(f"{getattr(view, key):.3f}" for view in views))
-    table.add_row("answered (not uncertain) %", *(f"{100 * view.coverage:.1f}" for view in views))
+        table.add(name, *(f"{getattr(view, key):.3f}" for view in views))
+    table.add("answered (not uncertain) %", *(f"{100 * view.coverage:.1f}" for view in views))
     shares = ("-" if view.covered_accuracy is None else f"{100 * view.covered_accuracy:.1f}" for view in views)
-    table.add_row("right among answered %", *shares)
-    table.add_row("AURC (risk-coverage)", *(f"{view.aurc:.3f}" for view in views), end_section=True)
-    table.add_row("[i]precision, recall, F1 %[/i]")
+    table.add("right among answered %", *shares)
+    table.add("AURC (risk-coverage)", *(f"{view.aurc:.3f}" for view in views))
+    table.add("precision, recall, F1 %")
     for label in views[0].labels:
         rows = (view.per_class[label] for view in views)
         shares = ("  ".join(f"{100 * row[key]:.0f}" for key in ("precision", "recall", "f1")) for row in rows)
-        table.add_row(literal(label), *shares)
+        table.add(Label(label), *shares)
     return table
 
 
-def robustness_table(found: Robustness) -> Table:
+def robustness_table(found: Robustness) -> Grid:
     low, high = (100 * value for value in found.interval)
     title = f"accuracy % under corruption: {100 * found.mean:.2f} ({low:.1f}-{high:.1f}), clean {100 * found.clean:.2f}"
-    table = Table("severity", *_columns(map(str, range(1, 6))), title=title)
+    table = Grid(["severity", *map(str, range(1, 6))], title=title)
     for name, values in found.accuracy.items():
-        table.add_row(name, *(f"{100 * value:.1f}" for value in values))
+        table.add(name, *(f"{100 * value:.1f}" for value in values))
     table.caption = f"{found.n:,} images; worst: {' and '.join(found.worst)}"
     return table
 
 
-def comparison_table(compared: Mapping[str, Any], first: str, second: str) -> Table:
-    first, second = literal(first), literal(second)
-    table = Table("", *_columns(compared), title=f"{first} minus {second}")
+def comparison_table(compared: Mapping[str, Any], first: str, second: str) -> Grid:
+    table = Grid(["", *compared], title=f"{first} minus {second}")
     views = list(compared.values())
-    table.add_row("images", *(f"{view.n:,}" for view in views))
-    table.add_row(f"{first} %", *(f"{100 * view.accuracy:.2f}" for view in views))
-    table.add_row(f"{second} %", *(f"{100 * view.other:.2f}" for view in views))
-    table.add_row("difference, points", *(f"{100 * view.difference:+.2f}" for view in views))
-    table.add_row("95 % interval", *("{:+.1f} to {:+.1f}".format(*(100 * v for v in view.interval)) for view in views))
-    table.add_row("only the first right", *(f"{view.only_first:,}" for view in views))
-    table.add_row("only the second right", *(f"{view.only_second:,}" for view in views))
-    table.add_row("McNemar p", *(f"{view.p:.2g}" for view in views))
+    table.add("images", *(f"{view.n:,}" for view in views))
+    table.add(f"{first} %", *(f"{100 * view.accuracy:.2f}" for view in views))
+    table.add(f"{second} %", *(f"{100 * view.other:.2f}" for view in views))
+    table.add("difference, points", *(f"{100 * view.difference:+.2f}" for view in views))
+    table.add("95 % interval", *("{:+.1f} to {:+.1f}".format(*(100 * v for v in view.interval)) for view in views))
+    table.add("only the first right", *(f"{view.only_first:,}" for view in views))
+    table.add("only the second right", *(f"{view.only_second:,}" for view in views))
+    table.add("McNemar p", *(f"{view.p:.2g}" for view in views))
     return table
 
 
-def audit_tables(found: Any, title: str) -> list[Table]:
-    findings = Table("finding", Column("count", justify="right"), "remark", title=literal(title))
+def audit_tables(found: Any, title: str) -> list[Grid]:
+    findings = Grid(["finding", "count", "remark"], title=title, left=frozenset({0, 2}))
     for what, count, remark in found.findings():
-        findings.add_row(what, f"{count:,}", remark)
-    splits = Table("class", *_columns(found.balance), title="Splits")
+        findings.add(what, f"{count:,}", remark)
+    splits = Grid(["class", *found.balance], title="Splits")
     for label in found.faces.labels:
-        splits.add_row(literal(label), *(f"{counts[label]:,}" for counts in found.balance.values()))
+        splits.add(Label(label), *(f"{counts[label]:,}" for counts in found.balance.values()))
     marks = dict.fromkeys(found.blurred_splits, " blurred")
-    splits.add_row("median sharpness", *(f"{v:.2f}{marks.get(k, '')}" for k, v in found.sharpness.items()))
+    splits.add("median sharpness", *(f"{v:.2f}{marks.get(k, '')}" for k, v in found.sharpness.items()))
     if found.votes is None:
         return [findings, splits]
-    votes = Table("majority", *_columns(found.votes.table), title="Labels (columns) and the majority of FER+ raters")
+    votes = Grid(["majority", *found.votes.table], title="Labels (columns) and the majority of FER+ raters")
     for majority in next(iter(found.votes.table.values())):
-        votes.add_row(literal(majority), *(f"{row[majority]:,}" for row in found.votes.table.values()))
-    votes.add_row("differs", *(f"{share:.1%}" for share in found.votes.share.values()))
+        votes.add(Label(majority), *(f"{row[majority]:,}" for row in found.votes.table.values()))
+    votes.add("differs", *(f"{share:.1%}" for share in found.votes.share.values()))
     return [findings, splits, votes]
 
 
-def personal_table(trial: Trial, shifts: dict[str, float]) -> Table:
+def personal_table(trial: Trial, shifts: dict[str, float]) -> Grid:
     title = "correct answers in the held-out round, in %"
-    columns = _columns(("before", "after", "shift of the logit"))
-    table = Table("prompt", *columns, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Grid(["prompt", "before", "after", "shift of the logit"], title=title)
     for label, shift in shifts.items():
         shares = (f"{100 * part[label]:.0f}" for part in (trial.before, trial.after))
-        table.add_row(literal(label), *shares, f"{shift:+.2f}")
-    table.add_row("mean", f"{100 * trial.accuracy_before:.1f}", f"{100 * trial.accuracy_after:.1f}", "")
-    table.add_row("cross-entropy", f"{trial.loss_before:.2f}", f"{trial.loss_after:.2f}", "")
+        table.add(Label(label), *shares, f"{shift:+.2f}")
+    table.add("mean", f"{100 * trial.accuracy_before:.1f}", f"{100 * trial.accuracy_after:.1f}", "")
+    table.add("cross-entropy", f"{trial.loss_before:.2f}", f"{trial.loss_after:.2f}", "")
     return table

@@ -9,47 +9,39 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 import mien
-from mien.cli import console
-from mien.cli.console import echo, progress
+from mien.cli import options
+from mien.cli.console import count, echo, progress, start
 from mien.cli.tables import before_after
 from mien.errors import ConfigError
 from mien.media.output_paths import OutputPaths
 from mien.types import EMOTIONS7
 
-_DATA = (
-    "FER2013 (zip, unpacked folder or csv), RAF-DB, AffectNet or a folder with a folder a class; kind:path names the "
-    "kind. Give it again for further data sets, whose labels are mapped by name onto those of the first."
-)
-
 
 def train(
     *,
-    data: Annotated[list[str], Parameter(negative=(), help=_DATA)],
+    data: options.DataSets,
     recipe: Path | None = None,
-    kind: str | None = None,
-    votes: Path | None = None,
-    out: Path | None = None,
-    resume: bool = False,
-    seed: int | None = None,
+    kind: options.Kind = None,
+    votes: options.Votes = None,
+    out: Annotated[Path | None, options.out("a folder; runs/NAME by default")] = None,
+    resume: options.Resume = False,
+    seed: Annotated[int | None, options.SEED] = None,
     fold: int | None = None,
     devices: int = 1,
+    quiet: options.Quiet = False,
 ) -> int:
     """Train a network from a recipe, or fine-tune the shipped one on your own images.
 
-    Writes checkpoints, a log, curves and ONNX files.
+    Writes checkpoints, a log, curves and ONNX files. The labels of further data sets are mapped by name onto those of
+    the first. `--votes` are those of the first data set, for recipes with a FER+ head and for the kind ferplus;
+    `--seed` overrides the recipe's.
 
     Args:
         recipe: YAML file with the settings that differ from the defaults. Without it the shipped network is fine-tuned
             on `data`, with its classes, and measured before and after.
-        kind: fer2013, rafdb, affectnet, ferplus, folder or photographs, if the layout is not recognised.
-        votes: csv of FER+ votes of the first data set, for recipes with a FER+ head and for the kind ferplus.
-        out: Folder of the run; runs/<name> by default.
-        resume: Continue the run in that folder.
-        seed: Overrides the recipe's.
         fold: Overrides the recipe's: the fold of a cross-fitting recipe to leave out.
         devices: Number of GPUs of this machine, or of processes if it has none. Leave it out under torchrun.
     """
@@ -59,6 +51,7 @@ def train(
     from mien.train.config import FINETUNE, read_recipe
     from mien.types import EMOTIONS8
 
+    clock = start(quiet)
     changes: dict[str, Any] = {k: v for k, v in {"seed": seed, "fold": fold}.items() if v is not None}
     config = read_recipe(recipe, changes) if recipe else replace(FINETUNE, **changes)
     folder = out or Path("runs") / config.name
@@ -93,7 +86,8 @@ def train(
         exported = export.export_all(best, folder, sets, mien.__version__)
     echo(f"best checkpoint, log, curves and ONNX files are in {folder}")
     if not recipe:
-        console.out.print(before_after(config.init, exported[1], path, first_kind, wanted))
+        before_after(config.init, exported[1], path, first_kind, wanted).print()
+    clock.summary(count(config.epochs, "epoch"))
     return 0
 
 

@@ -14,30 +14,34 @@ from rich.progress import Progress, ProgressColumn, Task
 from rich.text import Text
 
 import mien
-from mien.cli.console import echo, err, literal, progress, screen_for, warn
-from mien.cli.options import Detector, MinFace, MinScore, Model, Outputs, Profile, Smoothing
+from mien.cli import options
+from mien.cli.console import above, count, echo, err, progress, screen_for, start, warn
+from mien.cli.names import cut_middle
+from mien.cli.profile import with_profile
 from mien.cli.tables import people_table
 from mien.errors import ConfigError
 
 if TYPE_CHECKING:
     from mien.media.output_paths import Output, OutputPaths
-    from mien.pipeline import Pipeline
     from mien.runner import VideoSummary
     from mien.sinks import Timeline
+
+_SHOWN = 50  # videos with a table on a terminal: the output must not grow with their number
 
 
 def video(
     files: Annotated[list[str], Parameter(negative=())],
     *,
-    outputs: Outputs = Outputs(),  # noqa: B008 (frozen)
-    detector: Detector = "yunet",
-    model: Model = None,
-    smoothing: Smoothing = 0.25,
-    min_face: MinFace = None,
-    min_score: MinScore = None,
+    outputs: options.Outputs = options.Outputs(),  # noqa: B008 (frozen)
+    detector: options.Detector = "yunet",
+    model: options.Model = None,
+    min_face: options.MinFace = None,
+    min_score: options.MinScore = None,
+    profile: options.Profile = None,
+    smoothing: options.Smoothing = 0.25,
     detect_every: int = 1,
     redetect_every: float = 0.5,
-    profile: Profile = None,
+    quiet: options.Quiet = False,
 ) -> int:
     """Track the faces in videos and their expressions over time.
 
@@ -53,41 +57,43 @@ def video(
     from mien.media.output_paths import OutputPaths
     from mien.media.paths import expand_videos, unique_names
 
+    clock = start(quiet)
     videos = expand_videos(files)
     asked = OutputPaths([*runner.input_files(*videos), model, profile])
     copies: Sequence[Output | None] = [None] * len(videos)
     if outputs.save:
         copies = [sinks.Video.ask(asked, path) for path in annotated_paths(videos, outputs.save, asked)]
-    files_of_tables = outputs.ask_tables(asked)
-    plots = outputs.ask_plots(asked, unique_names(videos) if len(videos) > 1 else [""])
-    screen = screen_for(outputs.jsonl, outputs.csv)
+    open_sinks = outputs.ask_sinks(asked)
+    plots: Sequence[Path | None] = outputs.ask_plots(asked, unique_names(videos) if len(videos) > 1 else [""])
+    plots = plots or [None] * len(videos)
+    screen = screen_for(*outputs.on_stdout)
     # The stages of a video run in parallel: more threads for each would compete. Only Haar gains from OpenCV's threads.
     if detector != "haar":
         cv2.setNumThreads(1)
     pipeline = with_profile(
         mien.load(model=model, detector=detector, min_face=min_face, threads=1, min_score=min_score), profile
     )
-    seen: list[VideoSummary] = []
+    frames = people = failed = 0
     try:
         with ExitStack() as stack:
-            tables = runner.tables(stack, pipeline.classifier.labels, *files_of_tables)
+            made = open_sinks(stack, pipeline.classifier.labels)
             bar = stack.enter_context(progress(err.is_terminal, _Speed()))
-            for name, copy in zip(videos, copies, strict=True):
-                on_progress = _progress_callback(bar, name)
-                seen.append(
-                    runner.video(
-                        name, pipeline, tables, copy, smoothing, detect_every, redetect_every, on_progress, warn
-                    )
+            for number, (name, copy, plot) in enumerate(zip(videos, copies, plots, strict=True), start=1):
+                on_progress = _progress_callback(bar, name, number, len(videos))
+                seen = runner.video(
+                    name, pipeline, made, copy, smoothing, detect_every, redetect_every, on_progress, warn
                 )
+                _print_people(seen, above(bar, screen), number)
+                if plot:
+                    plot_timeline(seen.people, plot, seen.name)
+                frames, people = frames + seen.frames, people + len(seen.people.ids)
+                failed += bool(seen.failures)
     except KeyboardInterrupt:
         warn("stopped; the results so far are in the files with .part in their names")
         return 130
-    for summary in seen:
-        _summarize(summary, screen)
-    if plots:
-        for summary, path in zip(seen, plots, strict=True):
-            plot_timeline(summary.people, path, summary.name)
-    return 1 if any(summary.failures for summary in seen) else 0
+    found = (count(len(videos), "video"), count(frames, "frame"), count(people, "person", "people"))
+    clock.summary(*found, f"{failed:,} failed", screen=screen)
+    return 1 if failed else 0
 
 
 def annotated_paths(videos: Sequence[str], save: Path, outputs: OutputPaths) -> list[Path]:
@@ -120,8 +126,11 @@ class _Speed(ProgressColumn):
         return Text(f"{speed:.1f} fps{left}")
 
 
-def _progress_callback(bar: Progress, name: str) -> Callable[[int, int | None], None]:
-    task = bar.add_task(Path(name).name, total=None)
+def _progress_callback(bar: Progress, name: str, number: int, videos: int) -> Callable[[int, int | None], None]:
+    for done in bar.task_ids:
+        bar.remove_task(done)
+    name = cut_middle(Path(name).name, max(8, err.width // 4))
+    task = bar.add_task(f"{number}/{videos} {name}" if videos > 1 else name, total=None)
 
     def on_progress(done: int, total: int | None) -> None:
         # the container may declare too few frames
@@ -130,15 +139,18 @@ def _progress_callback(bar: Progress, name: str) -> Callable[[int, int | None], 
     return on_progress
 
 
-def _summarize(seen: VideoSummary, screen: Console) -> None:
+def _print_people(seen: VideoSummary, screen: Console, number: int) -> None:
     """Print a table of the people in one video, and its failures on stderr."""
-    title = f"{seen.name}: {seen.frames} frames, {seen.people.span[1]:.2f} s"
-    if seen.people.ids:
-        screen.print(people_table(seen.people, title))
+    title = f"{seen.name}: {count(seen.frames, 'frame')}, {seen.people.span[1]:.2f} s"
+    if screen.is_terminal and number > _SHOWN:
+        if number == _SHOWN + 1:
+            echo("the people of further videos are not shown; --csv FILE lists all faces", screen)
+    elif seen.people.ids:
+        people_table(seen.people, title).print(screen)
     elif seen.frames:
         echo(f"{title}, no face found", screen)
     for failure in seen.failures:
-        err.print(f"[red]not read:[/red] {literal(failure.reason)}", highlight=False, soft_wrap=True)
+        warn(failure.reason, "not read:", "red")
 
 
 def plot_timeline(people: Timeline, path: Path, name: str) -> None:
@@ -148,15 +160,3 @@ def plot_timeline(people: Timeline, path: Path, name: str) -> None:
         plots.timeline(people, path)
     else:
         warn(f"{name}: no face found, so there is no plot")
-
-
-def with_profile(pipeline: Pipeline, path: Path | None) -> Pipeline:
-    """Apply a person's profile, if there is one, and print its warning on stderr."""
-    if path is None:
-        return pipeline
-    from mien.personal.prior import PersonalClassifier, personalize
-
-    adapted = personalize(pipeline, path)
-    if isinstance(adapted.classifier, PersonalClassifier) and adapted.classifier.warning:
-        warn(f"{path}: {adapted.classifier.warning}")
-    return adapted

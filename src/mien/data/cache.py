@@ -26,7 +26,10 @@ def cached(path: Path, kind: str, read: Reader, unusable: dict[str, str] | None 
     # zipfile and NumPy raise some ten classes on a damaged cache
     with suppress(Exception), cache.open("rb") as stream, np.load(stream, allow_pickle=False) as packed:
         labels = tuple(packed["labels"].tolist())
-        return Faces(packed["images"], packed["targets"], packed["splits"], packed["names"], labels)
+        people = packed["people"] if len(packed["people"]) else None
+        return Faces(
+            packed["images"], packed["targets"], packed["splits"], packed["names"], labels, people=people
+        )  # fmt: skip
     faces = read(path, unusable)
     if not unusable:
         drafts.remove_dead_drafts(cache.parent, ".mien-*.npz")
@@ -34,14 +37,14 @@ def cached(path: Path, kind: str, read: Reader, unusable: dict[str, str] | None 
         with suppress(OutputError), atomic.draft(cache, sync=False) as draft, draft.open("wb") as file:
             np.savez(
                 file, images=faces.images, targets=faces.targets, splits=faces.splits, names=faces.names,
-                labels=np.array(faces.labels),
+                labels=np.array(faces.labels), people=np.array([]) if faces.people is None else faces.people,
             )  # fmt: skip
     return faces
 
 
 def _key(path: Path, kind: str) -> str:
     """Hash a file's bytes, or the names, sizes and times of a folder's files other than caches."""
-    digest = hashlib.sha256(f"2 {kind}".encode())
+    digest = hashlib.sha256(f"3 {kind}".encode())
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             stat = file.stat() if file.exists() else file.lstat()  # a broken link

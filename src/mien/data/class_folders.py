@@ -15,19 +15,25 @@ FOLDER_SPLITS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 
 
 class Item(NamedTuple):
-    """An image to read: split is an index into SPLITS, origin the file and line that list it, box x1 y1 x2 y2."""
+    """An image to read.
+
+    `split` is an index into SPLITS, `origin` the file and line that list it, `box` x1 y1 x2 y2, `person` the folder
+    within the class folder, "" where there is none.
+    """
 
     file: Path
     label: str
     split: int
     origin: str = ""
     box: tuple[float, float, float, float] | None = None
+    person: str = ""
 
 
 def list_class_folders(root: Path, numbers: Mapping[str, str] | None = None) -> Iterator[Item]:
     """Yield the images of `<class>/` or `{train,val|valid|validation|test}/<class>/`, in upper or lower case.
 
-    Names such as anger or happiness become mien's; `numbers` names the folders that are numbers.
+    A folder within a class folder holds the images of one person, or of one recording: `happy/anna/1.jpg`. Names such
+    as anger or happiness become mien's; `numbers` names the folders that are numbers.
     """
     for folder, split in class_folders(root):
         name = folder.name.lower()
@@ -35,7 +41,8 @@ def list_class_folders(root: Path, numbers: Mapping[str, str] | None = None) -> 
             raise DataError(f"{folder}: the class {name} is not one of {', '.join(numbers)}")
         label = (numbers or {}).get(name) or class_label(name)
         for file in list_images(folder):
-            yield Item(file, label, split)
+            person = file.parent.relative_to(folder).as_posix()
+            yield Item(file, label, split, person="" if person == "." else person)
 
 
 def class_label(folder: str) -> str:

@@ -24,6 +24,7 @@ class Faces:
         names: file name of each image inside its source.
         labels: names of the classes.
         votes: int16 (N, 10), FER+ votes in the order of FERPLUS, all 0 if an image has none; or None.
+        people: who is in each image, "" where that is not known; or None.
     """
 
     images: NDArray[np.uint8]
@@ -32,6 +33,7 @@ class Faces:
     names: NDArray[np.str_]
     labels: tuple[str, ...]
     votes: NDArray[np.int16] | None = None
+    people: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -39,7 +41,9 @@ class Faces:
     def take(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Faces:
         """Return the images chosen by a mask or by indices."""
         votes = None if self.votes is None else self.votes[keep]
-        return Faces(self.images[keep], self.targets[keep], self.splits[keep], self.names[keep], self.labels, votes)
+        people = None if self.people is None else self.people[keep]
+        columns = (self.images[keep], self.targets[keep], self.splits[keep], self.names[keep])
+        return Faces(*columns, self.labels, votes, people)
 
     def split(self, name: str) -> Faces:
         """Return the images of one split."""
@@ -63,6 +67,14 @@ class Faces:
     def groups(self) -> NDArray[np.int64]:
         """Return int64 (N,): equal numbers for pixel-identical images."""
         return np.unique(self.keys(), return_inverse=True)[1].astype(np.int64)
+
+    def clusters(self) -> NDArray[np.int64]:
+        """Return int64 (N,): equal numbers for images of one person, or for identical images where nobody is named."""
+        if self.people is None or len(set(self.people.tolist())) < 2:
+            return self.groups()
+        known = self.people != ""
+        names = np.where(known, np.char.add("person ", self.people), self.keys().astype(np.str_))
+        return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
     def keys(self) -> NDArray[np.uint64]:
         """Return uint64 (N,): a hash of each image's pixels, independent of the layout and order of the source."""

@@ -66,7 +66,9 @@ def read_photographs(path: Path, unusable: dict[str, str] | None = None) -> Face
     classes = [class_label(PurePosixPath(name).parts[-2]) for name in names]
     labels = (*(label for label in EMOTIONS8 if label in classes), *sorted(set(classes) - set(EMOTIONS8)))
     targets = np.array([labels.index(label) for label in classes], np.int64)
-    return Faces(np.stack(crops), targets, _splits(names), np.array(names), labels)
+    people = [person_of(name) for name in names]
+    columns = (np.stack(crops), targets, _splits(people), np.array(names))
+    return Faces(*columns, labels, people=np.array(people))
 
 
 def central_face(faces: Sequence[Face], width: int, height: int) -> Face:
@@ -79,8 +81,12 @@ def central_face(faces: Sequence[Face], width: int, height: int) -> Face:
     return min(faces, key=distance)
 
 
-def _splits(names: Sequence[str]) -> NDArray[np.int8]:
-    people = [PurePosixPath(name).stem.rpartition("_")[0] or name for name in names]
+def person_of(name: str) -> str:
+    """Return the person in a file name: `happy/0041_2.jpg` shows 0041; without an underscore, the name itself."""
+    return PurePosixPath(name).stem.rpartition("_")[0] or name
+
+
+def _splits(people: Sequence[str]) -> NDArray[np.int8]:
     order = sorted(set(people))
     chosen = set(np.random.default_rng(0).permutation(order)[: len(order) // _VALIDATION].tolist())
     return np.array([person in chosen for person in people], np.int8)

@@ -152,7 +152,9 @@ def _read_folder(kind: str, path: Path, unusable: dict[str, str] | None) -> Face
     names = np.array([item.file.relative_to(root).as_posix() for item in usable])
     if kind == "affectnet" and not (splits == 2).any():
         splits[splits == 1] = 2  # the validation set is used as test set
-    return carve_splits(Faces(np.stack(images), targets, splits, names, labels))
+    people = np.array([item.person for item in usable])
+    columns = (np.stack(images), targets, splits, names)
+    return carve_splits(Faces(*columns, labels, people=people if people.astype(bool).any() else None))
 
 
 def _crop_or_error(item: Item) -> NDArray[np.uint8] | DataError:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mien.evaluation.html import environment, inline_png, inline_svg, json_object, write_page
+from mien.evaluation.matrix import Matrix
 from mien.evaluation.metrics import Report
 from mien.evaluation.plots import confusion_figure, new_figure, robustness_figure
 from mien.evaluation.views import Answers
@@ -46,6 +47,7 @@ class Page:
         remarks: other facts about the data, by name.
         metadata: of the model file; `recipe` and `data` are JSON objects.
         robustness: `Robustness.to_dict()`, or None when it was not measured.
+        matrix: several models on several sets, or None.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Page:
     remarks: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     robustness: Mapping[str, Any] | None = None
+    matrix: Matrix | None = None
 
 
 def mistakes(answers: Answers, count: int = 24) -> list[Mistake]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,11 +21,13 @@ from mien.faces.classifier import OnnxClassifier
 from mien.types import EMOTIONS, EMOTIONS7, Classifier, Floats, label_columns
 
 
-def views(path: Path | str, votes: Path | str | None, split: str = "PrivateTest") -> dict[str, Faces]:
-    """Return the four views of the protocol on one split, five classes.
+def views(
+    path: Path | str, votes: Path | str | None, split: str = "PrivateTest", labels: tuple[str, ...] = EMOTIONS
+) -> dict[str, Faces]:
+    """Return the four views of the protocol on one split; `labels` are mien's five classes or FER2013's seven.
 
     fer2013: all images, FER2013 labels. fer2013-dedup: without images that have an exact duplicate in another split.
-    ferplus-majority: images whose FER+ votes have a strict majority for one of the five classes, with that label.
+    ferplus-majority: images whose FER+ votes have a strict majority for one of the classes, with that label.
     consensus: where fer2013 and ferplus-majority agree. The last two need votes.
     """
     everything = load_fer2013(path, classes=7, votes=votes, drop_leaks=False)
@@ -35,11 +37,11 @@ def views(path: Path | str, votes: Path | str | None, split: str = "PrivateTest"
     faces = {"fer2013": everything.take(here), "fer2013-dedup": everything.take(here & alone)}
     if everything.votes is not None:
         truth = ferplus_targets(everything)
-        five = np.isin(truth, label_columns(EMOTIONS7, EMOTIONS))
-        voted = replace(everything, targets=np.where(five, truth, everything.targets))
-        faces["ferplus-majority"] = voted.take(here & five)
-        faces["consensus"] = everything.take(here & five & (truth == everything.targets))
-    return {view: images.with_labels(EMOTIONS) for view, images in faces.items()}
+        clear = np.isin(truth, label_columns(EMOTIONS7, labels))
+        voted = replace(everything, targets=np.where(clear, truth, everything.targets))
+        faces["ferplus-majority"] = voted.take(here & clear)
+        faces["consensus"] = everything.take(here & clear & (truth == everything.targets))
+    return {view: images.with_labels(labels) for view, images in faces.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Answers:
         probabilities: (N, C), rows sum to 1, columns in the order of `faces.labels`.
         temperature: of the model file; 1 where it has none.
         confidence_threshold: the model's threshold on the top probability.
+        split: of the images; "" for all of them.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Answers:
     probabilities: NDArray[np.floating]
     temperature: float = 1.0
     confidence_threshold: float = 0.0
+    split: str = "PrivateTest"
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -66,9 +70,9 @@ class Answers:
         return np.asarray(self.probabilities.argmax(1) == self.faces.targets)
 
     def report(self) -> Report:
-        """Return every metric; duplicates are resampled together."""
+        """Return every metric; images of one person, or identical ones, are resampled together."""
         report = evaluate(
-            self.probabilities, self.faces.targets, self.faces.labels, self.name, self.faces.groups(),
+            self.probabilities, self.faces.targets, self.faces.labels, self.name, self.faces.clusters(),
             temperature=self.temperature, confidence_threshold=self.confidence_threshold,
         )  # fmt: skip
         return replace(report, index=index_sha256(self.faces.names.tolist()))
@@ -87,43 +91,63 @@ def answer_views(
     classifier: Classifier,
     path: Path | str,
     votes: Path | str | None = None,
-    split: str = "PrivateTest",
+    split: str | None = "PrivateTest",
     kind: str | None = None,
 ) -> dict[str, Answers]:
     """Classify each view of a data set.
 
-    FER2013 has the views of `views`. Any other set that `load_any` reads has one view, `test`, on the classes that
-    model and data share by name; the name of its answers says what is left out.
+    FER2013 has the views of `views`; a model that knows all its seven classes is measured on these too (`fer2013-7` and
+    `ferplus-majority-7`). Any other set that `load_any` reads has one view, `test`, on the classes that model and data
+    share by name; the name of its answers says what is left out. Without a split it is PrivateTest, or all images of a
+    set that has none.
     """
-    if split not in SPLITS:
-        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     kind = recognise(path, kind)
-    temperature, threshold = _temperature(classifier), classifier.confidence_threshold
     if kind != "fer2013":
-        faces = load_any(path, kind=kind, votes=votes, drop_leaks=False)
-        if not len(part := faces.split(split)):
-            filled = [name for name in SPLITS if len(faces.split(name))]
-            raise DataError(f"{path} has no {split} images; choose the split {' or '.join(filled)}")
-        return {"test": Answers(*_shared_classes(classifier, part), temperature, threshold)}
-    order = label_columns(classifier.labels, EMOTIONS)
+        faces, split = take_split(load_any(path, kind=kind, votes=votes, drop_leaks=False), split, str(path))
+        return {"test": answer_shared(classifier, faces, split)}
+    split = split or SPLITS[2]
+    check_split(split)
+    parts = views(path, votes, split)
+    if set(EMOTIONS7) <= set(classifier.labels):
+        seven = views(path, votes, split, EMOTIONS7)
+        parts |= {f"{view}-7": seven[view] for view in ("fer2013", "ferplus-majority") if view in seven}
     answers = {}
     known: dict[str, Floats] = {}  # the views overlap: each image is classified once
-    for view, faces in views(path, votes, split).items():
+    for view, faces in parts.items():
         if not len(faces):
-            raise DataError(f"{path}: the view {view} of {split} has no image of {', '.join(EMOTIONS)}")
+            raise DataError(f"{path}: the view {view} of {split} has no image of {', '.join(faces.labels)}")
+        order = label_columns(classifier.labels, faces.labels)
         new = faces.take(np.array([name not in known for name in faces.names], bool))
-        known.update(zip(new.names.tolist(), classifier(new.images)[:, order], strict=True))
-        probabilities = np.stack([known[name] for name in faces.names])
+        known.update(zip(new.names.tolist(), classifier(new.images), strict=True))
+        probabilities = np.stack([known[name] for name in faces.names])[:, order]
         probabilities = probabilities / probabilities.sum(1, keepdims=True)
-        answers[view] = Answers(view, faces, probabilities, temperature, threshold)
+        thresholds = _temperature(classifier), classifier.confidence_threshold
+        answers[view] = Answers(view, faces, probabilities, *thresholds, split)
     return answers
+
+
+def check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+
+
+def take_split(faces: Faces, split: str | None, source: str) -> tuple[Faces, str]:
+    """Return the images of a split and its name; without a split PrivateTest, or all images and "" if it is empty."""
+    if not split:
+        part = faces.split(SPLITS[2])
+        return (part, SPLITS[2]) if len(part) else (faces, "")
+    check_split(split)
+    if not len(part := faces.split(split)):
+        filled = [name for name in SPLITS if len(faces.split(name))]
+        raise DataError(f"{source} has no {split} images; choose the split {' or '.join(filled)}")
+    return part, split
 
 
 def evaluate_views(
     classifier: Classifier,
     path: Path | str,
     votes: Path | str | None = None,
-    split: str = "PrivateTest",
+    split: str | None = "PrivateTest",
     kind: str | None = None,
 ) -> dict[str, Report]:
     """Return the report of each view, as in `answer_views`."""
@@ -131,13 +155,13 @@ def evaluate_views(
 
 
 def compare_answers(first: Answers, second: Answers) -> Comparison:
-    """Compare two models on the same view; duplicates are resampled together."""
+    """Compare two models on the same view; images of one person, or identical ones, are resampled together."""
     if set(first.faces.labels) != set(second.faces.labels):
         labels = " and ".join(", ".join(answers.faces.labels) for answers in (first, second))
         raise ConfigError(f"the models know different classes of these data ({labels}): compare models that share them")
     if first.faces.names.tolist() != second.faces.names.tolist():
         raise ConfigError("the models answered about different images: give both the same view")
-    return compare(first.right, second.right, first.faces.groups())
+    return compare(first.right, second.right, first.faces.clusters())
 
 
 def _temperature(classifier: Classifier) -> float:
@@ -151,19 +175,28 @@ def _temperature(classifier: Classifier) -> float:
     return temperature
 
 
-def _shared_classes(classifier: Classifier, faces: Faces) -> tuple[str, Faces, NDArray[np.float64]]:
-    """Return name, images and probabilities on the shared classes; the others' probability is spread in proportion."""
-    labels = tuple(label for label in classifier.labels if label in faces.labels)
+def answer_shared(
+    classifier: Classifier, faces: Faces, split: str = "", only: Container[str] | None = None, name: str = "test"
+) -> Answers:
+    """Classify images of the classes that model and data share; the other classes' probability is spread in proportion.
+
+    `only` leaves out further classes. The name of the answers says what is left out.
+    """
+    known = [label for label in classifier.labels if only is None or label in only]
+    labels = tuple(label for label in known if label in faces.labels)
     shared = faces.with_labels(labels)
     if not len(shared):
-        known = f"the model knows {', '.join(classifier.labels)}, the data hold {', '.join(faces.labels)}"
-        raise ConfigError(f"no image is of a class that the model knows: {known}")
+        both = f"the model knows {', '.join(classifier.labels)}, the data hold {', '.join(faces.labels)}"
+        raise ConfigError(f"no image is of a class that the model knows: {both}")
     notes = []
-    if unknown := [label for label in faces.labels if label not in labels]:
-        notes.append(f"{len(faces) - len(shared)} images of {', '.join(unknown)}, which the model does not know")
-    if unused := [label for label in classifier.labels if label not in labels]:
+    if unknown := [label for label in faces.labels if label not in known]:
+        which = "which the model does not know" if only is None else "which not every model knows"
+        notes.append(f"{len(faces) - len(shared)} images of {', '.join(unknown)}, {which}")
+    if unused := [label for label in classifier.labels if label not in faces.labels]:
         notes.append(f"the model's {', '.join(unused)}, which the data do not hold")
-    name = f"test, without {' and without '.join(notes)}" if notes else "test"
+    name = f"{name}, without {' and without '.join(notes)}" if notes else name
     # A network may be so sure of an ignored class that nothing remains for the others.
-    probabilities = np.maximum(classifier(shared.images)[:, label_columns(classifier.labels, labels)], 1e-12)
-    return name, shared, probabilities.astype(np.float64) / probabilities.sum(1, keepdims=True, dtype=np.float64)
+    found = np.maximum(classifier(shared.images)[:, label_columns(classifier.labels, labels)], 1e-12)
+    probabilities = found.astype(np.float64) / found.sum(1, keepdims=True, dtype=np.float64)
+    thresholds = _temperature(classifier), classifier.confidence_threshold
+    return Answers(name, shared, probabilities, *thresholds, split)

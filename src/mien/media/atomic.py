@@ -1,14 +1,13 @@
 """Write files whole or not at all.
 
-A file is written under its draft's name (see mien.media.drafts) and renamed when it is complete. A link is written at
-its target, and an existing file's rights are kept. A pipe, a character device and standard output (see
-mien.media.targets) have no draft: they get the bytes as they come.
+A file is written under the name of its draft (see mien.media.drafts) and renamed when it is complete. Links are
+followed, and an existing file keeps its permissions. Pipes, character devices and standard output (see
+mien.media.targets) have no draft: bytes go there at once.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
 import shutil
@@ -21,24 +20,21 @@ from types import TracebackType
 from typing import Self
 
 from mien.errors import ConfigError, OutputError
-from mien.media import drafts
+from mien.media import disk, drafts
 from mien.media.drafts import draft_path
-from mien.media.targets import FLAGS, open_stream, resolve, shown, writing
-
-_BLOCK = 1 << 20  # bytes
+from mien.media.targets import open_stream, resolve, shown, writing
 
 
 class AtomicFile:
-    """A file that takes its name when it is complete.
+    """A file that gets its final name when it is complete.
 
-    As a context manager it starts at the beginning, and ends with `commit` or, after an error, with `abandon`.
+    As a context manager it calls `start`, and at the end `commit` or, after an error, `abandon`.
 
     Attributes:
-        path: the path as it was given.
-        target: what it leads to.
-        draft: the draft's path, for a program that opens files by itself; None for a stream.
-        complete: what takes the file's name at the end: the draft, or another file, such as one in a draft that is a
-            folder; then the draft is removed.
+        path: the path as given.
+        target: the place that it leads to.
+        draft: path of the draft, for libraries that open files themselves; None for a stream.
+        complete: the file that is renamed at the end: the draft, or a file inside a draft folder.
     """
 
     def __init__(
@@ -51,15 +47,15 @@ class AtomicFile:
         sync: bool = True,
         wait: float = 5.0,
     ) -> None:
-        """Prepare without touching anything.
+        """Prepare without touching the disk.
 
         Args:
-            path: of the file.
-            suffix: of the draft, see `drafts.draft_path`.
-            folder: make the draft a folder, for formats that are put together at the end.
-            keep: keep the draft when the run fails, because what it holds is of use or can be resumed.
-            sync: try the disk at the start, and wait at the end until it has the file. Leave it out for many small
-                files that can be made again.
+            path: the file to write.
+            suffix: suffix of the draft, see `drafts.draft_path`.
+            folder: make the draft a folder, for formats that are assembled at the end.
+            keep: keep the draft when the run fails, because its content is useful or can be resumed.
+            sync: test the disk at the start and flush to it at the end. Turn it off for many small files that are
+                easy to make again.
             wait: seconds to wait for the reader of a pipe.
         """
         self.target = resolve(path)
@@ -76,23 +72,23 @@ class AtomicFile:
         return self._fd >= 0
 
     def start(self, resume: bool = False, may_drop: Callable[[bytes], bool] | None = None) -> Self:
-        """Open and lock the draft, empty or as an earlier run left it; missing folders are made.
+        """Open and lock the draft, empty or as an earlier run left it. Makes missing folders.
 
         Args:
-            resume: go on with the draft of a dead run or, without one, with a copy of the finished file. Where both
-                are there, the draft must hold all lines of the file.
-            may_drop: tells of a line of the finished file whether the draft may lack it.
+            resume: continue the draft of a dead run or, if there is none, a copy of the finished file. If both exist,
+                the draft must contain all lines of the file.
+            may_drop: returns True for a line of the finished file that the draft may lack.
 
         Raises:
-            OutputError: the place cannot be written, the disk is full, or another run is writing the file.
-            ConfigError: the draft is not a continuation of the finished file, or a stream is to be resumed.
+            OutputError: the file cannot be written, the disk is full, or another run is writing the file.
+            ConfigError: the draft does not continue the finished file, or the output is a stream.
         """
         if resume and (self.draft is None or self._folder):
             raise ConfigError(f"{shown(self.path)}: cannot be resumed; give the file of the earlier run")
         with writing(self.path):
             if self.target.kind == "descriptor":
                 for stream in (sys.stdout, sys.stderr):
-                    with suppress(AttributeError, ValueError):  # there is none, or it is closed
+                    with suppress(AttributeError, ValueError):  # missing or closed
                         stream.flush()
                 self._fd = os.dup(self.target.descriptor)
             elif self.draft is None:
@@ -112,13 +108,13 @@ class AtomicFile:
             return
         try:
             if old is not None:
-                _take_over(self._fd, draft, old)
+                disk.take_over(self._fd, draft, old)
             if resume and old is not None:
                 self._continue(draft, may_drop)
             if self._keep:
                 drafts.remove_dead_draft(draft_path(draft))  # see `replace`
             if self._sync:
-                _probe(self._fd)
+                disk.probe_space(self._fd)
         except BaseException:
             self._release()
             if is_new or not resume:
@@ -128,20 +124,20 @@ class AtomicFile:
     def _continue(self, draft: Path, may_drop: Callable[[bytes], bool] | None) -> None:
         """Make the draft a continuation of the finished file."""
         real = self.target.real
-        if _is_beginning(draft, real):  # a new draft, or one whose run was killed just here
+        if disk.is_beginning(draft, real):  # a new draft, or one whose run was killed just here
             self.truncate(0)
             with real.open("rb") as source:
-                shutil.copyfileobj(source, self, _BLOCK)
-        elif not _is_beginning(real, draft) and not _holds(draft, real, may_drop):
+                shutil.copyfileobj(source, self, disk.BLOCK)
+        elif not disk.is_beginning(real, draft) and not disk.contains_lines(draft, real, may_drop):
             raise ConfigError(
                 f"{self.path}: {draft} holds rows of another run; move one of the two away, or do not resume"
             )
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Add bytes; the system has them when this returns, so that a kill does not lose them.
+        """Append bytes. They survive a kill once this returns.
 
         Raises:
-            OutputError: they cannot be written; a full disk, a reader that has ended.
+            OutputError: the disk is full, or the reader of the pipe has ended.
         """
         self._check()
         left = memoryview(data).cast("B")
@@ -152,27 +148,27 @@ class AtomicFile:
         return size
 
     def read(self) -> io.BufferedReader:
-        """Open the draft for reading from its beginning, in a run that resumes."""
+        """Open the draft for reading, to resume a run."""
         if self.draft is None:
             raise ConfigError(f"{shown(self.path)}: cannot be resumed; give the file of the earlier run")
         with writing(self.path):
             return self.draft.open("rb")
 
     def truncate(self, size: int) -> None:
-        """Cut the draft to `size` bytes and go on there."""
+        """Cut the draft to `size` bytes and continue there."""
         self._check()
         with writing(self.path):
             os.ftruncate(self._fd, size)
             os.lseek(self._fd, size, os.SEEK_SET)
 
     def probe(self) -> None:
-        """Raise an OutputError if the disk takes nothing more: some encoders do not tell."""
+        """Raise an OutputError if the disk is full: some encoders hide it."""
         self._check()
         with writing(self.path):
-            _probe(self._fd)
+            disk.probe_space(self._fd)
 
     def replace(self, lines: Iterable[bytes]) -> None:
-        """Put other lines in place of all that the draft holds, whole or not at all; the lock stays."""
+        """Replace the content of the draft in one step, and keep the lock."""
         self._check()
         if self.draft is None:
             raise ConfigError(f"{shown(self.path)}: cannot be resumed; give the file of the earlier run")
@@ -183,7 +179,7 @@ class AtomicFile:
             try:
                 with os.fdopen(os.dup(fd), "wb") as stream:
                     stream.writelines(lines)
-                if sys.platform == "win32":  # which renames no open files
+                if sys.platform == "win32":  # open files cannot be renamed there
                     os.close(fd)
                     self._release()
                 os.replace(place, self.draft)
@@ -199,10 +195,10 @@ class AtomicFile:
             self._fd = fd
 
     def commit(self) -> None:
-        """Give the file its name, replacing an older one; calling it twice does no harm.
+        """Rename the complete file to its final name, replacing an older one. A second call does nothing.
 
         Raises:
-            OutputError: it cannot be finished; then the draft stays if it is to be kept.
+            OutputError: the file cannot be finished. The draft stays if `keep` was set.
         """
         if self._closed or not self.started:
             return
@@ -221,32 +217,32 @@ class AtomicFile:
 
     def _rename(self, draft: Path, complete: Path) -> None:
         if self._sync:
-            _sync(complete)
+            disk.flush_to_disk(complete)
         if sys.platform == "win32":
             self._release()
         if (old := drafts.state_of(self.target.real)) is not None:
-            with suppress(OSError):  # some file systems have no rights
+            with suppress(OSError):  # some file systems have no permissions
                 complete.chmod(old.st_mode & 0o777)
         os.replace(complete, self.target.real)
         if self._sync:
-            _sync(self.target.real.parent)
+            disk.flush_to_disk(self.target.real.parent)
         if complete != draft:
             drafts.remove(draft)
 
     def abandon(self) -> None:
-        """End after an error: keep the draft or remove it, as was said at the beginning."""
+        """End after an error: keep or remove the draft, as `keep` says."""
         if self._keep:
             self.release()
         else:
             self.discard()
 
     def release(self) -> None:
-        """End, and leave the draft as it is, for a run that resumes."""
+        """End and leave the draft for a later run to resume."""
         self._closed = True
         self._release()
 
     def discard(self) -> None:
-        """End, and remove the draft."""
+        """End and remove the draft."""
         if self.draft is not None and self.started:
             if sys.platform == "win32":
                 self._release()
@@ -265,7 +261,7 @@ class AtomicFile:
 
     def __del__(self) -> None:
         if hasattr(self, "_fd"):
-            self._release()  # a file that is forgotten is no longer locked
+            self._release()  # unlock a file that was never closed
 
     def __enter__(self) -> Self:
         return self if self.started else self.start()
@@ -281,12 +277,12 @@ class AtomicFile:
 
 @contextmanager
 def draft(path: str | os.PathLike[str], *, suffix: str = "", keep: bool = False, sync: bool = True) -> Iterator[Path]:
-    """Yield a path to write to; what is there at the end takes the name `path`.
+    """Yield a draft's path to write to; at the end the draft is renamed to `path`.
 
-    For a pipe or standard output it is a temporary file, which is copied there at the end.
+    For a pipe or standard output, yield a temporary file and copy it there at the end.
 
     Raises:
-        OutputError: it cannot be written; also in place of an OSError of the block.
+        OutputError: the file cannot be written. Replaces any OSError raised in the block.
     """
     with ExitStack() as stack:
         file = stack.enter_context(AtomicFile(path, suffix=suffix, keep=keep, sync=sync))
@@ -297,83 +293,15 @@ def draft(path: str | os.PathLike[str], *, suffix: str = "", keep: bool = False,
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mien-")), f"draft{suffix}")
         yield place
         with place.open("rb") as stream:
-            shutil.copyfileobj(stream, file, _BLOCK)
+            shutil.copyfileobj(stream, file, disk.BLOCK)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes, *, sync: bool = True) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write a file whole or not at all, or raise an OutputError."""
     with AtomicFile(path, sync=sync) as file:
         file.write(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, sync: bool = True) -> None:
-    """Write a UTF-8 text file whole or not at all; what UTF-8 lacks, such as parts of foreign file names, is escaped.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write a UTF-8 text file whole or not at all. Characters that UTF-8 cannot encode are escaped."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"), sync=sync)
-
-
-def _take_over(fd: int, draft: Path, old: os.stat_result) -> None:
-    """Give a draft the owner and rights of the file that it replaces, before it holds anything."""
-    if sys.platform != "win32":
-        with suppress(OSError):  # only root gives files away
-            os.fchown(fd, old.st_uid, old.st_gid)
-    with suppress(OSError):  # some file systems have no rights
-        draft.chmod(old.st_mode & 0o777)
-
-
-def _probe(fd: int) -> None:
-    """Raise the OSError of a disk that takes nothing more, and go to the end of the file."""
-    size = os.lseek(fd, 0, os.SEEK_END)
-    try:
-        os.write(fd, bytes(4096))
-    finally:
-        os.ftruncate(fd, size)
-        os.lseek(fd, size, os.SEEK_SET)
-
-
-def _is_beginning(short: Path, long: Path) -> bool:
-    """Tell whether a file begins with all of another one."""
-    with short.open("rb") as first, long.open("rb") as second:
-        while block := first.read(_BLOCK):
-            if second.read(len(block)) != block:
-                return False
-    return True
-
-
-def _holds(draft: Path, finished: Path, may_drop: Callable[[bytes], bool] | None) -> bool:
-    """Tell whether a draft has every line of a finished file, those left out that it may lack."""
-
-    def digest(line: bytes) -> bytes:
-        return hashlib.blake2b(line, digest_size=16).digest()  # of millions of lines
-
-    with draft.open("rb") as rows, finished.open("rb") as lines:
-        known = set(map(digest, rows))
-        return all(digest(line) in known or (may_drop is not None and may_drop(line)) for line in lines)
-
-
-def _sync(path: Path) -> None:
-    """Wait until the disk has a file, or the names in a folder."""
-    is_folder = path.is_dir()
-    if is_folder and sys.platform == "win32":
-        return
-    flags = os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
-    try:
-        fd = os.open(path, flags | FLAGS)
-    except OSError:
-        if is_folder:  # one that may be written but not read
-            return
-        raise
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if not is_folder and error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such call
-            raise
-    finally:
-        os.close(fd)

@@ -1,8 +1,8 @@
 """Drafts: the names under which files are written, and the locks that tell living runs from dead ones.
 
-`out.csv` is written as `out.csv.mien.part` beside it. A run locks its drafts; a lock ends with its process, however
-that ends. So a draft without a lock belongs to a run that is dead. A small file `.mien-run-...` notes which drafts
-belong to one run, so that the next one can remove those that nothing will go on with.
+`out.csv` is written as `out.csv.mien.part` beside it. A run locks its drafts, and the system releases a lock when the
+process ends, even after a kill. So a draft without a lock belongs to a dead run. A small file `.mien-run-...` lists the
+drafts of one run, so that the next run can remove those that nobody will resume.
 """
 
 from __future__ import annotations
@@ -27,41 +27,38 @@ else:
     import fcntl
 
 MARK = ".mien.part"
-"""What every draft's name holds behind the full name of its file."""
+"""Part of every draft's name, after the full name of its file."""
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _RECORD = ".mien-run-"
-_INSIDE = re.compile(r"\.?\d{6}(\.parquet)?|\.whole|\.lock")  # what mien itself puts into a draft that is a folder
+_INSIDE = re.compile(r"\.?\d{6}(\.parquet)?|\.whole|\.lock")  # the files that mien itself puts into a draft folder
 
 
 def draft_path(path: str | os.PathLike[str], suffix: str = "") -> Path:
-    """Return the draft's name of a file; `suffix` follows it, for programs that go by a file's suffix."""
+    """Return the path of a file's draft. `suffix` comes last, for libraries that choose a format by suffix."""
     path = Path(path)
     return path.with_name(f"{path.name}{MARK}{suffix}")
 
 
 def open_draft(path: Path, draft: Path, *, folder: bool = False, mode: int = 0o666, fresh: bool) -> tuple[int, bool]:
-    """Open and lock a draft, a new one or that of a dead run.
+    """Open and lock a draft, new or left by a dead run; return the descriptor and whether the draft is new.
 
     Args:
         path: the file, for messages.
         draft: the draft.
-        folder: whether it is a folder.
-        mode: rights of a new one, less the umask.
-        fresh: put an empty one in place of an old one.
-
-    Returns:
-        The open file, and whether it is new.
+        folder: the draft is a folder.
+        mode: permissions of a new draft, before the umask.
+        fresh: replace an old draft by an empty one.
 
     Raises:
-        OutputError: another run is writing it, or its name is taken by something else.
-        OSError: it cannot be opened.
+        OutputError: another run is writing the draft, or something else has its name.
+        OSError: the draft cannot be opened.
     """
-    by_lock_file = folder and sys.platform == "win32"  # which opens no folders
+    by_lock_file = folder and sys.platform == "win32"  # folders cannot be opened there
     while True:
         fd, is_new = _open(path, draft, folder, mode)
         if fd < 0:
-            continue  # a run beside this one has just finished it
+            continue  # another run has just finished it
         try:
             if not lock(fd):
                 raise busy(path)
@@ -72,7 +69,7 @@ def open_draft(path: Path, draft: Path, *, folder: bool = False, mode: int = 0o6
                 if sys.platform == "win32":
                     os.ftruncate(fd, 0)
                     return fd, is_new
-                draft.unlink()  # and not truncated: it may have a second name, under which it is somebody's
+                draft.unlink()  # truncating would empty a hard link too
         except BaseException:
             os.close(fd)
             raise
@@ -80,7 +77,7 @@ def open_draft(path: Path, draft: Path, *, folder: bool = False, mode: int = 0o6
 
 
 def _open(path: Path, draft: Path, folder: bool, mode: int) -> tuple[int, bool]:
-    """Open a draft without a lock: the open file, or -1 where it has just gone, and whether it is new."""
+    """Open a draft without locking it; return the descriptor (-1 if it has just gone) and whether it is new."""
     is_new = True
     try:
         if not folder:
@@ -92,7 +89,7 @@ def _open(path: Path, draft: Path, folder: bool, mode: int) -> tuple[int, bool]:
     if state is None:
         return -1, False
     if not (stat.S_ISDIR if folder else stat.S_ISREG)(state.st_mode):
-        raise OutputError(f"{path}: the name of its draft, {draft.name}, is taken; move that away")
+        raise OutputError(f"{path}: something else has the name of its draft, {draft.name}; move that away")
     try:
         if folder and sys.platform == "win32":
             return os.open(draft / ".lock", os.O_RDWR | os.O_CREAT | FLAGS), is_new
@@ -102,17 +99,17 @@ def _open(path: Path, draft: Path, folder: bool, mode: int) -> tuple[int, bool]:
 
 
 def lock(fd: int) -> bool:
-    """Lock an open file, and tell whether nobody else has it; where locks do not exist nobody has."""
+    """Lock an open file; False if another process holds the lock. True on file systems without locks."""
     try:
         if sys.platform == "win32":
             place = os.lseek(fd, 0, os.SEEK_CUR)
-            os.lseek(fd, 1 << 40, os.SEEK_SET)  # far behind the content, which others may then read and write
+            os.lseek(fd, 1 << 40, os.SEEK_SET)  # far past the content, so that others can still read it
             try:
                 msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
             finally:
                 os.lseek(fd, place, os.SEEK_SET)
         else:
-            # flock, not lockf: lockf's lock ends when any part of the process closes the file, such as an encoder
+            # flock, not lockf: a lockf lock ends when anything in the process, such as an encoder, closes the file
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
@@ -120,7 +117,7 @@ def lock(fd: int) -> bool:
 
 
 def busy(path: Path, what: str = "it") -> OutputError:
-    """Return the error of an output that another run has locked."""
+    """Return the error for an output that another run has locked."""
     return OutputError(f"{path}: another run is writing {what}; wait until it has ended, or choose another name")
 
 
@@ -139,7 +136,7 @@ def is_locked(path: Path) -> bool:
 
 
 def remove(path: Path) -> bool:
-    """Remove a draft, and of one that is a folder only what mien put there; tell whether it is gone."""
+    """Remove a draft; from a draft folder only the files of mien. Return whether it is gone."""
     try:
         state = state_of(path, follow=False)
         if state is not None and stat.S_ISDIR(state.st_mode):
@@ -155,7 +152,7 @@ def remove(path: Path) -> bool:
 
 
 def remove_dead_draft(path: str | os.PathLike[str]) -> bool:
-    """Remove a draft if it is one and no run writes it; tell whether it is gone."""
+    """Remove a path if it is a draft that no run is writing. Return whether it is gone."""
     path = Path(path)
     state = state_of(path, follow=False)
     if state is None or MARK not in path.name:
@@ -164,7 +161,7 @@ def remove_dead_draft(path: str | os.PathLike[str]) -> bool:
         fd, _ = open_draft(path, path, folder=stat.S_ISDIR(state.st_mode), mode=0o600, fresh=False)
     except (OSError, OutputError):
         return False
-    if sys.platform == "win32":  # what is open cannot be removed there
+    if sys.platform == "win32":  # open files cannot be removed there
         os.close(fd)
         return remove(path)
     try:
@@ -174,10 +171,10 @@ def remove_dead_draft(path: str | os.PathLike[str]) -> bool:
 
 
 def remove_dead_drafts(folder: str | os.PathLike[str], *patterns: str) -> list[Path]:
-    """Remove the drafts of dead runs in a folder whose files' names fit one of the patterns; return those removed.
+    """Remove the drafts of dead runs in a folder, for files whose names match one of the patterns; return their paths.
 
-    Give only patterns of files that can be made again, such as the data cache and annotated images. Drafts of tables
-    and videos hold results.
+    Give only patterns of files that can be made again, such as the data cache and annotated images: drafts of tables
+    and videos contain results.
     """
     names: list[str] = []
     with suppress(OSError), os.scandir(folder) as entries:
@@ -187,18 +184,14 @@ def remove_dead_drafts(folder: str | os.PathLike[str], *patterns: str) -> list[P
 
 
 class FolderLock:
-    """A folder that one run at a time writes into. Windows has no such locks."""
+    """A lock on a folder that only one run may write into. Does nothing on Windows."""
 
     def __init__(self, folder: Path) -> None:
-        """Lock a folder that exists.
-
-        Raises:
-            OutputError: another run has locked it.
-        """
+        """Lock an existing folder, or raise an OutputError if another run has locked it."""
         self._fd = -1
         if sys.platform == "win32":
             return
-        with suppress(OSError):  # without the right to read it, it cannot be locked
+        with suppress(OSError):  # an unreadable folder cannot be locked
             self._fd = os.open(folder, os.O_RDONLY | FLAGS)
         if self._fd >= 0 and not lock(self._fd):
             self.release()
@@ -208,32 +201,32 @@ class FolderLock:
         self.release()
 
     def release(self) -> None:
-        """Let others lock it; calling it twice does no harm."""
+        """Unlock the folder. A second call does nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
 
 class RunRecord:
-    """The drafts of one run, noted in a small file in each of their folders until they are finished.
+    """The unfinished drafts of one run, listed in a small file in each of their folders.
 
-    A killed run leaves the file. The next run that writes one of these drafts removes the others, but never one that
-    can be resumed.
+    A killed run leaves the file behind. The next run that writes one of these drafts removes the others, except those
+    that can be resumed.
     """
 
     def __init__(self) -> None:
-        """Begin without drafts; nothing is written before there are two."""
+        """Start without drafts. The file is written once there are two."""
         self._drafts: dict[Path, tuple[bool, Sequence[Path]]] = {}
         self._name = f"{_RECORD}{os.getpid()}-{os.urandom(4).hex()}"
         self._folders: set[Path] = set()
 
     def add(self, draft: Path, resumable: bool, further: Sequence[Path] = ()) -> None:
-        """Note a draft that was begun, and further files beside it that go with it."""
+        """Add a started draft, and further files beside it that belong to it."""
         self._drafts[draft] = resumable, further
         self._save()
 
     def drop(self, draft: Path) -> None:
-        """Forget a draft that is gone."""
+        """Remove a draft from the list."""
         if self._drafts.pop(draft, None) is not None:
             self._save()
 
@@ -243,7 +236,7 @@ class RunRecord:
             with suppress(OSError):
                 (folder / self._name).unlink()
         for folder in folders:
-            with suppress(OSError, ValueError):  # a help to clean up, and no reason to end a run
+            with suppress(OSError, ValueError):  # only helps to clean up: no reason to end a run
                 rows = [
                     [os.path.relpath(draft, folder), resumable, *(path.name for path in further)]
                     for draft, (resumable, further) in self._drafts.items()
@@ -253,12 +246,12 @@ class RunRecord:
 
 
 def clean_after(draft: Path, mine: Iterable[Path], spared: Callable[[Path], bool]) -> list[Path]:
-    """Remove what a dead run left that wrote `draft`: its other drafts that nothing goes on with, and its record.
+    """Remove the leftovers of a dead run that wrote `draft`: its other drafts that nobody will resume, and its record.
 
     Args:
         draft: a draft that this run has locked.
         mine: all drafts of this run.
-        spared: tells of a path whether it must stay, such as an input.
+        spared: returns True for a path that must stay, such as an input.
 
     Returns:
         The drafts removed.
@@ -271,7 +264,7 @@ def clean_after(draft: Path, mine: Iterable[Path], spared: Callable[[Path], bool
                 for name, resumable, *further in json.loads(record.read_text("utf-8"))
             }
         except (OSError, ValueError, TypeError):
-            continue  # it is being written
+            continue  # another run is writing it
         if draft not in rows:
             continue
         is_done = True
@@ -293,7 +286,7 @@ def clean_after(draft: Path, mine: Iterable[Path], spared: Callable[[Path], bool
 
 
 def state_of(path: Path, follow: bool = True) -> os.stat_result | None:
-    """Return what the system says of a path, or None where nothing is."""
+    """Return the status of a path, or None if nothing is there."""
     try:
         return path.stat(follow_symlinks=follow)
     except (FileNotFoundError, NotADirectoryError):

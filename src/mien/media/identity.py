@@ -1,4 +1,4 @@
-"""Tell which names are of one file."""
+"""Tell whether two names mean the same file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ PathLike = str | os.PathLike[str]
 
 
 def nearest_existing(path: Path) -> Path:
-    """Return a path, or the nearest of its parents that exists."""
+    """Return the path itself if it exists, else its nearest existing parent."""
     return next((place for place in (path, *path.parents) if identity_of(place) is not None), Path(path.anchor))
 
 
 def name_key(path: Path) -> tuple[int | str, ...]:
-    """Return what two names of one file have in common, also of one that does not exist yet.
+    """Return a key that is equal for all names of one file, existing or not.
 
-    Names of new files that differ in case alone count as one: some file systems take them so.
+    Names of new files that differ only in case count as one: some file systems ignore case.
     """
     here = nearest_existing(path)
     rest = path.relative_to(here).parts
@@ -26,7 +26,7 @@ def name_key(path: Path) -> tuple[int | str, ...]:
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether a path leads to a regular file; where that may not be known it does not."""
+    """Tell whether a path leads to a regular file; False if that cannot be found out."""
     try:
         return path.is_file()
     except OSError:
@@ -34,13 +34,13 @@ def is_file(path: Path) -> bool:
 
 
 def identity_of(path: PathLike) -> int | None:
-    """Return what all names of one file have in common, or None where there is no file; links are followed."""
+    """Return a number that is equal for all names of one file, links followed, or None if there is no file."""
     try:
-        return packed(os.stat(path))  # noqa: PTH116 - of millions of names
+        return packed(os.stat(path))  # noqa: PTH116 - called for millions of names
     except (OSError, ValueError):
         return None
 
 
 def packed(state: os.stat_result) -> int:
-    """Return the same from what the system said of a file: one number, since there may be millions."""
+    """Return device and inode as one number, since there may be millions."""
     return state.st_dev << 64 | state.st_ino

@@ -1,4 +1,4 @@
-"""Decide whether a path may be written: the only place that does.
+"""Decide whether a path may be written. Nothing else in the package does.
 
 A command names its inputs once, and asks for each output before any work:
 
@@ -7,8 +7,8 @@ A command names its inputs once, and asks for each output before any work:
     folder = outputs.folder("annotated", what="annotated images", file_suffixes=(".jpg", ".png"))
     rows.start(resume=True)
 
-Files are compared by what they are, not by their names: through links, hard links, relative paths, and file systems
-that take A.jpg and a.jpg for the same. The names of drafts count as outputs.
+Files are compared by identity, not by name: links, hard links, relative paths, and names that differ only in case on a
+file system that ignores it. The names of drafts count as outputs.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ READS = (
     *(".csv", ".txt", ".zip", ".npz", ".npy", ".parquet", ".pq", ".tar", ".gz", ".tgz"),
     *(".onnx", ".safetensors", ".yaml", ".yml"),
 )
-"""Suffixes that an input folder's own files may have."""
+"""Suffixes of files that a run may read from an input folder."""
 
 
 class OutputPaths:
     """The outputs of one run, kept apart from its inputs and from each other."""
 
     def __init__(self, inputs: Iterable[PathLike | None] = (), reads: Sequence[str] = READS) -> None:
-        """Name the inputs.
+        """Register the inputs.
 
         Args:
-            inputs: all files that the run reads: sources, data, votes, models, recipes. A folder stands for all that
-                lies in it; give the files instead where they are known. None, URLs, camera numbers and names of nothing
-                are passed over.
-            reads: suffixes of files that an input folder may hold. No output of such a kind may lie in it, since the
-                next run would take it for an input.
+            inputs: all files that the run reads: sources, data, votes, models, recipes. A folder stands for everything
+                inside it; give its files instead if they are known. None, URLs, camera numbers and missing files are
+                ignored.
+            reads: suffixes of input files. An input folder takes no output with such a suffix, because the next run
+                would read it.
         """
         self._inputs = [path for path in inputs if path]
         self._reads = frozenset(reads)
@@ -68,27 +68,24 @@ class OutputPaths:
         stdout: bool = False,
         wait: float = 5.0,
     ) -> Output:
-        """Decide on a file; nothing is opened or changed yet.
+        """Check a file and return it as an output to start. Nothing is opened or changed yet.
 
         Args:
-            path: of the file; "-" for standard output.
+            path: the file; "-" is standard output.
             what: the output in words, for messages: "a CSV table".
-            suffixes: that its name may have, with "" for none; () takes all.
-            draft_suffixes: see `drafts.draft_path`. The first is the draft's, the others those of further files that
-                its writer makes.
-            draft_folder: its draft is a folder.
-            keep: keep its draft when the run fails.
-            resumable: a later run can go on with its draft; such a draft is never removed by others.
-            stream: it can be written to a pipe or a device.
-            stdout: it can be written to standard output.
+            suffixes: allowed suffixes, "" for none; () allows all.
+            draft_suffixes: see `drafts.draft_path`. The first is that of the draft, the rest are those of further files
+                that the writer makes.
+            draft_folder: the draft is a folder.
+            keep: keep the draft when the run fails.
+            resumable: a later run can continue the draft, so other runs never remove it.
+            stream: a pipe or a device is allowed.
+            stdout: standard output is allowed.
             wait: seconds to wait for the reader of a pipe.
 
-        Returns:
-            The output, to be started.
-
         Raises:
-            ConfigError: the path is an input, another output, a folder, or has a suffix that does not fit.
-            OutputError: it cannot be written: missing rights, a full disk, another run that is writing it.
+            ConfigError: the path is an input, another output or a folder, or has a wrong suffix.
+            OutputError: the path cannot be written: no permission, a full disk, or another run is writing it.
         """
         target = resolve(path)
         if target.kind in ("descriptor", "stream"):
@@ -129,19 +126,19 @@ class OutputPaths:
         names: Sequence[str] = (),
         again: Sequence[str] = (),
     ) -> OutputFolder:
-        """Decide on a folder for many files; nothing is made yet.
+        """Check a folder for many files and return it as an output to start. Nothing is made yet.
 
         Args:
-            path: of the folder; missing ones are made at the start.
+            path: the folder; `start` makes missing ones.
             what: the output in words, for messages: "annotated images".
-            file_suffixes: a new folder's name must not end in one of them: then a file is meant.
-            names: of files that will surely be written in it.
-            again: patterns of files that a run makes again, such as "*.jpg"; their drafts of dead runs are removed at
-                the start.
+            file_suffixes: the name of a new folder must not end in one of these: then a file is meant.
+            names: files that will certainly be written in it.
+            again: patterns of files that every run makes again, such as "*.jpg". `start` removes their drafts left by
+                dead runs.
 
         Raises:
-            ConfigError: the path is a file, an input, lies in an input folder, or is another output.
-            OutputError: it cannot be written.
+            ConfigError: the path is a file, an input or another output, or lies in an input folder.
+            OutputError: the folder cannot be written.
         """
         target = resolve(path)
         if target.kind not in ("folder", "file") or str(target.path) == "-" or is_file(target.real):
@@ -176,7 +173,7 @@ class OutputPaths:
         return tuple(self._drafts)
 
     def _identities(self) -> tuple[set[int], set[int]]:
-        """What the input files and the input folders are."""
+        """Return the identities of the input files and of the input folders."""
         if self._known is None:
             files: set[int] = set()
             folders: set[int] = set()
@@ -191,11 +188,11 @@ class OutputPaths:
 
     def _check_inputs(self, target: Target, names: Sequence[Path]) -> None:
         if self.is_input(target.real):
-            raise ConfigError(f"{target.path}: is an input, and would be written over; choose another name")
+            raise ConfigError(f"{target.path}: is an input and would be overwritten; choose another name")
         for name in names:
             if self.is_input(name):
                 raise ConfigError(
-                    f"{target.path}: its draft would be written over the input {name.name}; choose another name"
+                    f"{target.path}: its draft would overwrite the input {name.name}; choose another name"
                 )
         if target.path.suffix.lower() in self._reads and any(map(self._is_input_folder, target.real.parents)):
             raise ConfigError(
@@ -232,7 +229,7 @@ class OutputPaths:
 
 
 class Output(atomic.AtomicFile):
-    """A file that `OutputPaths.file` has decided on; use it as an AtomicFile."""
+    """A file that `OutputPaths.file` has accepted; use it as an AtomicFile."""
 
     def __init__(
         self,
@@ -250,7 +247,7 @@ class Output(atomic.AtomicFile):
         self._paths, self._resumable, self._further = paths, resumable, further
 
     def start(self, resume: bool = False, may_drop: Callable[[bytes], bool] | None = None) -> Self:
-        """Open and lock the draft, see `AtomicFile.start`, and remove what a dead run of the same outputs left."""
+        """Open and lock the draft, see `AtomicFile.start`, and remove leftovers of a dead run with the same outputs."""
         super().start(resume, may_drop)
         if self.draft is not None:
             for path in self._further:
@@ -261,14 +258,14 @@ class Output(atomic.AtomicFile):
         return self
 
     def commit(self) -> None:
-        """Give the file its name, see `AtomicFile.commit`."""
+        """Rename the draft to its final name, see `AtomicFile.commit`."""
         try:
             super().commit()
         finally:
             self._forget()
 
     def discard(self) -> None:
-        """End, and remove the draft."""
+        """End and remove the draft."""
         super().discard()
         for path in self._further:
             drafts.remove(path)
@@ -280,7 +277,7 @@ class Output(atomic.AtomicFile):
 
 
 class OutputFolder:
-    """A folder that `OutputPaths.folder` has decided on. One run at a time writes into it.
+    """A folder that `OutputPaths.folder` has accepted. Only one run at a time writes into it.
 
     Attributes:
         path: the folder.
@@ -292,10 +289,10 @@ class OutputFolder:
         self._lock: drafts.FolderLock | None = None
 
     def start(self) -> Self:
-        """Make and lock the folder, and remove drafts that dead runs left in it.
+        """Make and lock the folder, and remove drafts left by dead runs.
 
         Raises:
-            OutputError: it cannot be made, or another run is writing into it.
+            OutputError: the folder cannot be made, or another run is writing into it.
         """
         with writing(self.path):
             self._real.mkdir(parents=True, exist_ok=True)
@@ -304,26 +301,17 @@ class OutputFolder:
         return self
 
     def is_free(self, name: str) -> bool:
-        """Tell whether a file may have this name: it is no input, no other output, no draft of one, no folder."""
+        """Tell whether a file may have this name: it is not an input, another output, a draft or a folder."""
         return self._taken(name) is None
 
     def check(self, name: str) -> Path:
-        """Return the path of a file in the folder that is to be written.
-
-        Raises:
-            ConfigError: the name is an input or another output.
-        """
+        """Return the path of a file to write, or raise a ConfigError if it is an input or another output."""
         if (reason := self._taken(name)) is not None:
-            raise ConfigError(f"{self.path / name}: is {reason}, and would be written over; choose another folder")
+            raise ConfigError(f"{self.path / name}: is {reason} and would be overwritten; choose another folder")
         return self._real / name
 
     def write(self, name: str, data: bytes) -> Path:
-        """Write one small file whole or not at all.
-
-        Raises:
-            ConfigError: the name is an input or another output.
-            OutputError: it cannot be written.
-        """
+        """Write one small file whole or not at all, after `check`."""
         path = self.check(name)
         atomic.write_bytes(path, data, sync=False)
         return path
@@ -339,7 +327,7 @@ class OutputFolder:
         return None
 
     def close(self) -> None:
-        """Let other runs write into the folder; calling it twice does no harm."""
+        """Unlock the folder. A second call does nothing."""
         if self._lock:
             self._lock.release()
 

@@ -1,4 +1,4 @@
-"""What an output's path leads to: a file, a pipe, a device, standard output; and the error of what cannot be written.
+"""Resolve output paths to a file, pipe, device or standard output, and word the errors of writing.
 
 "-" and /dev/stdout are standard output, /dev/fd/N is an open file of this process. A link stands for its target.
 """
@@ -20,26 +20,26 @@ from mien.errors import ConfigError, OutputError
 from mien.media.identity import is_file, nearest_existing
 
 FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-"""Of every `os.open`."""
+"""Flags of every `os.open`."""
 
 _DESCRIPTOR = re.compile(rf"/dev/fd/(\d+)|/proc/(?:self|thread-self|{os.getpid()})/fd/(\d+)")
 _STANDARD = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
 _ADVICE = {
-    errno.ENOSPC: "free some space, or choose another place",
-    errno.EDQUOT: "free some space, or choose another place",
-    errno.EFBIG: "choose a place that takes files of this size",
-    errno.EPIPE: "keep the program that reads it running",
+    errno.ENOSPC: "free some space or choose another place",
+    errno.EDQUOT: "free some space or choose another place",
+    errno.EFBIG: "choose a place that allows files of this size",
+    errno.EPIPE: "keep its reader running",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
 
 def output_error(path: str | os.PathLike[str], error: Exception) -> OutputError:
-    """Return the error to raise in place of another one that came up while `path` was written."""
+    """Return the OutputError that replaces an error raised while writing `path`."""
     number = getattr(error, "errno", None)
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     if number == errno.EPIPE:
         reason = "its reader has ended"
-    advice = _ADVICE.get(number or 0, "choose another place, or check its rights and free space")
+    advice = _ADVICE.get(number or 0, "choose another place, or check its permissions and free space")
     return OutputError(f"{shown(path)}: cannot be written ({' '.join(str(reason).split())}); {advice}")
 
 
@@ -59,13 +59,13 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a path leads to.
+    """The place that a path leads to.
 
     Attributes:
-        path: the path as it was given.
-        real: the same without links.
-        kind: "file", where there is one or nothing yet; "stream", a pipe or a character device; "descriptor", an open
-            file of this process; "folder"; "other", such as a disk or a socket.
+        path: the path as given.
+        real: the path with links resolved.
+        kind: "file", existing or not; "stream", a pipe or a character device; "descriptor", an open file of this
+            process; "folder"; "other", such as a disk or a socket.
         descriptor: number of the open file, or -1.
     """
 
@@ -76,11 +76,7 @@ class Target:
 
 
 def resolve(path: str | os.PathLike[str]) -> Target:
-    """Find out what a path leads to; nothing is opened or changed.
-
-    Raises:
-        OutputError: it cannot be followed, such as a link to itself.
-    """
+    """Resolve a path without opening anything. Raise an OutputError if it cannot be followed, as a link to itself."""
     path = Path(path)
     number = _STANDARD.get(str(path), -1)
     if match := _DESCRIPTOR.fullmatch(str(path)):
@@ -103,13 +99,7 @@ def resolve(path: str | os.PathLike[str]) -> Target:
 def open_stream(path: Path, wait: float) -> int:
     """Open a pipe or a character device for writing.
 
-    Args:
-        path: of the pipe or device.
-        wait: seconds to wait for a pipe's reader; without this limit `open` would wait for ever.
-
-    Raises:
-        OutputError: no program reads the pipe.
-        OSError: it cannot be opened.
+    Waits `wait` seconds for the reader of a pipe, then raises an OutputError; a plain `open` would wait for ever.
     """
     nonblock = getattr(os, "O_NONBLOCK", 0)
     end = time.monotonic() + wait
@@ -129,28 +119,24 @@ def open_stream(path: Path, wait: float) -> int:
 
 
 def check_suffix(target: Target, what: str, suffixes: Sequence[str]) -> None:
-    """Raise a ConfigError that names the suffixes when a file's name ends in none of them; "" is none at all."""
+    """Raise a ConfigError that lists the suffixes if the name ends in none of them; "" allows no suffix."""
     if suffixes and target.path.suffix.lower() not in suffixes:
         known = ", ".join(suffix for suffix in suffixes if suffix)
         raise ConfigError(f"{target.path}: the name of {what} must end in {known}")
 
 
 def check_place(target: Target, draft: str = "") -> None:
-    """See whether a file or folder can be made there, as far as that can be known without making one.
-
-    Args:
-        target: of the file or folder.
-        draft: name of the file's draft.
+    """Check that a file (with a draft of this name) or a folder can be made, as far as that can be known beforehand.
 
     Raises:
         ConfigError: a parent is a file, the file is write-protected, or its name is too long.
-        OutputError: no rights, a read-only or full disk.
+        OutputError: no permission, or a read-only or full disk.
     """
     if target.kind == "file" and is_file(target.real):
         if not target.real.stat().st_mode & 0o222:
             raise ConfigError(f"{target.path}: is write-protected; choose another name, or make it writable")
         try:
-            os.close(os.open(target.real, os.O_WRONLY | FLAGS))  # for what no rights tell: an immutable file
+            os.close(os.open(target.real, os.O_WRONLY | FLAGS))  # permissions do not show an immutable file
         except OSError as error:
             raise output_error(target.path, error) from error
     here = target.real if target.kind == "folder" else nearest_existing(target.real.parent)
@@ -166,8 +152,8 @@ def check_place(target: Target, draft: str = "") -> None:
             raise output_error(target.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     if not os.access(here, os.W_OK | os.X_OK, **effective):
         raise OutputError(
-            f"{target.path}: cannot be written (no rights in {here}); choose another place, or change them"
+            f"{target.path}: cannot be written (no permission in {here}); change that or choose another place"
         )
     longest = os.pathconf(here, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
     if len(os.fsencode(draft)) > longest:
-        raise ConfigError(f"{target.path}: too long a name for its draft; make it shorter than {longest - 30} bytes")
+        raise ConfigError(f"{target.path}: the name is too long; make it shorter than {longest - 30} bytes")

@@ -44,14 +44,19 @@ class EncodedImage:
     data: bytes
 
 
-def load(model: str | None = None, detector: str = "yunet", min_score: float | None = None) -> Pipeline:
+def load(
+    model: str | None = None,
+    detector: str = "yunet",
+    min_score: float | None = None,
+    min_face: float | None = None,
+) -> Pipeline:
     """Load a pipeline for concurrent use.
 
     The detector runs in one thread per image. The classifier's threads sleep between calls: spinning took a third to a
     half of the processor time.
     """
     return Pipeline(
-        detectors.load_detector(detector, threads=1, min_score=min_score), models.load_classifier(model, spin=False)
+        detectors.load_detector(detector, min_face, 1, min_score), models.load_classifier(model, spin=False)
     )
 
 

@@ -31,6 +31,12 @@ class Metrics:
             "mien_stream_frames", "WebSocket frames: answered, skipped or failed.", ("outcome",), registry=registry
         )
 
+    @property
+    def answered(self) -> int:
+        """Number of requests answered."""
+        samples = [sample for metric in self.requests.collect() for sample in metric.samples]
+        return round(sum(sample.value for sample in samples if sample.name.endswith("_total")))
+
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
