@@ -211,7 +211,6 @@ BLOCKS = {
     "fer": beside_fer,
     "frame": frame,
     "videos": videos,
-    "checkouts": checkouts,
     "images": images,
     "session-options": session_options,
 }

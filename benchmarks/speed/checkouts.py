@@ -1,9 +1,9 @@
-"""Compare the speed of `mien video` in several checkouts: wall time and processor time of the same videos, turn by turn.
+"""Compare the speed of `mien video` in several checkouts: wall time and processor time of the same videos.
 
-Each checkout runs in a process of its own, with its `src` first on PYTHONPATH; `git worktree add` makes a checkout of an
-older commit. A turn processes one video from its first frame to its last, as `mien video` does, with nothing written or,
-with `--save`, with an annotated copy. The checkouts take turns, so that other work on the machine slows all of them.
-Processor time (user and system, all threads) suffers least from it.
+Each checkout runs in a process of its own, with its `src` first on PYTHONPATH; `git worktree add` makes a checkout of
+an older commit. A turn processes one video from its first frame to its last, as `mien video` does, with nothing
+written or, with `--save`, with an annotated copy. The checkouts take turns, so that other work on the machine slows
+all of them. Processor time (user and system, all threads) suffers least from it.
 
 Usage: python -m benchmarks.speed.checkouts --video single_face.mp4 NAME=CHECKOUT NAME=CHECKOUT ...
        [--sizes 640x480 1920x1080] [--save] [--rounds 7] [--out FILE]
@@ -102,7 +102,8 @@ def measure(
     values: dict[str, Any] = {}
     for kind in ("cpu", "wall"):
         per_frame = {
-            name: np.array([1000 * each[kind] / each["frames"] for each in given[1:]]) for name, given in answers.items()
+            name: np.array([1000 * each[kind] / each["frames"] for each in given[1:]])
+            for name, given in answers.items()
         }
         first = next(iter(per_frame.values()))
         values[kind] = {

@@ -122,7 +122,7 @@ class Face:
         landmarks: five (x, y) in pixels: left eye, right eye, nose, left and right mouth corner, as seen in the image;
             () when the detector has none.
         probabilities: emotion -> probability; empty before classification.
-        confidence_threshold: a top probability below it makes the face `uncertain`.
+        confidence_threshold: a top probability below it makes the face `uncertain`, 0..1; above 1 all are.
         id: number of the person within a video, or None.
         label: the emotion that a tracker shows in place of the most probable one, or "".
         unsure: the tracker's decision on `uncertain`, or None.
@@ -242,7 +242,7 @@ class Classifier(Protocol):
 
     @property
     def confidence_threshold(self) -> float:
-        """Top probability below which an answer is uncertain."""
+        """Top probability below which an answer is uncertain, 0..1; above 1 when all answers are."""
 
     def __call__(self, crops: NDArray[np.uint8]) -> Floats:
         """Classify uint8 gray crops (N, 48, 48) -> float32 (N, C); rows sum to 1."""
