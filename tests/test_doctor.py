@@ -122,8 +122,9 @@ def test_lowest_versions_of_the_doctor_are_those_of_the_package() -> None:
 
 
 def test_doctor_runs_without_opencv_pyav_and_onnx_runtime() -> None:
-    code = "import sys; sys.modules.update(cv2=None, av=None, onnxruntime=None); sys.argv[1:] = ['doctor']; import mien.cli.main"
-    done = subprocess.run([sys.executable, "-c", f"{code}; mien.cli.main.main()"], capture_output=True, text=True)
+    without = "import sys; sys.modules.update(cv2=None, av=None, onnxruntime=None); sys.argv[1:] = ['doctor']"
+    code = f"{without}; import mien.cli.main; mien.cli.main.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "mien does not work: see OpenCV, PyAV, ONNX Runtime, prediction" in done.stdout
     assert done.stderr == ""

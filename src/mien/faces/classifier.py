@@ -84,9 +84,7 @@ class OnnxClassifier:
         except ValueError:
             threshold = math.nan
         if not 0 <= threshold < 2:  # above 1: no answer is certain
-            raise self._invalid(
-                f"its `uncertain_below` is {short(text)}, not a number of 0..1, or 1.0001 for never certain"
-            )
+            raise self._invalid(f"its `uncertain_below` is {short(text)}, not a number of 0..1 (1.0001: never certain)")
         return threshold
 
     def _check_graph(self) -> None:
