@@ -33,7 +33,7 @@ lower: .venv-lower/done ## run the tests of media, faces and cli with the lowest
 	.venv-lower/bin/pytest -rs tests/media tests/faces tests/cli
 
 fuzz: .venv/full ## read damaged images, videos, data sets, recipes, models and requests for SECONDS
-	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS)
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) --out benchmarks/results/fuzz.json
 
 web: .venv/light $(RUNTIME) ## collect the page's runtime and models; build dist/web, which any server can host
 	$(BIN)/python web/build.py

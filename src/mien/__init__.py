@@ -15,19 +15,26 @@ from mien.types import EMOTIONS, Face, Failure, Frame, Result
 if TYPE_CHECKING:
     from mien import data, draw, evaluation, serve, sinks, train
     from mien.pipeline import Pipeline, load
+    from mien.results import Results
+    from mien.runner import Summary, predict
 
 __version__ = "0.1.0"
 
 __all__ = [
     "EMOTIONS", "ConfigError", "DataError", "Error", "Face", "Failure", "Frame", "ModelError", "OutputError",
-    "Pipeline", "Result", "SourceError", "__version__", "data", "draw", "evaluation", "load", "serve", "sinks", "train",
+    "Pipeline", "Result", "Results", "SourceError", "Summary", "__version__", "data", "draw", "evaluation", "load",
+    "predict", "serve", "sinks", "train",
 ]  # fmt: skip
+
+_MODULES = {
+    "Pipeline": "pipeline", "Results": "results", "Summary": "runner", "load": "pipeline", "predict": "runner",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: `import mien` must work without OpenCV, so that `mien doctor` can report it."""
-    if name in ("Pipeline", "load"):
-        return getattr(import_module("mien.pipeline"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"mien.{_MODULES[name]}"), name)
     if name in __all__:
         return import_module(f"mien.{name}")
     raise AttributeError(f"module 'mien' has no attribute {name!r}")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pickle
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ConfigError
 from mien.faces import crop, detectors, models, orientation
-from mien.media.image import decode, to_bgr
-from mien.media.paths import display, read_file
-from mien.types import Classifier, Detector, Face, Floats, Frame, Image, Pixels, Result
+from mien.media.inputs import ImageLike, is_many, read_frame
+from mien.results import Results
+from mien.types import Classifier, Detector, Face, Failure, Floats, Frame, Image, Pixels, Result
 
 MARGIN = 0.0
 """Share of the box's side to add around a face.
@@ -27,7 +29,8 @@ same centre: without a margin, crops look like the training images.
 class Pipeline:
     """Detect faces, crop them and classify their expression. Safe to use from several threads.
 
-    `pipeline(image)` does all three steps; `detect`, `crop` and `classify` are the steps on their own.
+    `pipeline(image)` does all three steps; `detect`, `crop` and `classify` are the steps on their own. A pipeline can
+    be pickled: its networks are loaded again from their files.
     """
 
     def __init__(
@@ -75,7 +78,15 @@ class Pipeline:
 
     def classify(self, crops: NDArray[np.uint8]) -> Floats:
         """Return probabilities for uint8 crops (N, 48, 48): float32 (N, C), columns in the order of the labels."""
-        return self.classifier(crops) if len(crops) else np.zeros((0, len(self.classifier.labels)), np.float32)
+        shape = (len(crops), len(self.classifier.labels))
+        if not len(crops):
+            return np.zeros(shape, np.float32)
+        probabilities = np.asarray(self.classifier(crops), np.float32)  # a user's classifier may return lists
+        if probabilities.shape != shape:
+            raise ConfigError(
+                f"the classifier returned {probabilities.shape} for {shape[0]} crops and {shape[1]} labels"
+            )
+        return probabilities
 
     def label(self, faces: Sequence[Face], probabilities: Floats) -> tuple[Face, ...]:
         """Attach a row of probabilities, (N, C) as `classify` returns them, to each face."""
@@ -106,19 +117,68 @@ class Pipeline:
             for frame, faces, images, end in zip(frames, detected, crops, ends, strict=True)
         ]
 
-    def __call__(self, image: str | Path | NDArray[Any]) -> Result:
-        """Process one image.
+    @overload
+    def __call__(self, image: ImageLike, *, rgb: bool = False) -> Result: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, image: Iterable[ImageLike], *, rgb: bool = False) -> Results: ...
+
+    def __call__(self, image: ImageLike | Iterable[ImageLike], *, rgb: bool = False) -> Result | Results:
+        """Process one image or several.
 
         Args:
-            image: path of an image file, or an array as `mien.media.image.to_bgr` takes it (BGR, not RGB).
+            image: path, http(s) URL, bytes, binary file object, PIL image, or array or tensor as
+                `mien.media.image.to_bgr` takes it. A list or another iterable of these gives a list of results, with
+                one call of the classifier; all its images are in memory at once.
+            rgb: arrays and tensors are RGB, not BGR.
 
         Raises:
-            SourceError: the image cannot be read.
+            SourceError: an image cannot be read. `mien.predict` goes on past such an image.
         """
-        if not isinstance(image, str | Path):
-            return self.process(Frame(to_bgr(image, "array"), name="array"))
-        path = Path(image)
-        return self.process(Frame(decode(read_file(path), display(path)), name=str(image)))
+        if not is_many(image):
+            return self.process(read_frame(image, rgb))
+        frames = [read_frame(item, rgb, index, f" {index}") for index, item in enumerate(image)]
+        return Results(self.process_batch(frames))
+
+    def track(
+        self,
+        source: str | Path | int | Iterable[Frame | Failure],
+        *,
+        smoothing: float = 0.25,
+        detect_every: int = 1,
+        redetect_every: float = 0.5,
+        on_failure: Callable[[Failure], None] | None = None,
+    ) -> Iterator[Result]:
+        """Yield a result for each frame of a video or camera, with ids and smoothed probabilities.
+
+        See `mien.video_pipeline.track`.
+        """
+        from mien import video_pipeline
+
+        return video_pipeline.track(self, source, smoothing, detect_every, redetect_every, on_failure)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for part in ("detector", "classifier"):
+            _check_picklable(part, state[part])
+        return state
+
+    def __repr__(self) -> str:
+        parts = [getattr(part, "name", type(part).__name__) for part in (self.classifier, self.detector)]
+        return f"Pipeline(model={parts[0]!r}, detector={parts[1]!r})"
+
+
+def _check_picklable(part: str, value: object) -> None:
+    """Raise a ConfigError if a detector or classifier cannot be pickled; cloudpickle takes more and is not checked."""
+    if any(name.rpartition(".")[2] == "cloudpickle" for name in sys.modules):
+        return
+    try:
+        pickle.dumps(value)
+    except Exception as error:  # whatever the object raises
+        raise ConfigError(
+            f"the {part} {type(value).__name__} cannot be pickled ({error}); give it __reduce__, or make the pipeline "
+            "in each process"
+        ) from error
 
 
 def load(

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
+from typing import Any
+from urllib.parse import urlsplit
 
 import cv2
 
 from mien import sinks
-from mien.draw import Overlay
+from mien.draw import Overlay, Style
 from mien.errors import SourceError
 from mien.faces import onnx
 from mien.faces.tracker import Tracker
 from mien.media import readers
+from mien.media.inputs import is_many
 from mien.media.output_paths import Output, OutputPaths
-from mien.media.paths import numbered_images
+from mien.media.paths import VIDEO_SUFFIXES, expand_source, list_images, numbered_images
 from mien.media.prefetch import Prefetch, map_batches
 from mien.media.video import Video
-from mien.pipeline import Pipeline
-from mien.sinks import MultiSink, Timeline
+from mien.pipeline import Pipeline, load
+from mien.sinks import Csv, MultiSink, Parquet, Timeline
 from mien.types import Face, Failure, Frame, Result, Sink
 from mien.video_pipeline import REDETECT_EVERY, VideoPipeline
 
@@ -49,6 +54,8 @@ def video(
     redetect_every: float = REDETECT_EVERY,
     on_progress: Callable[[int, int | None], None] | None = None,
     on_message: Callable[[str], None] | None = None,
+    style: Style = "panels",
+    thumbnails: bool = False,
 ) -> VideoSummary:
     """Process one video from its first frame to its last, with ids of its own.
 
@@ -64,9 +71,11 @@ def video(
         redetect_every: seconds between full detections, see `VideoPipeline`.
         on_progress: called after each frame with the number of frames so far and, if known, in all.
         on_message: called with a sentence about sound that cannot simply be copied, of a URL at the end.
+        style: style of the annotated copy.
+        thumbnails: keep a small image of each person in the summary's `people`.
     """
     tracked = VideoPipeline(pipeline, Tracker(smoothing), detect_every, redetect_every)
-    people = Timeline(pipeline.classifier.labels)
+    people = Timeline(pipeline.classifier.labels, thumbnails)
     failures: list[Failure] = []
     count, total, silent = 0, None, ""
     with ExitStack() as stack:
@@ -82,7 +91,7 @@ def video(
             if save:
                 sound = path if Path(path).is_file() else None
                 silent = source.name if source.has_sound and sound is None else ""
-                copy = sinks.Video(save, Overlay(), source.rate, sound, source.start, on_message)
+                copy = sinks.Video(save, Overlay(style=style), source.rate, sound, source.start, on_message)
                 goals.append(stack.enter_context(copy))
         sink = MultiSink(goals, OutputPaths(input_files(path)))
         for item in tracked.track(items):
@@ -126,6 +135,173 @@ def images(
 
     detected = readers.map_images(source, detect, threads, skip, skipped)
     return map_batches(classify, detected, lambda item: item[0].nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What `predict` did.
+
+    Attributes:
+        images: images and frames of videos that were read.
+        faces: faces in all of them.
+        without_face: images and frames without a face.
+        failed: items that could not be read.
+        seconds: time taken.
+        emotions: emotion -> number of faces, the most frequent first; "uncertain" counts those that are.
+        failures: the first hundred items that could not be read.
+        skipped: suffix -> number of the other files of folders.
+    """
+
+    images: int
+    faces: int
+    without_face: int
+    failed: int
+    seconds: float
+    emotions: Mapping[str, int]
+    failures: tuple[Failure, ...]
+    skipped: Mapping[str, int]
+
+    def __str__(self) -> str:
+        emotions = ", ".join(f"{count} {name}" for name, count in self.emotions.items())
+        parts = [_count(self.images, "image"), _count(self.faces, "face") + (f" ({emotions})" if emotions else "")]
+        parts += [f"{self.without_face} without a face"] * bool(self.without_face)
+        parts += [f"{self.failed} failed"] * bool(self.failed)
+        return f"{', '.join(parts)}, {self.seconds:.1f} s"
+
+    def __repr__(self) -> str:
+        return f"Summary({self})"
+
+
+def predict(
+    source: readers.Source,
+    sinks: Sequence[Sink] = (),
+    pipeline: Pipeline | None = None,
+    *,
+    smoothing: float = 0.25,
+    detect_every: int = 1,
+    on_progress: Callable[[int], None] | None = None,
+) -> Summary:
+    """Process images and videos to sinks, which are then closed.
+
+    Args:
+        source: an image, a video, a folder or glob of both, an http(s) URL, another image that a pipeline takes, or an
+            iterable of these. Images come first, then videos. In an iterable, what cannot be read is a failure in the
+            sinks and the summary; a single source is an error.
+        sinks: such as `mien.sinks.Csv("faces.csv")`; results come in order.
+        pipeline: by default `mien.load(threads=1)`.
+        smoothing: of videos, see `video`.
+        detect_every: of videos, see `video`.
+        on_progress: called with the number of images and frames so far.
+
+    Raises:
+        SourceError: a single source cannot be read.
+        ConfigError: a sink would write over an input.
+        OutputError: a sink cannot write.
+    """
+    start = monotonic()
+    skipped: Counter[str] = Counter()
+    images_, videos = _split(source, skipped)
+    tally = _Tally(on_progress)
+    pipeline = pipeline or load(threads=1)
+    with ExitStack() as stack:
+        for sink in sinks:
+            if isinstance(sink, (Csv, Parquet)) and sink.labels is None:
+                sink.labels = pipeline.classifier.labels
+            stack.push(_closing(sink))
+        files = [item for item in images_ if isinstance(item, (str, Path))]
+        target = MultiSink([tally, *sinks], OutputPaths([*files, *input_files(*videos)]))
+        for item in images(images_, pipeline) if images_ else ():
+            target.put(item)
+        for path in videos:
+            video(path, pipeline, [tally, *sinks], None, smoothing, detect_every)
+        if tally.failed == len(images_) + len(videos) == 1 and not is_many(source) and not tally.images:
+            raise SourceError(tally.failures[0].reason)  # in the block, so that the sinks are not completed
+    return Summary(
+        tally.images, tally.faces, tally.without_face, tally.failed, monotonic() - start,
+        dict(tally.emotions.most_common()), tuple(tally.failures), dict(skipped),
+    )  # fmt: skip
+
+
+class _Tally:
+    """A sink that counts."""
+
+    def __init__(self, on_progress: Callable[[int], None] | None) -> None:
+        self.images = self.faces = self.without_face = self.failed = 0
+        self.emotions: Counter[str] = Counter()
+        self.failures: list[Failure] = []
+        self._on_progress = on_progress
+
+    def write(self, result: Result) -> None:
+        self.images += 1
+        self.faces += len(result)
+        self.without_face += not result.faces
+        self.emotions.update("uncertain" if face.uncertain else face.emotion for face in result)
+        if self._on_progress:
+            self._on_progress(self.images)
+
+    def fail(self, failure: Failure) -> None:
+        self.failed += 1
+        if len(self.failures) < 100:
+            self.failures.append(failure)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _closing(sink: Sink) -> Callable[..., None]:
+    """Return an `__exit__` that closes a sink, or abandons it after an error if it knows how."""
+
+    def leave(kind: type[BaseException] | None, *_: object) -> None:
+        getattr(sink, "abandon", sink.close)() if kind else sink.close()
+
+    return leave
+
+
+def _split(source: readers.Source, skipped: Counter[str]) -> tuple[list[Any], list[str]]:
+    """Return images, as files where they are files, and videos; raise a SourceError for a source that is missing."""
+    images_: list[Any] = []
+    videos: list[str] = []
+    for item in source if is_many(source) else [source]:
+        if isinstance(item, int):
+            raise SourceError(f"{item}: a camera has no end; use pipeline.track({item}), or mien live")
+        if not isinstance(item, (str, os.PathLike)):
+            images_.append(item)
+            continue
+        name = os.fsdecode(item)
+        if "://" in name:
+            (videos if _is_video(urlsplit(name).path) else images_).append(name)
+            continue
+        try:
+            found = _find(name, skipped)
+        except SourceError as error:
+            if not is_many(source):
+                raise
+            found = [Failure(name, str(error))]
+        images_ += [each for each in found if isinstance(each, Failure) or not _is_video(each)]
+        videos += [str(each) for each in found if isinstance(each, Path) and _is_video(each)]
+    return images_, videos
+
+
+def _find(name: str, skipped: Counter[str]) -> list[Path | Failure]:
+    """Return the images and videos that a file, folder or glob stands for."""
+    path = Path(name)
+    if not path.is_dir():
+        return expand_source(name, skipped)
+    counts: Counter[str] = Counter()
+    found = list(list_images(path, skipped=counts))
+    if counts.keys() & VIDEO_SUFFIXES:
+        below = (each for each in path.rglob("*") if _is_video(each) and not each.name.startswith("."))
+        found += sorted(each for each in below if each.is_file())
+    skipped.update({kind: count for kind, count in counts.items() if kind not in VIDEO_SUFFIXES})
+    return found or expand_source(name)  # raises an error that says what is there
+
+
+def _is_video(path: str | Path) -> bool:
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'s' * (number != 1)}"
 
 
 def _pixel_bytes(item: Frame | Failure) -> int:

@@ -6,17 +6,28 @@ are floats that sum to 1, in the order of the model's labels. Times are in secon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ConfigError
+from mien.probabilities import EMPTY, read_only
+from mien.protocols import Classifier as Classifier
+from mien.protocols import Detector as Detector
+from mien.protocols import Floats as Floats
+from mien.protocols import FrameSource as FrameSource
+from mien.protocols import Image as Image
+from mien.protocols import Pixels as Pixels
+from mien.protocols import ScaledDetector as ScaledDetector
+from mien.protocols import Sink as Sink
+from mien.protocols import View as View
 
-Image = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+if TYPE_CHECKING:
+    import pandas
 
 EMOTIONS = ("angry", "happy", "sad", "surprise", "neutral")
 """The five classes in the order of display. The order of a model is in its metadata."""
@@ -30,32 +41,6 @@ CLASSES = {5: EMOTIONS, 7: EMOTIONS7, 8: EMOTIONS8}
 """The emotions by their number."""
 
 
-class Pixels(Protocol):
-    """An image in another form than BGR, from which small or gray parts are made quickly: a frame of a video."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(H, W, 3)."""
-        ...
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held in memory."""
-        ...
-
-    def bgr(self) -> Image:
-        """Return the whole image, uint8 BGR (H, W, 3)."""
-        ...
-
-    def small(self, width: int, height: int) -> Image:
-        """Return the image scaled to a size in pixels, uint8 BGR."""
-        ...
-
-    def gray(self, box: tuple[int, int, int, int] | None = None) -> Image:
-        """Return the part (x1, y1, x2, y2) of the image, uint8 gray (H, W)."""
-        ...
-
-
 def label_columns(labels: Sequence[str], wanted: Iterable[str], owner: str = "the model") -> list[int]:
     """Return the column of each wanted label, 0..C-1; `owner` of the C labels is named in the error."""
     columns = {label: column for column, label in enumerate(labels)}
@@ -65,9 +50,11 @@ def label_columns(labels: Sequence[str], wanted: Iterable[str], owner: str = "th
     return [columns[name] for name in names]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Frame:
     """One image on its way through the pipeline.
+
+    Frames are equal when their pixels and all else are. The hash leaves the pixels out.
 
     Attributes:
         pixels: uint8 BGR (H, W, 3), or the frame of a video, which is converted on demand.
@@ -96,8 +83,24 @@ class Frame:
         """Bytes that the pixels hold in memory."""
         return self.pixels.nbytes
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Frame):
+            return NotImplemented
+        return hash(self) == hash(other) and (
+            self.pixels is other.pixels or bool(np.array_equal(self.image, other.image))
+        )
 
-@dataclass(frozen=True, slots=True)
+    def __hash__(self) -> int:
+        return hash((self.name, self.index, self.time))
+
+    def __reduce__(self) -> tuple[type[Frame], tuple[Image, int, float, str]]:
+        return Frame, (self.image, self.index, self.time, self.name)  # a decoder's planes cannot be pickled
+
+    def __repr__(self) -> str:
+        return f"Frame({self.name!r}, {self.shape[1]} x {self.shape[0]}, index={self.index}, time={self.time:g})"
+
+
+@dataclass(frozen=True)
 class Failure:
     """An item of a source that could not be read; the others go on.
 
@@ -112,16 +115,16 @@ class Failure:
     index: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, repr=False)
 class Face:
-    """One face: its place and, once classified, its expression.
+    """One face: its place and, once classified, its expression. Comparable and hashable by value.
 
     Attributes:
         box: (x1, y1, x2, y2) in pixels; may exceed the image.
         score: score of the detector, 0..1.
         landmarks: five (x, y) in pixels: left eye, right eye, nose, left and right mouth corner, as seen in the image;
             () when the detector has none.
-        probabilities: emotion -> probability; empty before classification.
+        probabilities: emotion -> probability, read-only; empty before classification.
         confidence_threshold: a top probability below it makes the face `uncertain`, 0..1; above 1 all are.
         id: number of the person within a video, or None.
         label: the emotion that a tracker shows in place of the most probable one, or "".
@@ -131,11 +134,18 @@ class Face:
     box: tuple[float, float, float, float]
     score: float = 1.0
     landmarks: tuple[tuple[float, float], ...] = ()
-    probabilities: Mapping[str, float] = field(default_factory=dict)
+    probabilities: Mapping[str, float] = EMPTY
     confidence_threshold: float = 0.0
     id: int | None = None
     label: str = ""
     unsure: bool | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "probabilities", read_only(self.probabilities))
+        if not isinstance(self.box, tuple):  # a detector of a user's own may give arrays
+            object.__setattr__(self, "box", tuple(map(float, self.box)))
+        if not isinstance(self.landmarks, tuple):
+            object.__setattr__(self, "landmarks", tuple((float(x), float(y)) for x, y in self.landmarks))
 
     @property
     def emotion(self) -> str:
@@ -167,119 +177,155 @@ class Face:
             "probabilities": {name: round(float(p), 6) for name, p in self.probabilities.items()},
         }
 
+    def __str__(self) -> str:
+        """Return the label and its probability, such as "happy 0.98"; "?" marks an uncertain one."""
+        who = "" if self.id is None else f"#{self.id} "
+        what = f"{self.emotion}{'?' * self.uncertain} {self.confidence:.2f}" if self.probabilities else "face"
+        return who + what
 
-@dataclass(frozen=True, slots=True)
+    def __repr__(self) -> str:
+        return f"Face({self}, box=({', '.join(f'{value:.0f}' for value in self.box)}), score={self.score:.2f})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """The faces of one frame.
+    """The faces of one frame: iterate over it, index it, ask for its length. Without a face it is false.
+
+    Results are equal when frames, faces and crops are. The hash leaves pixels and crops out. In a notebook a result
+    shows its annotated image and a table.
 
     Attributes:
         frame: the frame itself.
         faces: largest first.
         crops: uint8 gray (N, 48, 48), the input of the network, in the order of `faces`.
+        shot: number of the shot within a video, from 1, or None for an image.
     """
 
     frame: Frame
     faces: tuple[Face, ...] = ()
     crops: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 48, 48), np.uint8))
+    shot: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Path or another name of the frame."""
+        return self.frame.name
+
+    @property
+    def index(self) -> int:
+        """Number of the frame in its source, from 0."""
+        return self.frame.index
+
+    @property
+    def time(self) -> float:
+        """Seconds from the start of the source; 0 for a still image."""
+        return self.frame.time
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __iter__(self) -> Iterator[Face]:
+        return iter(self.faces)
+
+    @overload
+    def __getitem__(self, number: int) -> Face: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> tuple[Face, ...]: ...
+
+    def __getitem__(self, number: int | slice) -> Face | tuple[Face, ...]:
+        return self.faces[number]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Result):
+            return NotImplemented
+        same = self.faces == other.faces and self.shot == other.shot and self.frame == other.frame
+        return same and bool(np.array_equal(self.crops, other.crops))
+
+    def __hash__(self) -> int:
+        return hash((self.frame, self.faces))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(str, self.faces[:5])) + (f", and {len(self) - 5} more" if len(self) > 5 else "")
+        height, width = self.frame.shape[:2]
+        count = f"{len(self) or 'no'} face{'s' * (len(self) != 1)}"
+        return f"Result({self.name!r}, {width} x {height}, {count}{': ' * bool(self)}{shown})"
+
+    def plot(self, *, rgb: bool = False, inset: bool = False) -> Image:
+        """Return the image with boxes and labels, a new uint8 BGR array (H, W, 3); RGB with `rgb`.
+
+        With `inset` each panel shows the 48x48 crop that the network saw.
+        """
+        from mien import rendering
+
+        return rendering.plot(self, rgb, inset)
+
+    def save(self, path: str | Path, *, inset: bool = False) -> Path:
+        """Write the annotated image to a .jpg, .png or .webp file, whole or not at all, and return its path.
+
+        Raises:
+            ConfigError: the path is the source image or has another suffix.
+            OutputError: it cannot be written.
+        """
+        from mien import rendering
+
+        return rendering.save(self, path, inset)
+
+    def show(self) -> None:
+        """Show the annotated image in the notebook, or else in the system's image viewer."""
+        from mien import rendering
+
+        rendering.show(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return rounded floats, strings and lists for `json.dumps`."""
         height, width = self.frame.shape[:2]
         return {
-            "name": self.frame.name,
-            "index": self.frame.index,
-            "time": round(float(self.frame.time), 6),
+            "name": self.name,
+            "index": self.index,
+            "time": round(float(self.time), 6),
+            "shot": self.shot,
             "width": int(width),
             "height": int(height),
             "faces": [face.to_dict() for face in self.faces],
         }
 
+    def to_json(self, indent: int | None = None) -> str:
+        """Return `to_dict` as JSON text."""
+        from mien import conversions
+
+        return conversions.to_json(self, indent)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a pandas table with a row a face and the columns of `mien.sinks.Csv`; needs pandas."""
+        from mien import conversions
+
+        return conversions.to_pandas([self])
+
     def to_fer(self) -> list[dict[str, Any]]:
         """Return the format of the `fer` package: box as [x, y, width, height], `emotions` by name."""
-        return [
-            {
-                "box": [round(x1), round(y1), round(x2 - x1), round(y2 - y1)],
-                "emotions": {name: round(float(p), 4) for name, p in face.probabilities.items()},
-            }
-            for face in self.faces
-            for x1, y1, x2, y2 in [face.box]
-        ]
+        from mien import conversions
+
+        return conversions.to_fer(self)
 
     def to_hf(self) -> list[list[dict[str, Any]]]:
         """Return the image-classification format of Hugging Face: per face a list of label and score, best first."""
-        return [
-            [{"label": name, "score": float(p)} for name, p in sorted(probabilities, key=lambda item: -item[1])]
-            for probabilities in (face.probabilities.items() for face in self.faces)
-        ]
+        from mien import conversions
 
+        return conversions.to_hf(self)
 
-@runtime_checkable
-class Detector(Protocol):
-    """Detects faces. Safe to call from several threads."""
+    def to_supervision(self) -> Any:
+        """Return `supervision.Detections`, or an object with the same attributes where supervision is not installed."""
+        from mien import conversions
 
-    name: str
+        return conversions.to_supervision(self)
 
-    def __call__(self, image: Image) -> list[Face]:
-        """Return the faces in a uint8 BGR image (H, W, 3), largest first."""
+    def _repr_png_(self) -> bytes:
+        from mien import rendering
 
+        return rendering.png(self)
 
-@runtime_checkable
-class ScaledDetector(Detector, Protocol):
-    """A detector that works on a downscaled image, and is faster for large faces."""
+    def _repr_html_(self) -> str:
+        from mien import rendering
 
-    def find(self, pixels: Image | Pixels, min_face: float | None = None) -> list[Face]:
-        """Return the faces of at least `min_face` pixels, or of any size, largest first."""
-        ...
-
-
-@runtime_checkable
-class Classifier(Protocol):
-    """Classifies crops. Safe to call from several threads."""
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """Class names in column order."""
-
-    @property
-    def confidence_threshold(self) -> float:
-        """Top probability below which an answer is uncertain, 0..1; above 1 when all answers are."""
-
-    def __call__(self, crops: NDArray[np.uint8]) -> Floats:
-        """Classify uint8 gray crops (N, 48, 48) -> float32 (N, C); rows sum to 1."""
-
-
-class Sink(Protocol):
-    """Writes results one by one."""
-
-    def write(self, result: Result) -> None:
-        """Add one result."""
-
-    def fail(self, failure: Failure) -> None:
-        """Add an item that could not be read."""
-
-    def close(self) -> None:
-        """Finish the output; safe to call twice."""
-
-
-class FrameSource(Protocol):
-    """A live source: `Camera` or `RealTimePlayback`."""
-
-    name: str
-    ended: bool
-
-    @property
-    def rate(self) -> float:
-        """Frames a second."""
-
-    def get(self, timeout: float | None = None) -> Frame | Failure | None:
-        """Return the newest frame or a failure; None when there is none within `timeout` seconds."""
-
-
-class View(Protocol):
-    """A window."""
-
-    def show(self, image: Image, lines: Sequence[str] = ()) -> None:
-        """Show a uint8 BGR image (H, W, 3) with lines of text."""
-
-    def keys(self) -> list[str]:
-        """Return the keys pressed since the last call, such as "q", "space" or "escape"."""
+        return rendering.html(self)

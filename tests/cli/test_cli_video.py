@@ -60,9 +60,17 @@ def test_video_writes_all_outputs(portraits: Path, tmp_path: Path, capsys: pytes
     assert (tmp_path / "out.svg").read_text().startswith("<?xml")
     assert not list(tmp_path.glob("*.mien*"))
     text = capsys.readouterr().out
-    assert f"{portraits}: 4 frames, 0.12 s" in " ".join(text.split())
-    assert "1: from 0.00, to 0.12, seen 0.16, angry 0, happy 100, " in text
+    assert f"{portraits}: 4 frames, 0.16 s" in " ".join(text.split())
+    assert "1: from 0.00, seen 0.16, angry 0, happy 9" in text and "shown as happy 100, longest happy 0.16" in text
     assert text.splitlines()[-1].startswith("1 video, 4 frames, 1 person, 0 failed, ")
+
+
+def test_timeline_page_shows_the_annotated_copy(portraits: Path, tmp_path: Path) -> None:
+    assert run("video", portraits, "--save", tmp_path / "copy.mp4", "--timeline", tmp_path / "t.html") == 0
+    text = (tmp_path / "t.html").read_text("utf-8")
+    assert 'src="copy.mp4"' in text and "data:image/jpeg" in text
+    assert run("video", portraits, "--timeline", tmp_path / "t2.html") == 0
+    assert "<video" not in (tmp_path / "t2.html").read_text("utf-8")  # a folder of images
 
 
 def test_several_videos_share_tables_and_continue_after_a_bad_one(

@@ -558,6 +558,7 @@ def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path: Path) -> None
     ("module", "advice"),
     [
         ("cv2", "pip install opencv-python-headless"),
+        ("av", "pip install av"),
         ("matplotlib.pyplot", "pip install 'mien[report]'"),
         ("pygame", "pip install 'mien[live]'"),
         ("ray", "pip install 'mien[batch]'"),

@@ -9,6 +9,7 @@ import pytest
 
 from mien.draw import COLOURS, Overlay, Status, annotator, draw, palette, panel
 from mien.draw.panel import Panel, face_panel, ordered
+from mien.errors import ConfigError
 from mien.types import EMOTIONS, EMOTIONS7, Face, Frame, Image, Result
 
 Box = tuple[float, float, float, float]
@@ -210,25 +211,27 @@ def test_inset_shows_the_crop() -> None:
 
 @pytest.mark.parametrize("width", [100, 320, 640, 3840])
 def test_status_line_stays_inside_and_clear_of_panels(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    status = Status(30.0, 14.5, True, True, "yunet")
+    status = Status(30.0, 14.5, 65.0, True, "yunet")
     height = width * 3 // 4
     seen = result(height, width, (width * 0.05, height * 0.6, width * 0.3, height * 0.8))
-    line, panel = panels(monkeypatch, seen, status)
-    for x1, y1, x2, y2 in (line, panel):
+    line, *beside = panels(monkeypatch, seen, status)
+    for x1, y1, x2, y2 in (line, *beside):
         assert 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
-    if width >= 320:
-        assert annotator.overlap(line, panel) == 0
-    line, note = panels(monkeypatch, result(height, width), status)
-    assert annotator.overlap(line, note) == 0
+    assert len(beside) == (width >= 320)  # a thumbnail has no room for both
+    assert all(annotator.overlap(line, panel) == 0 for panel in beside)
+    line, *notes = panels(monkeypatch, result(height, width), status)
+    assert len(notes) == (width >= 320)
+    assert all(annotator.overlap(line, note) == 0 for note in notes)
 
 
 def test_status_lists_known_values() -> None:
     assert Status().parts == ()
     assert Status(29.97, 9.0, detector="haar").parts == ("camera 30.0 fps", "inference 9.0 fps", "haar")
-    assert Status(recording=True, paused=True).parts == ("REC", "paused")
+    assert Status(25.0, kind="file", dropped=1234, source="a.mp4").parts == ("file 25.0 fps", "1,234 dropped", "a.mp4")
+    assert Status(recording=125.9, paused=True).parts == ("REC 2:05", "paused")
     seen = result(240, 320, (100, 20, 200, 120))
     assert np.array_equal(draw(seen, status=Status()), draw(seen))
-    assert count(draw(seen, status=Status(recording=True))[200:], COLOURS["angry"]) > 10
+    assert count(draw(seen, status=Status(recording=0.0))[200:], COLOURS["angry"]) > 10
 
 
 def test_panel_keeps_its_side_of_a_shaking_face() -> None:
@@ -240,7 +243,7 @@ def test_panel_keeps_its_side_of_a_shaking_face() -> None:
 
     def sides(overlay: Overlay | None, offsets: Sequence[float]) -> list[int]:
         faces = [Face((240.0 + x, 180, 390.0 + x, 330), probabilities=P, id=7) for x in offsets]
-        other = Face((580, 150, 639, 350), probabilities={}, id=None)  # a neighbour that the panel must not hide
+        other = Face((600, 150, 639, 350), probabilities={}, id=None)  # a neighbour that the panel must not hide
         results = [Result(Frame(np.zeros((480, 640, 3), np.uint8)), (face, other)) for face in faces]
         return [side((overlay or Overlay())(result)) for result in results]
 
@@ -264,6 +267,45 @@ def test_panels_shrink_before_they_overlap(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(spots) == 8
     assert all(annotator.overlap(a, b) == 0 for a, b in itertools.combinations(spots, 2))
     assert len({y2 - y1 for _, y1, _, y2 in spots}) > 1
+
+
+def test_panel_never_hides_another_face_or_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(30):
+        corners = rng.uniform(0, (560, 400), (int(rng.integers(2, 30)), 2))
+        crowd = [
+            (x, y, x + side, y + 1.2 * side) for (x, y), side in zip(corners, rng.uniform(16, 120, 99), strict=False)
+        ]
+        spots = panels(monkeypatch, result(480, 640, *crowd))
+        assert all(annotator.overlap(a, b) == 0 for a, b in itertools.combinations(spots, 2))
+        hidden = [sum(annotator.overlap(spot, tuple(map(round, box))) > 40 for box in crowd) for spot in spots]
+        assert max(hidden, default=0) <= 1  # at most a corner of the panel's own face
+
+
+def test_crowds_get_labels_without_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = [(x, y, x + 70, y + 90) for x in range(40, 1900, 320) for y in (60, 320, 580, 840)]
+    heights = {y2 - y1 for _, y1, _, y2 in panels(monkeypatch, result(1080, 1920, *crowd))}
+    few = {y2 - y1 for _, y1, _, y2 in panels(monkeypatch, result(1080, 1920, *crowd[:6]))}
+    assert max(heights) < min(few)
+
+
+def test_styles_show_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = one(Face((100, 100, 250, 250), probabilities=P, id=3))
+    titles = []
+    for style in ("panels", "labels", "minimal"):
+        with monkeypatch.context() as patch:
+            shown: list[Panel] = []
+            patch.setattr(annotator, "paint", lambda image, panel, *_, shown=shown: shown.append(panel))
+            draw(seen, style=style)
+        titles.append((shown[0].title[0], len(shown[0].bars)))
+    assert titles == [("#3 happy 90 %", 5), ("#3 happy 90 %", 0), ("#3 happy", 0)]
+    with pytest.raises(ConfigError, match="choose panels, labels, minimal"):
+        Overlay(style="fancy")  # type: ignore[arg-type]
+
+
+def test_names_with_accents_are_legible() -> None:
+    plain, accented = (draw(one(Face((100, 100, 250, 250), probabilities={name: 1.0}))) for name in ("uber", "über"))
+    assert np.array_equal(plain, accented)
 
 
 def test_image_without_face_gets_a_note(monkeypatch: pytest.MonkeyPatch) -> None:

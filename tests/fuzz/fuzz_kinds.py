@@ -15,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +27,7 @@ from fuzz_images import damage, mutant, seeds
 
 ROOT = Path(__file__).parents[2]
 PORTRAIT = ROOT / "src/mien/assets/portrait.jpg"
+STUCK = 120.0  # seconds without an answer
 FRAMES = 500  # of a video; a mutant of one with twelve rarely has more
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 TOKEN = "a-token-of-the-fuzzer"
@@ -221,8 +223,9 @@ class Recipes(Kind):
         "&a [*a]", "*b", "&a 1", "!!python/object:os.system x", "!!binary aGk=", "!!set {a, b}", "!!omap [a: 1]",
         "!!int x", "!!timestamp x", "!!float x", "{1: 2}", "{? [1] : 2}", "../../../x", "'\\ud800'", '"\\ud800"',
         '"\\0"', "| \n  text", "---", "...", "%YAML 9.9", "<<: 1", "\ufeff", "\u2028", "1" + "0" * 400,
+        "{sad: 1" + "0" * 400 + "}", "1" + ":1" * 400, "1:1.5", "[" + "{}," * 3000 + "]", "1," * 3000,
     )  # fmt: skip
-    fields = ("name", "classes", "seed", "lr", "batch", "sets", "variants", "class_bias", "folds", "1")
+    fields = ("name", "classes", "seed", "lr", "batch", "sets", "variants", "class_bias", "folds", "stages", "1")
 
     def make(self) -> dict[str, bytes]:
         return {path.stem: path.read_bytes() for path in sorted(ROOT.glob("recipes/*.yaml"))}
@@ -374,18 +377,21 @@ class Requests(Kind):
                 stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, "MIEN_TOKEN": TOKEN},
             )  # fmt: skip
         assert self.server.stdout
-        line = self.server.stdout.readline()
-        self.port = int(re.findall(r"127\.0\.0\.1:(\d+)", line)[0])
+        address = re.search(r"127\.0\.0\.1:(\d+)", self.server.stdout.readline())
+        assert address, self.log.read_text()
+        self.port = int(address[1])
         self.process = self.server.pid
 
     def attempt(self, name: str, data: bytes) -> None:
+        from mien import Error
+
         status = 0
         with (
-            socket.create_connection(("127.0.0.1", self.port), timeout=5) as line,
+            socket.create_connection(("127.0.0.1", self.port), timeout=STUCK / 2) as line,
             suppress(ConnectionError, http.client.HTTPException),
         ):
             line.sendall(data)
-            if len(data) % 4 and not select.select([line], [], [], 0.2)[0]:  # else the server's deadline has to end it
+            if len(data) % 16 and not select.select([line], [], [], 0.2)[0]:  # else the server's deadline has to end it
                 line.shutdown(socket.SHUT_WR)
             received = http.client.HTTPResponse(line, method=data[:4].decode("latin-1").strip())
             received.begin()
@@ -396,10 +402,14 @@ class Requests(Kind):
         assert status < 500 or status in (501, 503), f"status {status}"
         said = self.log.read_text(errors="replace")
         assert "Traceback" not in said, said[-500:].replace("\n", " | ")
+        if not 100 < status < 400:
+            raise Error(f"status {status}")
 
     def close(self) -> None:
         self.server.kill()
         self.server.wait()
+        if self.server.stdout:
+            self.server.stdout.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -410,7 +420,7 @@ class Faults(Kind):
         return {}
 
     def mutant(self, seed: int) -> tuple[str, bytes]:
-        return ("fine", "exception", "text", "memory", "crash")[seed], b""
+        return ("fine", "exception", "text", "memory", "crash", "wait", "endless")[seed], b""
 
     def attempt(self, name: str, data: bytes) -> None:
         match name:
@@ -422,6 +432,11 @@ class Faults(Kind):
                 np.ones(130_000_000)
             case "crash":
                 os._exit(3)
+            case "wait":
+                time.sleep(6)
+            case "endless":
+                while True:
+                    pass
 
 
 KINDS: dict[str, Callable[[Path, Path | None], Kind]] = {

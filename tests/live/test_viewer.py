@@ -12,6 +12,7 @@ import pytest
 from media_files import number, numbered
 
 from mien import Pipeline
+from mien.draw import COLOURS
 from mien.errors import ModelError, SourceError
 from mien.faces.tracker import Tracker
 from mien.live import playback, viewer
@@ -21,6 +22,8 @@ from mien.media.camera import Camera
 from mien.media.video_reader import VideoReader
 from mien.types import Face, Failure, Frame, Image, Result
 from mien.video_pipeline import VideoPipeline
+
+KEYS = ("space", "r", "s", "f", "m", "t", "o", "+", "1", "d", "c", "h", "q,")
 
 
 class Middle:
@@ -44,11 +47,16 @@ class Happy:
 class Items:
     """A source that returns its items and then ends."""
 
-    name, rate = "camera 0", 30.0
+    rate = 30.0
 
-    def __init__(self, *items: Frame | Failure | None) -> None:
+    def __init__(self, *items: Frame | Failure | None, name: str = "camera 0", kind: str = "camera") -> None:
         self.items = deque(items)
-        self.ended = False
+        self.name, self.kind = name, kind
+        self.ended = self.closed = False
+        self.skipped = 0
+
+    def close(self) -> None:
+        self.closed = True
 
     def get(self, timeout: float | None = None) -> Frame | Failure | None:
         if not self.items:
@@ -60,9 +68,14 @@ class Items:
 class Screen:
     """A view that presses one list of keys a turn and keeps the images."""
 
-    def __init__(self, *turns: str) -> None:
+    def __init__(self, *turns: str, size: tuple[int, int] | None = None) -> None:
         self.turns = deque(turn.split() for turn in turns)
         self.shown: list[tuple[Image, list[str]]] = []
+        self.size = size
+        self.full = 0
+
+    def toggle_full_screen(self) -> None:
+        self.full += 1
 
     def show(self, image: Image, lines: Sequence[str] = ()) -> None:
         self.shown.append((image, list(lines)))
@@ -216,8 +229,94 @@ def test_h_shows_keys_and_c_shows_crops() -> None:
     Viewer(Items(*frames(4)), stream(), view=screen).run()
     first, helped, after, crop = screen.shown
     assert first[1] == ["h  help"] and helped[1] == [*HELP, "h  help"] and after[1] == ["h  help"]
-    assert all(any(line.split()[0] == key for line in HELP) for key in ("space", "r", "s", "d", "c", "h", "q,"))
+    assert all(any(line.split()[0] == key for line in HELP) for key in KEYS)
     assert (crop[0] != after[0]).any()
+
+
+def test_overlay_is_drawn_at_the_size_of_the_window() -> None:
+    screen = Screen(size=(640, 480))
+    Viewer(Items(*frames(1)), stream(), view=screen).run()
+    image = screen.shown[0][0]
+    assert image.shape == (384, 640, 3)  # the frames have 160 x 96 pixels
+    assert (image[150, 78:82] != image[150, 60]).any(axis=-1).sum() >= 2  # the left side of the box, from 20 to 80
+
+
+def test_m_mirrors_the_window_and_not_the_outputs(tmp_path: Path) -> None:
+    shown = []
+    for mirror, key in ((False, ""), (False, "m"), (True, ""), (True, "m")):
+        screen = Screen(key)
+        Viewer(Items(*frames(1)), stream(), view=screen, mirror=mirror).run()
+        shown.append(screen.shown[0][0])
+    assert (shown[0] == shown[3]).all() and (shown[1] == shown[2]).all() and (shown[0] != shown[1]).any()
+    screen = Screen("", "m s")
+    Viewer(Items(*frames(2)), stream(), view=screen, folder=tmp_path).run()
+    (path,) = tmp_path.iterdir()
+    assert (cv2.imread(str(path))[90:, :15] == numbered(0)[90:, :15]).all()
+
+
+def test_f_fills_the_screen() -> None:
+    screen = Screen("f", "f", "")
+    Viewer(Items(*frames(3)), stream(), view=screen).run()
+    assert screen.full == 2
+
+
+def test_t_shows_the_strip_below_the_image() -> None:
+    screen = Screen("", "t", size=(640, 480))
+    Viewer(Items(*frames(3)), stream(), view=screen).run()
+    before, after = screen.shown[0][0], screen.shown[-1][0]
+    assert before.shape == (384, 640, 3) and after.shape == (480, 640, 3)
+    assert (after[-18:] == np.array(COLOURS["happy"])).all(axis=-1).sum() > 20
+
+
+def test_o_changes_the_style() -> None:
+    screen = Screen("", "o", "o", "o", size=(640, 480))
+    Viewer(Items(*frames(1) * 4), stream(), view=screen, style="labels").run()
+    labels, minimal, panels, again = (image[:320].astype(int) for image, _ in screen.shown)
+    assert np.abs(labels - minimal).max() > 50 and np.abs(minimal - panels).max() > 50
+    assert (labels == again).all()
+
+
+def test_plus_and_minus_change_the_smoothing() -> None:
+    messages: list[str] = []
+    view = Viewer(Items(*frames(3)), stream(), view=Screen("+ + + +", "- -", "- - - - -"), on_message=messages.append)
+    view.run()
+    assert messages[:4] == ["smoothing 0.5 s", "smoothing 1 s", "smoothing 2 s", "smoothing 2 s"]
+    assert messages[5] == "smoothing 0.5 s" and view.stream.tracker.smoothing == 0
+
+
+def test_digits_switch_cameras() -> None:
+    first, second = Items(*frames(9)), Items(*frames(2), name="camera 1")
+
+    def open_camera(number: str) -> Items:
+        if number == "1":
+            return second
+        raise SourceError(f"camera {number} cannot be opened")
+
+    messages: list[str] = []
+    screen = Screen("", "1", "5", "2")
+    view = Viewer(first, stream(), view=screen, on_message=messages.append, open_camera=open_camera)
+    view.run()
+    assert messages == ["camera 4 cannot be opened", "camera 1"]
+    assert first.closed and second.closed and view.status.source == "camera 1"
+    assert view.result is not None and [face.id for face in view.result.faces] == [1]
+
+
+def test_digits_do_nothing_while_a_file_plays() -> None:
+    source = Items(*frames(2), name="a.mp4", kind="file")
+    opened: list[str] = []
+    view = Viewer(source, stream(), view=Screen("2"), open_camera=lambda number: opened.append(number) or source)
+    view.run()
+    assert not opened and view.status.parts[0] == "file 30.0 fps" and not source.closed
+
+
+def test_status_shows_time_of_recording_and_dropped_frames(clock: list[float], tmp_path: Path) -> None:
+    source = Items(*frames(3))
+    view = Viewer(source, stream(), view=Screen("r"), folder=tmp_path)
+    view.step()
+    clock[0] += 61
+    source.skipped = 7
+    assert view.status.parts[0] == "REC 1:01" and "7 dropped" in view.status.parts
+    view.run()
 
 
 def test_messages_disappear(clock: list[float]) -> None:
@@ -244,7 +343,7 @@ def test_status_has_camera_and_inference_rates(clock: list[float]) -> None:
     view = Viewer(Slow(*frames(20)), stream())
     assert view.status.inference_fps is None
     view.run()
-    assert view.status.camera_fps == 30.0
+    assert view.status.source_fps == 30.0
     assert view.status.inference_fps == pytest.approx(10, rel=0.1)
 
 

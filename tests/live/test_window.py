@@ -63,6 +63,18 @@ def test_image_fills_resized_window_in_its_aspect_ratio(window: Window) -> None:
     assert (pixels()[86:114, :29] == (255, 0, 0)).all()
 
 
+def test_full_screen_and_back(window: Window) -> None:
+    window.toggle_full_screen()
+    assert window.size is None  # nothing was shown yet
+    window.show(halves())
+    assert window.size == (120, 60)
+    window.toggle_full_screen()
+    window.show(halves())
+    assert window.size == tuple(pygame.display.get_desktop_sizes()[0])
+    window.toggle_full_screen()
+    assert window.size == (120, 60)
+
+
 def test_window_fits_the_screen(window: Window) -> None:
     wide, high = pygame.display.get_desktop_sizes()[0]
     window.show(np.zeros((2 * high, 2 * wide, 3), np.uint8))

@@ -296,8 +296,8 @@ def test_crops_of_concurrent_requests_share_one_batch() -> None:
     assert classifier.calls == [8]
 
 
-@pytest.mark.parametrize("query", ["", "?crops=true"])
-def test_images_are_never_decoded_on_the_event_loop(monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+@pytest.mark.parametrize("route", ["predict", "predict?crops=true", "annotate", "stream"])
+def test_images_are_never_decoded_on_the_event_loop(monkeypatch: pytest.MonkeyPatch, route: str) -> None:
     threads = []
 
     def decode(*given: Any) -> np.ndarray:
@@ -307,9 +307,14 @@ def test_images_are_never_decoded_on_the_event_loop(monkeypatch: pytest.MonkeyPa
     original = codec.decode
     monkeypatch.setattr(codec, "decode", decode)
     with client() as api:
-        assert api.post(f"/v1/predict{query}", files=files(IMAGE)).status_code == 200
-    assert len(threads) == 1
-    assert threads[0].startswith("mien-detect")
+        if route == "stream":
+            with api.websocket_connect(f"ws{URL[4:]}/v1/stream") as socket:
+                socket.send_bytes(IMAGE)
+                assert len(socket.receive_json()["faces"]) == 2
+        else:
+            assert api.post(f"/v1/{route}", files=files(IMAGE)).status_code == 200
+    assert threads
+    assert all(name.startswith("mien-detect") for name in threads)
 
 
 def test_crops_parameter_is_a_boolean(server: Any) -> None:

@@ -38,6 +38,19 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_every_table_has_the_shot(tmp_path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    paths = [tmp_path / f"a.{suffix}" for suffix in ("jsonl", "csv", "parquet")]
+    for sink in (Jsonl(paths[0]), Csv(paths[1]), Parquet(paths[2])):
+        sink.write(replace(seen(), shot=3))
+        sink.write(replace(seen(faces=0), shot=4))
+        sink.write(seen())
+        sink.close()
+    assert [json.loads(line)["shot"] for line in paths[0].read_text().splitlines()] == [3, 4, None]
+    assert [row["shot"] for row in rows(paths[1])] == ["3", "4", ""]
+    assert pq.read_table(paths[2])["shot"].to_pylist() == [3, 4, None]
+
+
 def test_jsonl_has_a_line_an_image(tmp_path: Path) -> None:
     path = tmp_path / "new/deep/out.jsonl"
     with Jsonl(path) as sink:
@@ -162,6 +175,7 @@ def test_csv_has_a_row_a_face_and_one_without_faces(tmp_path: Path) -> None:
         "name",
         "index",
         "time",
+        "shot",
         "face",
         "id",
         "x1",

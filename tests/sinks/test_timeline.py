@@ -45,6 +45,50 @@ def test_shares_and_means_count_time_not_frames() -> None:
     assert seen.span == (0.0, 0.6) and Timeline().span == (0.0, 0.0)
 
 
+def test_longest_stretch_ends_at_changes_and_gaps() -> None:
+    frames = [(k / 10, [face(0.9 if k < 12 else 0.1)] if k not in (5, 6) else []) for k in range(20)]
+    (track,) = timeline(*frames).summary()
+    assert track.longest[0] == "sad" and track.longest[1] == pytest.approx(0.8)
+    (track,) = timeline(*((k / 10, [face(0.9, unsure=k != 3)]) for k in range(9))).summary()
+    assert track.longest[0] == "happy" and track.longest[1] == pytest.approx(0.1)
+    (track,) = timeline((0.0, [face(0.9, unsure=True)])).summary()
+    assert track.longest == ("", 0.0)
+
+
+def test_nobody_is_seen_for_longer_than_the_video() -> None:
+    seen = timeline(*((k / 25, [face(0.9)]) for k in range(115)))
+    assert seen.duration == pytest.approx(4.6)
+    assert seen.summary()[0].seconds == pytest.approx(seen.duration)
+
+
+def test_thumbnail_is_the_largest_certain_face() -> None:
+    seen = Timeline(LABELS, thumbnails=True)
+    for k, (size, unsure) in enumerate(((20, False), (10, False), (40, False), (60, True), (41, False))):
+        image = np.full((99, 99, 3), 10 * k, np.uint8)
+        box = (5, 5, 5 + size, 5 + size)
+        found = Face(box, probabilities={"happy": 0.9, "sad": 0.1}, id=1, unsure=unsure)
+        seen.write(Result(Frame(image, k, k / 10), (found,)))
+    assert {key: (value.shape, int(value.mean())) for key, value in seen.thumbnails.items()} == {1: ((96, 96, 3), 20)}
+    assert timeline((0.0, [face(0.9)])).thumbnails == {}
+
+
+def test_cuts_are_the_first_frames_of_new_shots() -> None:
+    seen = Timeline(LABELS)
+    for k, shot in enumerate((1, 1, 2, 2, 2, 3)):
+        seen.write(Result(Frame(np.zeros((4, 4, 3), np.uint8), k, k / 10), (), shot=shot))
+    assert seen.cuts == [0.2, 0.5]
+    assert timeline((0.0, []), (0.1, [])).cuts == []
+
+
+def test_columns_fill_the_time_of_the_video() -> None:
+    seen = timeline((0.0, [face(0.9)]), (0.1, [face(0.7)]), (0.2, []), (0.3, [face(0.2, unsure=True)]))
+    columns = seen.columns(1)
+    assert columns.edges == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert columns.means[:, 0] == pytest.approx([0.9, 0.7, np.nan, 0.2], nan_ok=True)
+    assert columns.states.tolist() == [0, 0, -2, -1]
+    assert seen.columns(1, 2).means[:, 0] == pytest.approx([0.8, 0.2])
+
+
 def test_gap_of_a_stream_is_not_counted_as_seen() -> None:
     (track,) = timeline((0.0, [face(0.9)]), (3600.0, [face(0.1)]), (3600.5, [])).summary()
     assert track.seconds == pytest.approx(PAUSE + 0.5)

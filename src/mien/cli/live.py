@@ -11,7 +11,7 @@ from mien.cli import options
 from mien.cli.console import count, echo, screen_for, start, warn
 from mien.cli.profile import with_profile
 from mien.cli.tally import Tally
-from mien.cli.video import plot_timeline
+from mien.cli.video import write_timeline
 
 if TYPE_CHECKING:
     from mien.draw import Status
@@ -29,13 +29,15 @@ def live(
     min_score: options.MinScore = None,
     profile: options.Profile = None,
     smoothing: options.Smoothing = 0.25,
+    style: options.OverlayStyle = "panels",
     quiet: options.Quiet = False,
 ) -> int:
     """Watch a camera, a stream or a video file, always at its newest frame.
 
-    Keys in the window: space pause, r record, s save image, d next detector, c show the network's input, h help, q or
-    Esc quit. Recordings and images go to the current folder. With `--headless` a line a second is printed unless there
-    are output files, and Ctrl-C ends the run.
+    Keys in the window: space pause, r record, s save image, f full screen, m mirror, t strip of the last 30 seconds, o
+    next style, + and - smoothing, 1 to 9 other cameras, d next detector, c show the network's input, h help, q or Esc
+    quit. Recordings and images go to the current folder. With `--headless` a line a second is printed unless there are
+    output files, and Ctrl-C ends the run.
 
     Args:
         source: Number of a camera, URL of a stream, or a video file.
@@ -61,20 +63,28 @@ def live(
         pipeline = with_profile(pipeline, profile)
         made = open_sinks(stack, pipeline.classifier.labels)
         feed = stack.enter_context(closing(playback.open_source(source)))
-        people = Timeline(pipeline.classifier.labels)
+        people = Timeline(pipeline.classifier.labels, any(plot.suffix.lower() == ".html" for plot in plots))
         made += [people] if plots else []
         if copy:
-            made.append(stack.enter_context(sinks.Video(copy, Overlay(), feed.rate)))
+            made.append(stack.enter_context(sinks.Video(copy, Overlay(style=style), feed.rate)))
         report = _line if headless and not made else None
         view = viewer.Viewer(
-            feed, VideoPipeline(pipeline, Tracker(smoothing)), [tally, *made], window, on_message=warn, report=report
+            feed,
+            VideoPipeline(pipeline, Tracker(smoothing)),
+            [tally, *made],
+            window,
+            on_message=warn,
+            report=report,
+            mirror=feed.kind == "camera",
+            style=style,
+            open_camera=playback.open_source,
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             old = signal.signal(number, lambda *_: view.stop())
             stack.callback(signal.signal, number, old)
         view.run()
     for path in plots:
-        plot_timeline(people, path, feed.name)
+        write_timeline(people, path, feed.name, outputs.save or source, outputs.min_seen)
     found = (count(tally.results, "frame"), count(tally.people, "person", "people"), f"{tally.failed:,} failed")
     clock.summary(*found, screen=screen_for(*outputs.on_stdout))
     return 1 if view.lost else 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -46,6 +46,10 @@ MinScore = Annotated[
 ]
 Smoothing = Annotated[
     float, Parameter(help="Half-life in seconds of a frame's weight in the smoothed probabilities; 0 turns it off.")
+]
+OverlayStyle = Annotated[
+    Literal["panels", "labels", "minimal"],
+    Parameter(help="What is drawn beside a face: label and bars, the label alone, or the emotion's name alone."),
 ]
 Profile = Annotated[Path | None, Parameter(help="Profile that the person in view made with `mien personalize`.")]
 SEED = Parameter(help="Seed of everything random.")
@@ -97,8 +101,14 @@ class Outputs:
     failures: FailuresFile = None
     timeline: Annotated[
         Path | None,
-        Parameter(help="PNG or SVG plot of each person's emotions over time; for several videos one file each."),
+        Parameter(
+            help="Each person's emotions over time: a plot (.png, .svg) or an interactive page (.html); for several "
+            "videos one file each."
+        ),
     ] = None
+    min_seen: Annotated[
+        float, Parameter(help="Seconds: people seen for a shorter time are left out of the table and the page.")
+    ] = 0.5
 
     @property
     def on_stdout(self) -> tuple[Path | None, ...]:
@@ -129,15 +139,18 @@ class Outputs:
         return start
 
     def ask_plots(self, outputs: OutputPaths, names: Sequence[str] = ("",)) -> list[Path]:
-        """Check the plots of several videos, or of one without a name."""
+        """Check the timelines of several videos, or of one without a name."""
         if not self.timeline:
             return []
-        from mien.evaluation import plots  # noqa: F401 (is there a matplotlib?)
+        if self.timeline.suffix.lower() == ".html":
+            from mien.evaluation import timeline_page  # noqa: F401 (is there a jinja2?)
+        else:
+            from mien.evaluation import plots  # noqa: F401 (is there a matplotlib?)
 
         stem = self.timeline.stem
         found = [self.timeline.with_stem(f"{stem}-{name}" if name else stem) for name in names]
         for path in found:
-            outputs.file(path, what="a plot", suffixes=(".png", ".svg"))
+            outputs.file(path, what="a timeline", suffixes=(".png", ".svg", ".html"))
         return found
 
 

@@ -23,6 +23,7 @@ from mien.media.paths import IMAGE_SUFFIXES, display
 from mien.types import Face, Failure, Result
 
 if TYPE_CHECKING:
+    from mien.draw import Style
     from mien.media.output_paths import OutputPaths
 
 _SHOWN = 200  # images and failures on a terminal: the output must not grow with the number of images
@@ -44,6 +45,7 @@ def predict(
     failures: options.FailuresFile = None,
     resume: options.Resume = False,
     retry: Annotated[bool, options.flag("With --resume: retry the images that failed earlier.")] = False,
+    style: options.OverlayStyle = "panels",
     quiet: options.Quiet = False,
 ) -> int:
     """Detect faces in images and classify their expressions.
@@ -71,7 +73,7 @@ def predict(
     paths = [image for image in images if isinstance(image, Path)]
     outputs = OutputPaths([*paths, model, profile])
     again = _Names(image.name if isinstance(image, Failure) else str(image) for image in images) if retry else ()
-    wanted = _Sinks(outputs, paths, save, jsonl, csv, parquet, crops, failures, resume, again)
+    wanted = _Sinks(outputs, paths, save, jsonl, csv, parquet, crops, failures, resume, again, style)
     screen = screen_for(jsonl, csv, failures)
     threads = None
     if len(images) > 1:  # images run in parallel: more threads for each would compete
@@ -119,7 +121,10 @@ class _Sinks:
         failures: Path | None,
         resume: bool,
         again: Container[str],
+        style: Style,
     ) -> None:
+        from functools import partial
+
         from mien import sinks
         from mien.draw import draw
 
@@ -130,10 +135,11 @@ class _Sinks:
         self._parquet = sinks.Parquet.ask(outputs, parquet) if parquet else None
         self._failures = sinks.Failures(sinks.Failures.ask(outputs, failures)) if failures else None
         self._images: list[Any] = []
+        paint = partial(draw, style=style)
         if save and len(paths) == 1 and save.suffix.lower() in IMAGE_SUFFIXES and not save.is_dir():
-            self._images.append(sinks.AnnotatedImage(sinks.AnnotatedImage.ask(outputs, save), draw))
+            self._images.append(sinks.AnnotatedImage(sinks.AnnotatedImage.ask(outputs, save), paint))
         elif save:
-            self._images.append(sinks.Images(sinks.Images.ask(outputs, save), draw))
+            self._images.append(sinks.Images(sinks.Images.ask(outputs, save), paint))
         if crops:
             self._images.append(sinks.Crops(sinks.Crops.ask(outputs, crops)))
 

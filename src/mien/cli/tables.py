@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien.cli.grid import Cell, Grid, Label
 from mien.errors import ConfigError
+from mien.sinks.timeline import shown_people
 from mien.types import Face, Result
 
 if TYPE_CHECKING:
@@ -50,19 +51,34 @@ def result_line(result: Result) -> str:
     return f"{result.frame.name}: {', '.join(faces) or 'no face'}"
 
 
-def people_table(people: Timeline, title: str) -> Grid:
-    """Return a row a person: those seen longest, in order of appearance."""
-    states = [*people.labels, "uncertain"]
-    table = Grid(["id", "from", "to", "seen", *states, "changes"], title=f"{title}\ntimes in s, shares in %")
+def people_table(people: Timeline, title: str, min_seen: float = 0.0) -> Grid:
+    """Return a row a person: those seen longest, in order of appearance.
+
+    People seen for less than `min_seen` seconds are only counted, unless nobody was seen for longer.
+    """
+    table = Grid(
+        ["id", "from", "seen", *people.labels, "shown as", "longest", "changes"],
+        title=f"{title}\ntimes in s, mean probabilities in %",
+        left=frozenset({0, len(people.labels) + 3, len(people.labels) + 4}),
+    )
     tracks = people.summary()
-    longest = sorted(tracks, key=lambda track: -track.seconds)[:_PEOPLE]
-    for track in sorted(longest, key=lambda track: (track.first, track.id or 0)):
-        shares = [f"{100 * track.share[name]:.0f}" for name in states]
-        times = [f"{value:.2f}" for value in (track.first, track.last, track.seconds)]
-        table.add(str(track.id), *times, *shares, str(track.flips))
-    if len(tracks) > _PEOPLE:
-        table.caption = f"{len(tracks) - _PEOPLE} more people were seen for a shorter time"
+    shown = shown_people(tracks, min_seen, _PEOPLE)
+    for track in shown:
+        means = (f"{100 * track.mean[name]:.0f}" for name in people.labels)
+        label, seconds = track.longest
+        longest = Label(label, False, f" {seconds:.2f}") if label else "-"
+        times = (f"{track.first:.2f}", f"{track.seconds:.2f}")
+        table.add(str(track.id), *times, *means, _shares(track.share), longest, str(track.flips))
+    if len(tracks) > len(shown):
+        more = len(tracks) - len(shown)
+        table.caption = f"{more} more {'person was' if more == 1 else 'people were'} seen for a shorter time"
     return table
+
+
+def _shares(share: Mapping[str, float]) -> str:
+    """Return the shares of time of the labels, the greatest first, as in "happy 80 uncertain 20"."""
+    parts = sorted(((name, value) for name, value in share.items() if value >= 0.005), key=lambda part: -part[1])
+    return " ".join(f"{name} {100 * value:.0f}" for name, value in parts)
 
 
 def before_after(before: str, after: Path, path: Path, kind: str | None, votes: Path | None) -> Grid:

@@ -41,6 +41,7 @@ def video(
     smoothing: options.Smoothing = 0.25,
     detect_every: int = 1,
     redetect_every: float = 0.5,
+    style: options.OverlayStyle = "panels",
     quiet: options.Quiet = False,
 ) -> int:
     """Track the faces in videos and their expressions over time.
@@ -81,11 +82,12 @@ def video(
             for number, (name, copy, plot) in enumerate(zip(videos, copies, plots, strict=True), start=1):
                 on_progress = _progress_callback(bar, name, number, len(videos))
                 seen = runner.video(
-                    name, pipeline, made, copy, smoothing, detect_every, redetect_every, on_progress, warn
-                )
-                _print_people(seen, above(bar, screen), number)
+                    name, pipeline, made, copy, smoothing, detect_every, redetect_every, on_progress, warn, style,
+                    thumbnails=plot is not None and plot.suffix.lower() == ".html",
+                )  # fmt: skip
+                _print_people(seen, above(bar, screen), number, outputs.min_seen)
                 if plot:
-                    plot_timeline(seen.people, plot, seen.name)
+                    write_timeline(seen.people, plot, seen.name, copy.path if copy else name, outputs.min_seen)
                 frames, people = frames + seen.frames, people + len(seen.people.ids)
                 failed += bool(seen.failures)
     except KeyboardInterrupt:
@@ -139,24 +141,30 @@ def _progress_callback(bar: Progress, name: str, number: int, videos: int) -> Ca
     return on_progress
 
 
-def _print_people(seen: VideoSummary, screen: Console, number: int) -> None:
+def _print_people(seen: VideoSummary, screen: Console, number: int, min_seen: float) -> None:
     """Print a table of the people in one video, and its failures on stderr."""
-    title = f"{seen.name}: {count(seen.frames, 'frame')}, {seen.people.span[1]:.2f} s"
+    title = f"{seen.name}: {count(seen.frames, 'frame')}, {seen.people.duration:.2f} s"
     if screen.is_terminal and number > _SHOWN:
         if number == _SHOWN + 1:
             echo("the people of further videos are not shown; --csv FILE lists all faces", screen)
     elif seen.people.ids:
-        people_table(seen.people, title).print(screen)
+        people_table(seen.people, title, min_seen).print(screen)
     elif seen.frames:
         echo(f"{title}, no face found", screen)
     for failure in seen.failures:
         warn(failure.reason, "not read:", "red")
 
 
-def plot_timeline(people: Timeline, path: Path, name: str) -> None:
-    from mien.evaluation import plots
+def write_timeline(people: Timeline, path: Path, name: str, video: str | Path, min_seen: float) -> None:
+    """Write a plot or a page of the people; the page shows the video, if it is a file."""
+    if not people.ids:
+        warn(f"{name}: no face found, so there is no timeline")
+    elif path.suffix.lower() == ".html":
+        from mien.evaluation import timeline_page
 
-    if people.ids:
-        plots.timeline(people, path)
+        link = video if Path(video).is_file() else None
+        timeline_page.write_timeline(people, path, Path(name).name, link, min_seen)
     else:
-        warn(f"{name}: no face found, so there is no plot")
+        from mien.evaluation import plots
+
+        plots.timeline(people, path)

@@ -1,6 +1,6 @@
 """The overlay: a box, a label and probability bars for each face, and a status line for live views."""
 
-from mien.draw.annotator import Overlay, Status, draw
+from mien.draw.annotator import Overlay, Status, Style, draw
 from mien.draw.palette import COLOURS
 
-__all__ = ["COLOURS", "Overlay", "Status", "draw"]
+__all__ = ["COLOURS", "Overlay", "Status", "Style", "draw"]

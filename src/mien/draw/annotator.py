@@ -4,52 +4,89 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.draw.palette import COLOURS, DARK, MUTED, Colour, face_colour
-from mien.draw.panel import Panel, Style, face_panel, fit, paint, text_width
+from mien.draw.panel import Detail, Panel, face_panel, fit, paint
+from mien.draw.text import text_width
+from mien.errors import ConfigError
 from mien.types import Face, Image, Result
 
 Box = tuple[int, int, int, int]
 _LEGIBLE = 6.0  # height of a capital, in pixels, below which text is not legible
 _INERTIA = 0.2  # share of a panel that must be less hidden elsewhere before it moves
-_SMALL: tuple[Style, ...] = ("compact", "title")
+_OWN = 0.3  # largest share of its own face that a panel may hide
+_CROWD = 12  # faces from which panels have no bars
+
+Style = Literal["panels", "labels", "minimal"]
+"""panels: label and bars where there is room; labels: no bars; minimal: the emotion's name alone."""
+
+_LADDERS: dict[Style, tuple[Detail, ...]] = {
+    "panels": ("full", "compact", "title"),
+    "labels": ("title",),
+    "minimal": ("name",),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The status line of a live view, at the lower left; a value of None or "" is left out."""
+    """The status line of a live view, at the lower left; a value of None, 0 or "" is left out.
 
-    camera_fps: float | None = None
+    Attributes:
+        source_fps: frames a second of the source.
+        inference_fps: results a second.
+        recording: seconds that the recording has lasted; None without one.
+        paused: the view stands still.
+        dropped: frames of the source that were skipped to stay at the newest.
+        detector: name of the detector.
+        kind: kind of the source: camera, stream or file.
+        source: name of the source.
+    """
+
+    source_fps: float | None = None
     inference_fps: float | None = None
-    recording: bool = False
+    recording: float | None = None
     paused: bool = False
     detector: str = ""
+    dropped: int = 0
+    kind: str = "camera"
+    source: str = ""
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Texts, the most urgent first."""
-        rates = (("camera", self.camera_fps), ("inference", self.inference_fps))
-        parts = ["REC"] * self.recording + ["paused"] * self.paused
+        rates = ((self.kind, self.source_fps), ("inference", self.inference_fps))
+        parts = [] if self.recording is None else [f"REC {self.recording // 60:.0f}:{int(self.recording) % 60:02d}"]
+        parts += ["paused"] * self.paused
         parts += [f"{name} {rate:.1f} fps" for name, rate in rates if rate is not None]
-        return tuple(parts + [self.detector] * bool(self.detector))
+        parts += [f"{self.dropped:,} dropped"] * bool(self.dropped)
+        return tuple(parts + [text for text in (self.detector, self.source) if text])
 
 
 class Overlay:
     """Draws the results of one stream; a panel keeps its side of a face where it can."""
 
-    def __init__(self, inset: bool = False) -> None:
-        """Start a stream; with `inset` each panel shows the 48x48 crop that the network saw."""
-        self._inset = inset
-        self._last: dict[int, tuple[float, Style, int]] = {}  # id -> cap, style and rank of its spot
+    def __init__(self, inset: bool = False, style: Style = "panels") -> None:
+        """Start a stream.
+
+        Args:
+            inset: show in each panel the 48x48 crop that the network saw.
+            style: how much a panel shows, see `Style`. Crowds get labels in place of panels.
+        """
+        if style not in get_args(Style):
+            raise ConfigError(f"{style!r} is no style of overlays; choose {', '.join(get_args(Style))}")
+        self._inset, self._style = inset, style
+        self._last: dict[int, tuple[float, Detail, int]] = {}  # id -> cap, detail and rank of its spot
 
     def __call__(self, result: Result, status: Status | None = None) -> Image:
         """Draw boxes, panels and an optional status line on a copy of the frame, uint8 BGR (H, W, 3).
 
-        Sizes follow those of the image and the faces. Each panel lies inside the image, where it hides the least.
+        Sizes follow those of the image and the faces. Panels lie inside the image and hide neither another face nor
+        another panel; a face without room for even the smallest panel gets only its box.
         """
         image = result.frame.image.copy()
         boxes = [_clip(face, image) for face in result.faces]
@@ -59,55 +96,63 @@ class Overlay:
         for k, face in enumerate(result.faces):
             if face.probabilities or face.id is not None:
                 crop = result.crops[k] if self._inset and k < len(result.crops) else None
-                panel, spot = self._choose(image, face, crop, boxes, k, placed)
-                paint(image, panel, spot[:2], face_colour(face))
-                placed.append(spot)
+                if choice := self._choose(image, face, crop, boxes, k, placed):
+                    panel, spot = choice
+                    paint(image, panel, spot[:2], face_colour(face))
+                    placed.append(spot)
         shown = {face.id for face in result.faces}
         self._last = {id: last for id, last in self._last.items() if id in shown}
         return image
 
     def _choose(
         self, image: Image, face: Face, crop: NDArray[np.uint8] | None, boxes: list[Box], k: int, placed: list[Box]
-    ) -> tuple[Panel, Box]:
-        """Return the most detailed panel that has room, and its place."""
+    ) -> tuple[Panel, Box] | None:
+        """Return the most detailed panel that has room, and its place; None without room for any."""
         low, high = _caps(image)
         box_height = boxes[k][3] - boxes[k][1]
         cap = min(max(box_height * 0.075, low), high)
         last = self._last.get(face.id) if face.id is not None else None
         if last and abs(last[0] - cap) < 0.12 * cap:
             cap = last[0]  # text that changes its size with the box is hard to read
-        full = fit(face_panel(face, cap, "full", crop), image)
-        small = [fit(face_panel(face, low, style, crop), image) for style in _SMALL]
-        # A full panel would hide the neighbours of a small face.
-        is_tiny = len(boxes) > 2 and box_height < 6 * low
-        best: tuple[float, int, Panel, Box] | None = None
-        for panel in small if is_tiny or full.cap < _LEGIBLE else [full, *small]:
+        ladder = _LADDERS["labels"] if self._style == "panels" and len(boxes) >= _CROWD else _LADDERS[self._style]
+        for detail in ladder:
+            panel = fit(face_panel(face, cap if detail == "full" else low, detail, crop), image)
+            # A full panel would hide the neighbours of a small face.
+            if detail == "full" and (panel.cap < _LEGIBLE or (len(boxes) > 2 and box_height < 6 * low)):
+                continue
             area = panel.size[0] * panel.size[1]
+            best: tuple[float, int, Box] | None = None
             for rank, spot in enumerate(_spots(boxes[k], panel.size, image)):
-                cost = _hidden(spot, boxes, k, placed) + 0.005 * rank * area
-                if last and (panel.style, rank) == last[1:]:
+                own = _own_share(spot, boxes[k])
+                if own > _OWN or _is_blocked(spot, boxes, k, placed):
+                    continue
+                cost = overlap(spot, boxes[k]) + 0.005 * rank * area
+                if last and (detail, rank) == last[1:]:
                     cost -= _INERTIA * area
                 if best is None or cost < best[0]:
-                    best = cost, rank, panel, spot
-            assert best is not None
-            if best[0] < 0.15 * area:
-                break
-        assert best is not None
-        if face.id is not None:
-            self._last[face.id] = cap, best[2].style, best[1]
-        return best[2], best[3]
+                    best = cost, rank, spot
+            if best and (best[0] < 0.15 * area or detail == ladder[-1]):
+                if face.id is not None:
+                    self._last[face.id] = cap, detail, best[1]
+                return panel, best[2]
+        return None
 
 
-def draw(result: Result, inset: bool = False, status: Status | None = None) -> Image:
-    """Draw a single image: `Overlay(inset)(result, status)`."""
-    return Overlay(inset)(result, status)
+def draw(result: Result, inset: bool = False, status: Status | None = None, style: Style = "panels") -> Image:
+    """Draw a single image: `Overlay(inset, style)(result, status)`."""
+    return Overlay(inset, style)(result, status)
 
 
-def _hidden(spot: Box, boxes: list[Box], k: int, placed: list[Box]) -> float:
-    """Return the weighted number of pixels that a panel of the face k would hide."""
-    # Overlapping panels lose their text; a corner of the panel's own face may be hidden.
-    cost = sum(overlap(spot, other) * (0.8 if j == k else 3.0) for j, other in enumerate(boxes))
-    return cost + sum(8.0 * overlap(spot, other) for other in placed)
+def _own_share(spot: Box, box: Box) -> float:
+    """Return the share of a face's box that its own panel would hide."""
+    return overlap(spot, box) / max((box[2] - box[0]) * (box[3] - box[1]), 1)
+
+
+def _is_blocked(spot: Box, boxes: list[Box], k: int, placed: list[Box]) -> bool:
+    """Tell whether a panel of the face k would hide another face or another panel."""
+    return any(overlap(spot, other) for j, other in enumerate(boxes) if j != k) or any(
+        overlap(spot, other) for other in placed
+    )
 
 
 def _spots(box: Box, size: tuple[int, int], image: Image) -> Iterator[Box]:
@@ -141,11 +186,15 @@ def _write_notes(image: Image, status: Status | None, has_faces: bool) -> list[B
     low = _caps(image)[0]
     bottom = image.shape[0]
     placed: list[Box] = []
-    notes = [] if status is None or not status.parts else [(_wrap(status.parts, low, image), status.recording)]
+    notes = (
+        [] if status is None or not status.parts else [(_wrap(status.parts, low, image), status.recording is not None)]
+    )
     notes += [] if has_faces else [(Panel(("no face found",), low * 1.2), False)]
     for note, alarm in notes:
         panel = fit(note, image)
         width, height = panel.size
+        if placed and height > bottom:
+            break
         margin = min(round(panel.cap), image.shape[1] - width)
         top = max(bottom - height - min(round(panel.cap), image.shape[0] - height), 0)
         paint(image, panel, (margin, top), COLOURS["angry"] if alarm else MUTED)

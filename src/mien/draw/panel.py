@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.draw.palette import COLOURS, MUTED, OTHER, TRACK, WHITE, Colour
+from mien.draw.text import text_width, write
 from mien.types import EMOTIONS, Face, Image
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_CAP = 21.5  # height of a capital of _FONT at scale 1, in pixels
-Style = Literal["full", "compact", "title"]
+Detail = Literal["full", "compact", "title", "name"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,19 +24,19 @@ class Panel:
     title: tuple[str, ...]  # lines at the top
     cap: float  # height of a capital
     bars: tuple[tuple[str, float], ...] = ()  # name and probability
-    style: Style = "title"  # "full": names and numbers beside the bars; "compact": only bars; "title": no bars
+    detail: Detail = "title"  # "full": names and numbers beside the bars; "compact": only bars; "title", "name": none
     muted: bool = False
     crop: NDArray[np.uint8] | None = None  # uint8 (48, 48), the input of the network
 
     @property
     def row(self) -> float:
         """Height of a bar with its spacing."""
-        return self.cap * (1.75 if self.style == "full" else 0.75)
+        return self.cap * (1.75 if self.detail == "full" else 0.75)
 
     @property
     def top(self) -> float:
         """Top of the bars."""
-        return self.cap * (0.4 + 1.8 * len(self.title) + (0.2 if self.style == "full" else -0.1))
+        return self.cap * (0.4 + 1.8 * len(self.title) + (0.2 if self.detail == "full" else -0.1))
 
     @property
     def left(self) -> float:
@@ -53,19 +52,19 @@ class Panel:
     def size(self) -> tuple[int, int]:
         """Width and height."""
         width = max(text_width(line, self.cap) for line in self.title) + self.cap * 1.4
-        inner = {"full": self.names + self.cap * 10.4, "compact": self.cap * 6, "title": 0.0}[self.style]
+        inner = {"full": self.names + self.cap * 11.5, "compact": self.cap * 6}.get(self.detail, 0.0)
         width = max(width, self.left + inner if inner else 0.0)
         return round(width), round(self.top + len(self.bars) * self.row + self.cap * (0.35 if self.bars else 0.1))
 
 
-def face_panel(face: Face, cap: float, style: Style, crop: NDArray[np.uint8] | None) -> Panel:
+def face_panel(face: Face, cap: float, detail: Detail, crop: NDArray[np.uint8] | None) -> Panel:
     mark = "?" if face.uncertain else ""
     words = [f"#{face.id}"] if face.id is not None else []
-    words += [f"{face.emotion}{mark} {face.confidence * 100:.0f} %"] if face.probabilities else []
-    title = (" ".join(words),)
-    if style == "title" or not face.probabilities:
-        return Panel(title, cap, muted=face.uncertain)
-    return Panel(title, cap, ordered(face.probabilities), style, face.uncertain, crop)
+    percentage = "" if detail == "name" else f" {face.confidence * 100:.0f} %"
+    words += [f"{face.emotion}{mark}{percentage}"] if face.probabilities else []
+    if detail in ("title", "name") or not face.probabilities:
+        return Panel((" ".join(words),), cap, muted=face.uncertain)
+    return Panel((" ".join(words),), cap, ordered(face.probabilities), detail, face.uncertain, crop)
 
 
 def ordered(probabilities: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
@@ -86,10 +85,6 @@ def fit(panel: Panel, image: Image) -> Panel:
     return Panel(("",), 0.0)  # an image of a few pixels has no room for text
 
 
-def text_width(text: str, cap: float) -> float:
-    return float(cv2.getTextSize(text, _FONT, 1.0, 1)[0][0]) * cap / _CAP
-
-
 def paint(image: Image, panel: Panel, corner: tuple[int, int], accent: Colour) -> None:
     """Draw a panel into the image, with its upper left corner at (x, y)."""
     width, height = panel.size
@@ -101,7 +96,7 @@ def paint(image: Image, panel: Panel, corner: tuple[int, int], accent: Colour) -
     cap = panel.cap
     view[:, : max(1, round(cap * 0.25))] = accent
     for k, line in enumerate(panel.title):
-        _write(view, line, cap * 0.8, cap * (1.55 + 1.8 * k), cap, panel.muted)
+        write(view, line, cap * 0.8, cap * (1.55 + 1.8 * k), cap, MUTED if panel.muted else WHITE)
     if panel.crop is not None and panel.bars:
         _paint_crop(view, panel.crop, cap * 0.8, panel.top, len(panel.bars) * panel.row - cap * 0.2)
     for k, (name, probability) in enumerate(panel.bars):
@@ -118,7 +113,7 @@ def _paint_crop(view: Image, crop: NDArray[np.uint8], x: float, y: float, side: 
 
 def _paint_bar(view: Image, panel: Panel, name: str, probability: float, y: float) -> None:
     """Paint one row: name, bar and percentage, or the bar alone in a compact panel."""
-    cap, full = panel.cap, panel.style == "full"
+    cap, full = panel.cap, panel.detail == "full"
     left = panel.left + (panel.names + cap * 0.6 if full else 0)
     right = view.shape[1] - cap * (3.8 if full else 0.6)
     top, bottom = round(y + panel.row * 0.15), max(round(y + panel.row * 0.75), round(y + panel.row * 0.15) + 1)
@@ -130,11 +125,6 @@ def _paint_bar(view: Image, panel: Panel, name: str, probability: float, y: floa
     if full:
         base, small = y + panel.row * 0.45 + cap * 0.43, cap * 0.85
         percentage = f"{probability * 100:.0f} %"
-        _write(view, name, panel.left, base, small, panel.muted)
-        _write(view, percentage, view.shape[1] - cap * 0.4 - text_width(percentage, small), base, small, panel.muted)
-
-
-def _write(view: Image, text: str, x: float, base: float, cap: float, muted: bool) -> None:
-    """Write white text, gray when muted; (x, base) is the left end of its base line, in pixels."""
-    colour = MUTED if muted else WHITE
-    cv2.putText(view, text, (round(x), round(base)), _FONT, cap / _CAP, colour, max(1, round(cap / 9)), cv2.LINE_AA)
+        shade = MUTED if panel.muted else WHITE
+        write(view, name, panel.left, base, small, shade)
+        write(view, percentage, view.shape[1] - cap * 0.4 - text_width(percentage, small), base, small, shade)

@@ -161,7 +161,8 @@ def timeline(faces: Timeline, path: str | os.PathLike[str]) -> None:
     figure = new_figure(10.0, 0.9 + 1.5 * len(people))
     panels = figure.subplots(len(people), 1, sharex=True, squeeze=False)[:, 0]
     for axes, track in zip(panels, people, strict=True):
-        edges, means, states = _time_columns(faces, track.id)
+        part = faces.columns(track.id, _PIECES)
+        edges, means, states = part.edges, part.means, part.states
         floor = np.zeros(len(means))
         for k, name in enumerate(faces.labels):
             axes.stairs(floor + means[:, k], edges, baseline=floor, fill=True, color=colours[name], label=name)
@@ -179,31 +180,6 @@ def timeline(faces: Timeline, path: str | os.PathLike[str]) -> None:
     if len(people) < len(tracks):
         figure.suptitle(f"the {len(people)} of {len(tracks)} people that were seen longest", fontsize=10)
     _save(figure, path)
-
-
-def _time_columns(
-    faces: Timeline, person: int | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return edges (K + 1,), mean probabilities (K, C), nan without a face, and states (K,): -1 uncertain, -2 none."""
-    times, durations, states, table = faces.series(person)
-    frame = float(np.median(durations)) or 1.0
-    begin, end = faces.span
-    end += frame
-    count = int(np.clip(round((end - begin) / frame), 1, _PIECES))
-    edges = np.linspace(begin, end, count + 1)
-    first = np.clip(np.searchsorted(edges, times + 1e-9, side="right") - 1, 0, count - 1)
-    after = np.clip(np.searchsorted(edges, times + durations - 1e-9, side="left"), first + 1, count)
-    sums, votes = np.zeros((2, count, table.shape[1] + 1))
-    for a, b, row, state in zip(first, after, table, states, strict=True):
-        sums[a:b, :-1] += row
-        sums[a:b, -1] += 1
-        votes[a:b, state] += 1  # -1 is the last column
-    filled = sums[:, -1] > 0
-    means = np.full((count, table.shape[1]), np.nan)
-    means[filled] = sums[filled, :-1] / sums[filled, -1:]
-    best = votes.argmax(axis=1)
-    best[best == table.shape[1]] = -1
-    return edges, means, np.where(filled, best, -2)
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ class OnnxClassifier:
             threads: threads of one call; None for all cores that the process may use.
             spin: see `mien.faces.onnx.open_session`.
         """
-        self._path = Path(path)
+        self._path, self._threads, self._spin = Path(path), threads, spin
         with parsing(path, ModelError, "cannot read the model", "check the path"):
             content = self._path.read_bytes()
         onnx.check_shipped(self._path, content)
@@ -65,6 +66,22 @@ class OnnxClassifier:
             batch = np.ascontiguousarray(crops[start : start + _BATCH])
             probabilities[start : start + _BATCH] = self._session.run(["probabilities"], {"crops": batch})[0]
         return probabilities
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the session: the file is loaded again, a shipped one from the assets of the other installation."""
+        state = {name: value for name, value in self.__dict__.items() if name != "_session"}
+        is_shipped = self._path.parent == onnx.ASSETS
+        state["_path"] = Path(self._path.name) if is_shipped else self._path.absolute()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._path = onnx.ASSETS / self._path  # an absolute path stays
+        with parsing(self._path, ModelError, "cannot read the model", "check the path"):
+            found = hashlib.sha256(self._path.read_bytes()).hexdigest()
+        if found != self.sha256:
+            raise ModelError(f"{self._path}: another file than the one that was pickled; load the pipeline anew")
+        self._session = onnx.open_session(self._path, _ADVICE, self._threads, self._spin)
 
     def _parse_labels(self) -> tuple[str, ...]:
         try:

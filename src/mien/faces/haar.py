@@ -38,6 +38,13 @@ class Haar(DownscalingDetector):
         for x, y, w, h in boxes:
             yield Face((float(x * sx), float(y * sy), float((x + w) * sx), float((y + h) * sy)))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._local = threading.local()
+
     def _cascade(self) -> Any:
         """Return this thread's cascade."""
         if not hasattr(self._local, "cascade"):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mien.faces.base import DownscalingDetector
 from mien.faces.boxes import non_max_suppression, to_face
-from mien.faces.onnx import detector_network
+from mien.faces.onnx import Network
 from mien.types import Face, Floats, Image
 
 Boxes = NDArray[np.float64]  # (N, 5): x1, y1, x2, y2, score
@@ -37,7 +37,7 @@ class Mtcnn(DownscalingDetector):
         """Load the three networks; `thresholds` are the scores, 0..1, that a box needs to pass each stage."""
         super().__init__(max_side, min_size, min_face)
         self._thresholds = thresholds
-        self._pnet, self._rnet, self._onet = (detector_network(f"mtcnn_{n}net.onnx", threads) for n in "pro")
+        self._pnet, self._rnet, self._onet = (Network(f"mtcnn_{n}net.onnx", threads) for n in "pro")
 
     def _detect(self, image: Image, ratio: NDArray[np.float64]) -> Iterable[Face]:
         rgb = np.ascontiguousarray(image[:, :, ::-1])
@@ -83,7 +83,7 @@ class Verifier:
     """The last two stages of MTCNN as a judge of single faces found by any detector."""
 
     def __init__(self, threads: int | None = None) -> None:
-        self._rnet, self._onet = (detector_network(f"mtcnn_{n}net.onnx", threads) for n in "ro")
+        self._rnet, self._onet = (Network(f"mtcnn_{n}net.onnx", threads) for n in "ro")
 
     def __call__(self, patches: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return how much patches, uint8 BGR (N, 48, 48, 3), look like an upright face: (N,), sums of two log-odds."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import onnxruntime
 
-from mien.errors import ModelError
+from mien.errors import ConfigError, ModelError
 from mien.faces.cores import cores as cores
 from mien.media.paths import display
 from mien.types import Floats
@@ -45,6 +44,8 @@ def open_session(
         spin: let threads wait actively after each call. A lone caller gets the next answer sooner; other programs get
             less of the processors.
     """
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads is {threads}; give 1 or more, or None for all cores")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised, not printed
     options.intra_op_num_threads = cores() if threads is None else threads
@@ -69,12 +70,21 @@ def _source(path: Path) -> str | bytes:
     return str(path)
 
 
-def detector_network(name: str, threads: int | None) -> Callable[[Floats], list[Floats]]:
-    """Load the weights of a detector by file name; return a function from a batch of images to the outputs."""
-    path = ASSETS / name
-    if not path.is_file():
-        raise ModelError(f"{path}: the detector's weights are missing; install mien again")
-    check_shipped(path)
-    session = open_session(path, "install mien again", threads)
-    input_name = session.get_inputs()[0].name
-    return lambda blob: list(session.run(None, {input_name: blob}))
+class Network:
+    """The weights of a detector: a function from a batch of images to the outputs. Pickled by name."""
+
+    def __init__(self, name: str, threads: int | None) -> None:
+        """Load a file of the assets."""
+        self._name, self._threads = name, threads
+        path = ASSETS / name
+        if not path.is_file():
+            raise ModelError(f"{path}: the detector's weights are missing; install mien again")
+        check_shipped(path)
+        self._session = open_session(path, "install mien again", threads)
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, blob: Floats) -> list[Floats]:
+        return list(self._session.run(None, {self._input: blob}))
+
+    def __reduce__(self) -> tuple[type[Network], tuple[str, int | None]]:
+        return Network, (self._name, self._threads)

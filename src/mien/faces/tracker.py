@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import median_low
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ _SPEED = 1.5  # standard deviation of a new face's speed, in sides a second
 _AGILITY = 2.0  # how fast that speed may change: sides a second, after one second
 _MAX_DISTANCE = 1.0  # between a face and its predicted place, in sides
 _MAX_RATIO = 1.8  # a face this many times larger or smaller is another one
+_INTERVALS, _LOOKS = 5, 2.0  # a track outlives this many of the median of the last intervals between updates
 _UNMATCHED = 3.0  # cost of leaving a face and a track apart; a face exactly at its predicted place costs 0
 
 
@@ -29,7 +32,8 @@ class Tracker:
     - Ids: a Kalman filter with constant velocity and the cheapest assignment of all faces at once. They count from 1 in
       order of appearance and are never used again.
     - Probabilities: smoothed exponentially in time, independent of the frame rate.
-    - The label changes when another one leads by a margin, or leads for some time; so does `uncertain`.
+    - The label changes when another one leads by a margin, or leads for some time; so does `uncertain`. While
+      uncertain, the label is the most probable one.
 
     Times should not fall. A step back of up to `max_age` counts as no step (decoders produce such stamps). A larger
     step back, as in a loop, or forward, as after a seek, ends all tracks.
@@ -42,7 +46,7 @@ class Tracker:
 
         Args:
             smoothing: seconds after which the weight of a frame has halved; 0 disables smoothing.
-            max_age: seconds that a track outlives its last face.
+            max_age: seconds that a track outlives its last face; longer when updates are rare, so that it outlives two.
             margin: lead in probability, 0..1, at which another label takes over at once; 0 shows the most probable.
             hysteresis: seconds after which a smaller lead takes over too.
         """
@@ -57,48 +61,67 @@ class Tracker:
         """Forget all tracks; ids start at 1 again."""
         self._tracks: list[_Track] = []
         self._time: float | None = None
+        self._updated: float | None = None  # time of the last `update`
+        self._intervals: deque[float] = deque(maxlen=_INTERVALS)
         self._next_id = 1
+
+    def end_tracks(self) -> None:
+        """End all tracks, as at a cut: the next faces get new ids."""
+        self._tracks.clear()
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a track outlives its last face at the present rate of updates."""
+        return max(self.max_age, _LOOKS * median_low(self._intervals)) if self._intervals else self.max_age
 
     @property
     def active_ids(self) -> frozenset[int]:
         """Ids of the tracks that have not ended, seen in the last frame or not; an id that has left never returns."""
         return frozenset(track.id for track in self._tracks)
 
-    def update(self, faces: Sequence[Face], time: float) -> tuple[Face, ...]:
+    def update(self, faces: Sequence[Face], time: float, smooth: bool = True) -> tuple[Face, ...]:
         """Add a frame that was searched for faces.
 
         Args:
             faces: all faces of the frame, in any order. A face without probabilities keeps those of its track.
             time: time of the frame in seconds, on any clock.
+            smooth: False sets only the ids, for `ZeroLagSmoother`.
 
         Returns:
             The faces in the same order, each with `id`, smoothed `probabilities`, `label` and `unsure`.
         """
+        self._note_interval(time)
         self._advance(time)
         for track in self._tracks:
             track.face = None
         places = np.array([_place(face) for face in faces]).reshape(-1, 4)
         return tuple(
-            self._assign(face, place, track)
+            self._assign(face, place, track, smooth)
             for face, place, track in zip(faces, places, self._match(places), strict=True)
         )
 
     def predict(self, time: float) -> tuple[Face, ...]:
         """Return where the faces of the last `update` should be at a later time, in seconds; the tracker is unchanged.
 
-        The faces, largest first, have ids and no probabilities. There are none after more than `max_age`.
+        The faces, largest first, have ids and no probabilities. There are none after more than `patience`.
         """
         elapsed = 0.0 if self._time is None else time - self._time
         if elapsed < -self.max_age:
             return ()
-        tracks = [track for track in self._tracks if track.face and track.unseen + elapsed <= self.max_age]
+        tracks = [track for track in self._tracks if track.face and track.unseen + elapsed <= self.patience]
         return tuple(sort_by_area(track.predict(max(elapsed, 0.0)) for track in tracks))
 
-    def update_predicted(self, faces: Sequence[Face], time: float) -> tuple[Face, ...]:
+    def update_predicted(self, faces: Sequence[Face], time: float, smooth: bool = True) -> tuple[Face, ...]:
         """Add a frame that was not searched: like `update`, for the classified faces of `predict` at that time."""
         self._advance(time)
         tracks = {track.id: track for track in self._tracks}
-        return tuple(self._show(face, tracks[face.id]) for face in faces if face.id in tracks)
+        return tuple(self._show(face, tracks[face.id], smooth) for face in faces if face.id in tracks)
+
+    def _note_interval(self, time: float) -> None:
+        """Record the time between updates; the first of a stream tells its rate, so it is never a seek."""
+        if self._updated is not None and math.isfinite(time) and time >= self._updated:
+            self._intervals.append(time - self._updated)
+        self._updated = time
 
     def _advance(self, time: float) -> None:
         if not math.isfinite(time):
@@ -109,20 +132,21 @@ class Tracker:
         elapsed, self._time = max(elapsed, 0.0), time
         for track in self._tracks:
             track.advance(elapsed)
-        self._tracks = [track for track in self._tracks if track.unseen <= self.max_age]
+        self._tracks = [track for track in self._tracks if track.unseen <= self.patience]
 
     def _match(self, places: Array) -> list[_Track | None]:
         """Return the track of each place, or None for a new face."""
         if not len(places) or not self._tracks:
             return [None] * len(places)
         predicted = np.array([track.state[0] for track in self._tracks])
-        cost = _cost(places, predicted, np.array([track.unseen for track in self._tracks]))
+        patience = max(self.patience / self.max_age, 1.0) if self.max_age else 1.0
+        cost = _cost(places, predicted, np.array([track.unseen for track in self._tracks]) / patience)
         return [
             self._tracks[column] if column >= 0 and cost[row, column] < _UNMATCHED else None
             for row, column in enumerate(assign(cost))
         ]
 
-    def _assign(self, face: Face, place: Array, track: _Track | None) -> Face:
+    def _assign(self, face: Face, place: Array, track: _Track | None, smooth: bool) -> Face:
         if track is None:
             track = _Track(self._next_id, place)
             self._next_id += 1
@@ -130,9 +154,11 @@ class Tracker:
         else:
             track.correct(place)
         track.face = face
-        return self._show(face, track)
+        return self._show(face, track, smooth)
 
-    def _show(self, face: Face, track: _Track) -> Face:
+    def _show(self, face: Face, track: _Track, smooth: bool) -> Face:
+        if not smooth:
+            return replace(face, id=track.id)
         if face.probabilities:
             track.update_probabilities(face, self)
         return track.show(face)
@@ -252,7 +278,9 @@ class _Track:
         face = replace(face, id=self.id)
         if not self._mean:
             return face
-        return replace(face, probabilities=dict(self._mean), label=self._label.value, unsure=self._unsure.value)
+        unsure = self._unsure.value
+        label = max(self._mean, key=self._mean.__getitem__) if unsure else self._label.value
+        return replace(face, probabilities=dict(self._mean), label=label, unsure=unsure)
 
 
 def _place(face: Face) -> tuple[float, float, float, float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mien.faces.base import DownscalingDetector
 from mien.faces.boxes import non_max_suppression, to_face
-from mien.faces.onnx import detector_network
+from mien.faces.onnx import Network
 from mien.types import Face, Floats, Image
 
 _MIN_SIZE = 24
@@ -45,7 +45,7 @@ class YuNet(DownscalingDetector):
         """Load the network; drop faces below `score`, 0..1, and boxes that overlap a better one by over `nms`, 0..1."""
         super().__init__(max_side, _MIN_SIZE, min_face)
         self._score, self._nms = score, nms
-        self._net = detector_network("face_detection_yunet_2023mar.onnx", threads)
+        self._net = Network("face_detection_yunet_2023mar.onnx", threads)
 
     def _detect(self, image: Image, ratio: NDArray[np.float64]) -> Iterable[Face]:
         bottom, right = (-side % self.step for side in image.shape[:2])

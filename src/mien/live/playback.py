@@ -24,7 +24,7 @@ class RealTimePlayback:
 
     def __init__(self, items: Iterable[Frame | Failure], name: str, rate: float) -> None:
         """Prepare frames and failures in the order of their times; the clock starts with the first frame."""
-        self.name, self.rate = name, rate
+        self.name, self.rate, self.kind = name, rate, "file"
         self.ended = False
         self.skipped = 0
         self._items = iter(items)

@@ -9,24 +9,35 @@ from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
 from time import monotonic, sleep
+from typing import get_args
 
 import cv2
+import numpy as np
 
 from mien import sinks
-from mien.draw import Overlay, Status
+from mien.draw import Overlay, Status, Style
+from mien.draw.scale import fit_size, transform
 from mien.errors import Error, OutputError
 from mien.faces.detectors import DETECTORS
+from mien.faces.tracker import Tracker
+from mien.live.strip import Strip
 from mien.media import atomic
 from mien.media.drafts import draft_path
 from mien.pipeline import Pipeline
 from mien.sinks import MultiSink
-from mien.types import Failure, Frame, FrameSource, Result, Sink, View
+from mien.types import Failure, Frame, FrameSource, Image, Result, Sink, View
 from mien.video_pipeline import VideoPipeline
 
 HELP = (
     "space  pause",
     "r  record a video",
     "s  save an image",
+    "f  full screen",
+    "m  mirror the image",
+    "t  strip of the last 30 seconds",
+    "o  panels, labels or names only",
+    "+ -  smoother, quicker",
+    "1 ... 9  camera 0 ... 8",
     "d  next detector",
     "c  show what the network sees",
     "h  this help",
@@ -35,6 +46,8 @@ HELP = (
 
 _TURN = 0.03  # seconds that a window waits for a frame before it reads the keys again
 _MESSAGE = 4.0  # seconds that a message is shown
+_SMOOTHING = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)  # half-lives in seconds, for the keys + and -
+_STRIP_ROW = 28  # height in pixels of a person's row in the strip, in a window 720 pixels high
 
 
 class Viewer:
@@ -55,6 +68,9 @@ class Viewer:
         folder: Path = Path(),
         on_message: Callable[[str], None] | None = None,
         report: Callable[[Result, Status], None] | None = None,
+        mirror: bool = False,
+        style: Style = "panels",
+        open_camera: Callable[[str], FrameSource] | None = None,
     ) -> None:
         """Prepare the view; source, sinks and window stay open.
 
@@ -66,15 +82,22 @@ class Viewer:
             folder: folder for recordings and saved images.
             on_message: called with each message to the user.
             report: called with the newest result once a second of the source's time.
+            mirror: mirror the image in the window, as in a mirror on the wall. Outputs are not mirrored.
+            style: style of the overlay.
+            open_camera: opens the camera of a number, for the keys 1 to 9. The viewer closes what it opens.
         """
         self.stream = stream
         self.result: Result | None = None
         self.lost = False
         self._source, self._outputs, self._view, self._folder = source, MultiSink(outputs), view, folder
         self._on_message, self._report = on_message, report
-        self._overlay = Overlay()
-        self._inset = self._paused = self._help = self._stopped = False
+        self._mirror, self._style, self._open_camera = mirror, style, open_camera
+        self._own_source: FrameSource | None = None  # a camera that a key opened
+        self._overlay = Overlay(style=style)
+        self._strip = Strip()
+        self._inset = self._paused = self._help = self._stopped = self._strip_shown = False
         self._recorder: sinks.Video | None = None
+        self._recording_since = 0.0
         self._times: deque[float] = deque(maxlen=30)
         self._reported = float("-inf")
         self._message: tuple[float, str] = (0.0, "h  help" if view else "")  # shown until, text
@@ -82,9 +105,18 @@ class Viewer:
     @property
     def status(self) -> Status:
         """Content of the status line."""
-        times, recording = self._times, self._recorder is not None
-        rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else None
-        return Status(self._source.rate or None, rate, recording, self._paused, self.stream.pipeline.detector.name)
+        times = self._times
+        seconds = times[-1] - times[0] if times else 0.0
+        return Status(
+            source_fps=self._source.rate or None,
+            inference_fps=(len(times) - 1) / seconds if seconds else None,
+            recording=monotonic() - self._recording_since if self._recorder else None,
+            paused=self._paused,
+            dropped=self._source.skipped,
+            detector=self.stream.pipeline.detector.name,
+            kind=self._source.kind,
+            source=Path(self._source.name).name if self._source.kind == "file" else self._source.name,
+        )
 
     def run(self) -> None:
         """Run until the source ends, q is pressed or `stop` is called; then finish a recording."""
@@ -94,6 +126,7 @@ class Viewer:
                 pass
         finally:
             self._end_recording()
+            self._close_own_source()
 
     def stop(self) -> None:
         """End `run` soon; callable from any thread or signal handler."""
@@ -113,12 +146,28 @@ class Viewer:
                 return False
             if item is not None:
                 self._process(item)
-        if self._view and self.result:
+        if self._view and self.result is not None:
             lines = list(HELP) if self._help else []
             if monotonic() < self._message[0] and self._message[1]:
                 lines.append(self._message[1])
-            self._view.show(self._overlay(self.result, self.status), lines)
+            self._view.show(self._paint(self.result, self._view.size), lines)
         return True
+
+    def _paint(self, result: Result, room: tuple[int, int] | None) -> Image:
+        """Return the content of the window: image, overlay and strip, drawn at the window's resolution."""
+        image = result.frame.image
+        room = room or (image.shape[1], image.shape[0])
+        row = max(16, round(_STRIP_ROW * room[1] / 720)) if self._strip_shown else 0
+        strip = self._strip.draw(room[0], row) if row else None
+        size = fit_size(image, (room[0], max(room[1] - (0 if strip is None else len(strip)), 1)))
+        drawn = self._overlay(transform(result, size, self._mirror), self.status)
+        if strip is None:
+            return drawn
+        canvas = np.zeros((room[1], room[0], 3), np.uint8)
+        top, left = (room[1] - len(strip) - size[1]) // 2, (room[0] - size[0]) // 2
+        canvas[top : top + size[1], left : left + size[0]] = drawn
+        canvas[room[1] - len(strip) :] = strip
+        return canvas
 
     def press(self, key: str) -> None:
         """Handle a key; unknown keys are ignored."""
@@ -129,15 +178,58 @@ class Viewer:
             self._times.clear()  # a pause must not lower the measured rate
         elif key == "r":
             self._end_recording() if self._recorder else self._begin_recording()
-        elif key == "s" and self.result:
+        elif key == "s" and self.result is not None:
             self._save_image(self.result)
         elif key == "d":
             self._next_detector()
         elif key == "c":
             self._inset = not self._inset
-            self._overlay = Overlay(self._inset)
+            self._overlay = Overlay(self._inset, self._style)
+        elif key == "o":
+            styles = get_args(Style)
+            self._style = styles[(styles.index(self._style) + 1) % len(styles)]
+            self._overlay = Overlay(self._inset, self._style)
+        elif key == "f" and self._view:
+            self._view.toggle_full_screen()
+        elif key == "m":
+            self._mirror = not self._mirror
+        elif key == "t":
+            self._strip_shown = not self._strip_shown
+        elif key in ("+", "-"):
+            self._change_smoothing(key == "+")
+        elif key in tuple("123456789"):
+            self._switch_camera(int(key) - 1)
         elif key == "h":
             self._help = not self._help
+
+    def _change_smoothing(self, more: bool) -> None:
+        tracker = self.stream.tracker
+        steps = [step for step in _SMOOTHING if (step > tracker.smoothing if more else step < tracker.smoothing)]
+        if steps:
+            tracker.smoothing = steps[0] if more else steps[-1]
+        self._show_message(f"smoothing {tracker.smoothing:g} s")
+
+    def _switch_camera(self, number: int) -> None:
+        if not self._open_camera or self._source.kind == "file" or self._source.name == f"camera {number}":
+            return
+        try:
+            source = self._open_camera(str(number))
+        except Error as error:
+            self._show_message(str(error))
+            return
+        self._source.close()
+        self._source = self._own_source = source
+        self._strip = Strip()
+        old = self.stream
+        tracker = Tracker(old.tracker.smoothing, old.tracker.max_age, old.tracker.margin, old.tracker.hysteresis)
+        self.stream = VideoPipeline(old.pipeline, tracker, old.detect_every, old.redetect_every)
+        self._times.clear()
+        self._show_message(source.name)
+
+    def _close_own_source(self) -> None:
+        source, self._own_source = self._own_source, None
+        if source is not None:
+            source.close()
 
     def _process(self, item: Frame | Failure) -> None:
         self.lost = isinstance(item, Failure)
@@ -147,6 +239,7 @@ class Viewer:
             return
         self.result = result = self.stream.process(item)
         self._times.append(monotonic())
+        self._strip.add(result)
         self._outputs.put(result)
         if self._recorder:
             try:
@@ -162,7 +255,9 @@ class Viewer:
 
     def _begin_recording(self) -> None:
         try:
-            self._recorder = sinks.Video(self._free_path(".mp4"), Overlay(), self._source.rate or 30.0)
+            overlay = Overlay(style=self._style)
+            self._recorder = sinks.Video(self._free_path(".mp4"), overlay, self._source.rate or 30.0)
+            self._recording_since = monotonic()
         except Error as error:
             self._show_message(str(error))
 
@@ -178,7 +273,7 @@ class Viewer:
     def _save_image(self, result: Result) -> None:
         path = self._free_path(".png")
         try:
-            atomic.write_bytes(path, cv2.imencode(".png", Overlay(self._inset)(result))[1].tobytes())
+            atomic.write_bytes(path, cv2.imencode(".png", Overlay(self._inset, self._style)(result))[1].tobytes())
             self._show_message(f"saved {path}")
         except OutputError as error:
             self._show_message(str(error))

@@ -29,6 +29,7 @@ class Window:
         """Check for a screen; the window opens with the first image, at its size."""
         self._pygame: Any = _load()
         self._title = title
+        self._windowed: tuple[int, int] | None = None  # size to return to from full screen
         if sys.platform == "linux" and not any(name in os.environ for name in _SCREENS):
             raise ConfigError(_no_screen("DISPLAY and WAYLAND_DISPLAY are not set"))
         try:
@@ -40,6 +41,23 @@ class Window:
             self._pygame.display.quit()
             raise ConfigError(_no_screen(f"only SDL's driver {driver}"))
         self._pygame.font.init()
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of the window's content in pixels; None before the first image."""
+        screen = self._pygame.display.get_surface()
+        return screen.get_size() if screen else None
+
+    def toggle_full_screen(self) -> None:
+        """Fill the screen, or return to a window of the size before. Does nothing before the first image."""
+        if self.size is None:
+            return
+        if self._windowed:
+            size, self._windowed = self._windowed, None
+            self._pygame.display.set_mode(size, self._pygame.RESIZABLE)
+        else:
+            self._windowed = self.size
+            self._pygame.display.set_mode((0, 0), self._pygame.FULLSCREEN)
 
     def show(self, image: Image, lines: Sequence[str] = ()) -> None:
         """Show a uint8 BGR image (H, W, 3), scaled to the window, with lines of text at the top."""
@@ -65,7 +83,9 @@ class Window:
             if event.type == pygame.QUIT:
                 pressed.append("escape")
             elif event.type == pygame.KEYDOWN:
-                pressed.append(pygame.key.name(event.key))
+                # "+" needs Shift on some keyboards and has a key of its own on others: ask for the character
+                character = getattr(event, "unicode", "")
+                pressed.append(character if character in ("+", "-") else pygame.key.name(event.key).strip("[]"))
         return pressed
 
     def close(self) -> None:

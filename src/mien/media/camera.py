@@ -56,6 +56,7 @@ class Camera:
 
     Attributes:
         name: the source without the password of its URL.
+        kind: camera or stream.
         ended: no more frames will be read; `get` may still return the last items.
         skipped: frames that were replaced before they were read.
     """
@@ -77,6 +78,7 @@ class Camera:
         """
         self._source = _parse(source)
         self._is_camera = isinstance(self._source, int)
+        self.kind = "camera" if self._is_camera else "stream"
         self.name = f"camera {source}" if self._is_camera else without_password(source)
         self._retries = tuple(RETRIES if retries is None and not self._is_camera else retries or ())
         self._patience = patience

@@ -87,7 +87,7 @@ class HttpFile(io.RawIOBase):
             if not data and self.size is not None:
                 error = "the connection broke off"
         except (OSError, http.client.HTTPException) as caught:
-            error = _reason(caught)
+            error = failure_reason(caught)
         if self._stop.is_set():
             return b""
         if error:
@@ -178,7 +178,7 @@ def _opener(url: str) -> tuple[str, urllib.request.OpenerDirector]:
     return plain, urllib.request.build_opener(*handlers)
 
 
-def _reason(error: BaseException) -> str:
+def failure_reason(error: BaseException) -> str:
     """Return in a few words why the network failed, without the address."""
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answers {error.code} {error.reason}"

@@ -22,6 +22,7 @@ import io
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from mien.errors import SourceError
 from mien.media import png, pnm, tiff
 from mien.media.image_header import read_header, without_exif
 from mien.media.image_info import DAMAGED, DEFAULT, Header, Limits, over_limit
-from mien.media.pixels import Unsupported, array_to_bgr, dtype_of, pillow_to_bgr
+from mien.media.pixels import Unsupported, array_to_bgr, dtype_of, pillow_to_bgr, with_bytes
 from mien.types import Image
 
 _Rows = Callable[[int, int], Image]
@@ -101,31 +102,56 @@ def page_name(name: str, number: int) -> str:
     return f"{name}, page {number + 1}" if number else name
 
 
-def to_bgr(array: NDArray[Any], name: str) -> Image:
+def to_bgr(array: NDArray[Any], name: str, rgb: bool = False) -> Image:
     """Bring a user's array into the form in which everything works: uint8 BGR, shape (H, W, 3).
 
-    The array is gray (H, W) or (H, W, 1), BGR (H, W, 3) or BGRA (H, W, 4); uint8, uint16 or floats of 0..1.
-    Transparency is laid over white. A contiguous uint8 BGR array comes back as it is, not copied.
+    The array is gray (H, W) or (H, W, 1), BGR (H, W, 3) or BGRA (H, W, 4), with `rgb` RGB or RGBA; uint8, uint16 or
+    floats of 0..1. Transparency is laid over white. A contiguous uint8 BGR array comes back as it is, not copied.
 
     Raises:
         SourceError: Another shape, type or range.
     """
+    colour = "RGB" if rgb else "BGR"
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or array.size == 0:
-        raise SourceError(
-            f"{name}: an array of shape {array.shape} is not an image; give (H, W), (H, W, 1), (H, W, 3) BGR or "
-            "(H, W, 4) BGRA"
-        )
+        advice = f"give (H, W), (H, W, 1), (H, W, 3) {colour} or (H, W, 4) {colour}A"
+        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            advice += "; move the channels to the end, as with numpy.moveaxis(image, 0, -1)"
+        elif array.ndim == 4:
+            advice += "; give a batch as list(batch)"
+        raise SourceError(f"{name}: an array of shape {array.shape} is not an image; {advice}")
     if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
         raise SourceError(f"{name}: an array of {array.dtype} is not an image; give uint8, uint16 or floats of 0..1")
-    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 and not rgb:
         return np.ascontiguousarray(array)
-    height, width = array.shape[:2]
+    header = Header("array", array.shape[1], array.shape[0], 3, 8)
     try:
-        return _assembled(
-            Header("array", width, height, 3, 8), lambda top, end: array_to_bgr(array[top:end], rgb=False)
-        )
+        return _assembled(header, lambda top, end: array_to_bgr(array[top:end], rgb))
     except ValueError as error:
         raise SourceError(f"{name}: {error}") from error
+
+
+def from_pillow(image: Pil.Image, name: str) -> Image:
+    """Convert a PIL image of any mode to uint8 BGR (H, W, 3), upright; the image itself is not changed.
+
+    Of an animation it is the current frame. Modes I and F: values up to 1 (F only), 255 or 65535 (I only) are white.
+
+    Raises:
+        SourceError: Damaged, too large, closed, or values outside these ranges.
+    """
+    width, height = image.size
+    header = Header(f"PIL {image.mode}", width, height, len(image.getbands()), 8)
+    if reason := over_limit(header, DEFAULT):
+        raise SourceError(f"{name}: {reason}")
+
+    def convert() -> Image:
+        loaded = with_bytes(_load(image))
+        orientation = 1
+        with suppress(Exception):  # damaged EXIF says nothing
+            orientation = int(image.getexif().get(0x0112, 1))
+        upright = replace(header, width=loaded.width, height=loaded.height, orientation=orientation)
+        return _assembled(upright, _pillow_rows(loaded))
+
+    return _guarded(convert, name, header)
 
 
 def _guarded(work: Callable[[], Image], name: str, header: Header) -> Image:

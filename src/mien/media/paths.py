@@ -212,6 +212,11 @@ def display(path: str | os.PathLike[str]) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def without_password(source: object) -> str:
+    """Return a path or URL for display and logs."""
+    return re.sub(r"//[^/]*@", "//***@", str(source)) if "://" in str(source) else str(source)
+
+
 def _folder(folder: Path, skipped: Counter[str] | None) -> list[Path | Failure]:
     counts: Counter[str] = Counter()
     found = list(list_images(folder, skipped=counts))

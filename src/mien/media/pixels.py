@@ -18,8 +18,10 @@ class Unsupported(ValueError):
 
 def pillow_to_bgr(part: Pil.Image) -> Image:
     """Convert a Pillow image of any mode to uint8 BGR, (N, W, 3); transparency is laid over white."""
-    if part.mode in ("P", "PA", "LA", "La", "RGBa", "1", "YCbCr", "HSV") or "transparency" in part.info:
-        clear = "transparency" in part.info or part.mode in ("PA", "LA", "La", "RGBa")
+    if part.mode == "La":  # Pillow converts premultiplied gray to LA only
+        part = part.convert("LA")
+    if part.mode in ("P", "PA", "LA", "RGBa", "1", "YCbCr", "HSV") or "transparency" in part.info:
+        clear = "transparency" in part.info or part.mode in ("PA", "LA", "RGBa")
         part = part.convert("L" if part.mode == "1" else "RGBA" if clear else "RGB")
     shape = (part.height, part.width)
     if part.mode in ("RGB", "RGBX"):
@@ -28,6 +30,30 @@ def pillow_to_bgr(part: Pil.Image) -> Image:
     if part.mode == "CMYK":
         return _cmyk(pixels.reshape(*shape, 4))
     return array_to_bgr(pixels.reshape(*shape, -1) if part.mode == "RGBA" else pixels.reshape(shape), rgb=True)
+
+
+def with_bytes(image: Pil.Image) -> Pil.Image:
+    """Return an image whose mode `pillow_to_bgr` takes: of I, F and LAB a converted one.
+
+    Raises:
+        Unsupported: Values that are negative, too large or no numbers.
+    """
+    if image.mode == "LAB":
+        from PIL import ImageCms
+
+        transform = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
+        converted = ImageCms.applyTransform(image, transform)
+        assert converted is not None
+        return converted
+    if image.mode not in ("I", "F"):
+        return image
+    values = np.asarray(image)
+    most = values.max(initial=0)
+    if not (values.min(initial=0) >= 0 and most <= (65535 if image.mode == "I" else 255)):  # NaN fails it too
+        raise Unsupported(f"mode {image.mode} with values outside 0..{65535 if image.mode == 'I' else 255}; scale them")
+    if image.mode == "F" and most <= 1:
+        return image
+    return Pil.fromarray(np.rint(values).astype(np.uint8 if most <= 255 else np.uint16))
 
 
 def dtype_of(mode: str) -> np.dtype[Any]:

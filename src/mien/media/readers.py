@@ -1,27 +1,28 @@
-"""Read files, folders, globs and arrays as a stream of frames."""
+"""Read files, folders, globs, arrays and all else that `inputs` reads as a stream of frames."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mien.errors import SourceError
-from mien.media.image import decode, page_name, to_bgr
+from mien.media.image import decode, page_name
 from mien.media.image_header import read_header
-from mien.media.paths import VIDEO_SUFFIXES, display, expand_source, read_file
+from mien.media.inputs import ImageLike, is_many, read_frame
+from mien.media.paths import VIDEO_SUFFIXES, display, expand_source, read_file, without_password
 from mien.media.prefetch import prefetch_map
 from mien.types import Failure, Frame
 
 T = TypeVar("T")
-Item = str | Path | NDArray[Any] | Failure
-Source = Item | Sequence[Item]
+Item = ImageLike | Failure
+Source = Item | Iterable[Item]
 
 
 def read_images(
@@ -29,11 +30,11 @@ def read_images(
 ) -> Iterator[Frame | Failure]:
     """Read images in the order of the source: a Frame (uint8 BGR, time 0) or a Failure for each.
 
-    `source` is a file, folder or glob, an array with one image (see `image.to_bgr`), a failure, which is passed on, or
-    a list of these. Each page of a TIFF file is an image. With `threads` above 0, up to 16 images or about 64 MB of
-    pixels, but one a thread, are read ahead. Images named in `skip` are not decoded; the others keep their `index`,
-    which counts frames and failures together, from 0. `skipped` counts the other files of folders, see
-    `paths.list_images`.
+    `source` is a file, folder, glob or http(s) URL, another image (see `inputs.ImageLike`; arrays are BGR), a failure,
+    which is passed on, or an iterable of these. Each page of a TIFF file is an image. With `threads` above 0, up to 16
+    images or about 64 MB of pixels, but one a thread, are read ahead. Images named in `skip` are not decoded; the
+    others keep their `index`, which counts frames and failures together, from 0. `skipped` counts the other files of
+    folders, see `paths.list_images`.
     """
     return map_images(source, lambda frame: frame, threads, skip, skipped)
 
@@ -47,7 +48,7 @@ def map_images(
 ) -> Iterator[T | Failure]:
     """Read images as `read_images` does and yield `function(frame)`, called in the thread that read the frame."""
 
-    def read(job: tuple[Any, int, str]) -> tuple[T | Failure, int]:
+    def read(job: tuple[Any, int, str, str]) -> tuple[T | Failure, int]:
         item = _read(*job)
         return (item, 0) if isinstance(item, Failure) else (function(item), item.nbytes)
 
@@ -65,29 +66,32 @@ class _Page:
     number: int
 
 
-def _jobs(source: Source, skipped: Counter[str] | None) -> Iterator[tuple[Any, int, str]]:
-    """Yield (file, page, array, failure or unsupported item; index; name) of each image."""
-    items: Sequence[Any] = [source] if isinstance(source, (str, Path, np.ndarray, Failure)) else source
+def _jobs(source: Source, skipped: Counter[str] | None) -> Iterator[tuple[Any, int, str, str]]:
+    """Yield (file, page, failure or another image; index; name; what to add to the name of an unnamed one)."""
     index = 0
-    for position, item in enumerate(items):
+    for position, item in enumerate(source if is_many(source) else [source]):
         for part in _expand(item, skipped):
-            yield part, index, _name(part) or f"array {position}"
+            yield part, index, _name(part, f" {position}"), f" {position}"
             index += 1
 
 
-def _name(part: Any) -> str:
+def _name(part: Any, unnamed: str) -> str:
     if isinstance(part, _Page):
         return page_name(str(part.path), part.number)
-    return part.name if isinstance(part, Failure) else str(part) if isinstance(part, Path) else ""
+    if isinstance(part, Failure):
+        return part.name
+    if isinstance(part, (str, os.PathLike)):
+        return without_password(os.fsdecode(part))
+    return f"{'array' if isinstance(part, np.ndarray) else 'image'}{unnamed}"
 
 
 def _expand(item: Any, skipped: Counter[str] | None) -> Iterator[Any]:
     """Expand an item into files, TIFF pages and arrays, or into the failure that says why it cannot be."""
-    if not isinstance(item, (str, Path)):
+    if not isinstance(item, (str, os.PathLike)) or "://" in str(item):
         yield item
         return
     try:
-        files = expand_source(item, skipped)
+        files = expand_source(os.fsdecode(item), skipped)
     except SourceError as error:
         yield Failure(str(item), str(error))
         return
@@ -104,17 +108,15 @@ def _count_pages(path: Path) -> int:
         return 1
 
 
-def _read(item: Any, index: int, name: str) -> Frame | Failure:
+def _read(item: Any, index: int, name: str, unnamed: str) -> Frame | Failure:
     if isinstance(item, Failure):
         return replace(item, index=index)
     shown = display(name)
     try:
-        if isinstance(item, np.ndarray):
-            return Frame(to_bgr(item, name), index, 0.0, name)
         if isinstance(item, _Page):
             return Frame(decode(read_file(item.path), shown, page=item.number), index, 0.0, name)
         if not isinstance(item, Path):
-            return Failure(name, f"a {type(item).__name__} cannot be read; give a path or a numpy array", index)
+            return read_frame(item, index=index, unnamed=unnamed)
         if item.suffix.lower() in VIDEO_SUFFIXES:
             return Failure(name, f"{shown}: a video, not an image; use mien video", index)
         return Frame(decode(read_file(item), shown), index, 0.0, name)

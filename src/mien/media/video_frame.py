@@ -167,6 +167,21 @@ class VideoFrame:
             return np.asarray(cv2.cvtColor(self.bgr()[y1:y2, x1:x2], cv2.COLOR_BGR2GRAY), np.uint8)
         return self._turn.apply(luma)
 
+    def thumbnail(self, width: int, height: int) -> NDArray[np.uint8]:
+        """Return brightness, Cb and Cr, uint8 (3, height, width), to compare frames: coarse, and as stored.
+
+        Only `2 * height` lines of brightness are read, and `height` of each colour: a tenth of the time of `small`.
+        """
+        picture = self._picture
+        if picture.format.name not in _PLANAR or any(plane.line_size <= 0 for plane in picture.planes):
+            return np.asarray(cv2.cvtColor(self.small(width, height), cv2.COLOR_BGR2YCrCb), np.uint8).transpose(2, 0, 1)
+        made = np.full((3, height, width), 128, np.uint8)
+        for k, lines in enumerate((2 * height, height, height)[: len(picture.planes)]):
+            rows = _plane(picture, k)
+            step = max(rows.shape[0] // lines, 1)
+            cv2.resize(rows[step // 2 :: step], (width, height), dst=made[k], interpolation=cv2.INTER_AREA)
+        return made
+
     def _is_unscaled(self) -> bool:
         shown = (self.height, self.width) if self._turn.transpose else (self.width, self.height)
         return shown == (self._picture.width, self._picture.height)

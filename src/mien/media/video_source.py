@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from av.stream import Discard, Disposition
 
 from mien.errors import VideoError
 from mien.media.http_file import HttpFile
+from mien.media.paths import without_password as without_password
 
 MAX_PIXELS = 40_000_000
 """Pixels of the largest frame to decode; 8K has 35 million."""
@@ -37,11 +37,6 @@ _JOINED = (
     "live_flv",
 )  # broadcasts, joined at any moment
 _DECLARED = ("matroska,webm", "flv")  # formats that declare their duration
-
-
-def without_password(source: object) -> str:
-    """Return a path or URL for display and logs."""
-    return re.sub(r"//[^/]*@", "//***@", str(source)) if "://" in str(source) else str(source)
 
 
 def short_reason(error: BaseException) -> str:

@@ -202,7 +202,7 @@ class LineWriter:
 
 
 _BOX = ("x1", "y1", "x2", "y2")
-COLUMNS = ("name", "index", "time", "face", "id", *_BOX, "score", "emotion", "confidence", "uncertain")
+COLUMNS = ("name", "index", "time", "shot", "face", "id", *_BOX, "score", "emotion", "confidence", "uncertain")
 
 
 def rows(item: Result | Failure, labels: Sequence[str]) -> list[dict[str, Any]]:
@@ -210,7 +210,8 @@ def rows(item: Result | Failure, labels: Sequence[str]) -> list[dict[str, Any]]:
     if isinstance(item, Failure):
         return [{"name": item.name, "index": item.index, "error": item.reason}]
     frame = item.frame
-    common = {"name": frame.name, "index": frame.index, "time": round(float(frame.time), 6)}
+    common: dict[str, Any] = {"name": frame.name, "index": frame.index, "time": round(float(frame.time), 6)}
+    common |= {} if item.shot is None else {"shot": item.shot}
     return [common | _columns(k, face, labels) for k, face in enumerate(item.faces)] or [common]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+from mien.draw import draw
 from mien.media.output_paths import Output, OutputFolder
 from mien.sinks.base import FileSink, FolderSink, encode
 from mien.types import Failure, Image, Result
@@ -17,12 +18,12 @@ class Images(FolderSink):
     """Annotated images as `<stem>.jpg`, or `.png` if a side is too long for JPEG.
 
     Names are made unique, and end in `_mien` in the folder of the source images. `draw` turns a result into a uint8
-    BGR image; usually `mien.draw.draw`.
+    BGR image.
     """
 
     _options: ClassVar = {"what": "annotated images"}
 
-    def __init__(self, folder: str | Path | OutputFolder, draw: Callable[[Result], Image]) -> None:
+    def __init__(self, folder: str | Path | OutputFolder, draw: Callable[[Result], Image] = draw) -> None:
         super().__init__(folder)
         self._draw = draw
 
@@ -37,7 +38,7 @@ class AnnotatedImage(FileSink):
 
     _options: ClassVar = {"what": "an annotated image", "suffixes": (".jpg", ".jpeg", ".png", ".webp")}
 
-    def __init__(self, path: str | Path | Output, draw: Callable[[Result], Image]) -> None:
+    def __init__(self, path: str | Path | Output, draw: Callable[[Result], Image] = draw) -> None:
         super().__init__(path)
         self._draw = draw
         self._data = b""

@@ -28,17 +28,11 @@ class Parquet(FileSink):
     }  # fmt: skip
 
     def __init__(
-        self, path: str | Path | Output, labels: Sequence[str] = EMOTIONS, seconds: float = 5.0, rows: int = 20_000
+        self, path: str | Path | Output, labels: Sequence[str] | None = None, seconds: float = 5.0, rows: int = 20_000
     ) -> None:
         """Check the path; rows are written every `seconds`, which a crash can lose, or when there are `rows`."""
         super().__init__(path)
-        import pyarrow as pa
-
-        self._labels = tuple(labels)
-        kinds = dict.fromkeys(("face", "id"), pa.int32()) | dict.fromkeys(("name", "emotion", "error"), pa.string())
-        kinds |= {"index": pa.int64(), "time": pa.float64(), "uncertain": pa.bool_()}
-        columns = (*COLUMNS, *self._labels, "error")
-        self._schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in columns])
+        self.labels = labels
         self._seconds, self._most = seconds, rows
         self._rows: list[dict[str, Any]] = []
         self._files = 0
@@ -51,13 +45,14 @@ class Parquet(FileSink):
         return super().ask(outputs, path)
 
     def write(self, result: Result) -> None:
+        self.start()
         self._add(rows(result, self._labels))
 
     def fail(self, failure: Failure) -> None:
+        self.start()
         self._add(rows(failure, self._labels))
 
     def _add(self, rows: list[dict[str, Any]]) -> None:
-        self.start()
         self._is_empty = False
         self._rows += rows
         if len(self._rows) >= self._most or monotonic() - self._saved >= self._seconds:
@@ -70,6 +65,14 @@ class Parquet(FileSink):
         return self.file.draft
 
     def _begin(self) -> bool:
+        import pyarrow as pa
+
+        self._labels = tuple(self.labels or EMOTIONS)
+        kinds = dict.fromkeys(("shot", "face", "id"), pa.int32())
+        kinds |= dict.fromkeys(("name", "emotion", "error"), pa.string())
+        kinds |= {"index": pa.int64(), "time": pa.float64(), "uncertain": pa.bool_()}
+        columns = (*COLUMNS, *self._labels, "error")
+        self._schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in columns])
         super()._begin()
         with writing(self.path):  # what a dead run left
             for path in self._draft.iterdir():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from mien.draw import Overlay
 from mien.media.output_paths import Output, OutputPaths
 from mien.media.video_writer import FORMATS, VideoWriter
 from mien.sinks.base import FileSink
@@ -18,7 +19,7 @@ class Video(FileSink):
 
     Args:
         path: .mp4, .m4v, .mov, .mkv or .webm.
-        draw: turns a result into a uint8 BGR image, usually `mien.draw.draw`. The first image sets the video's size.
+        draw: turns a result into a uint8 BGR image, an `Overlay` by default. The first image sets the video's size.
         rate: nominal frames a second.
         sound: file whose sound to add.
         sound_start: time of the first frame by that file's clock, in seconds; None to look it up.
@@ -28,7 +29,7 @@ class Video(FileSink):
     def __init__(
         self,
         path: str | Path | Output,
-        draw: Callable[[Result], Image],
+        draw: Callable[[Result], Image] | None = None,
         rate: float = 30.0,
         sound: str | Path | None = None,
         sound_start: float | None = None,
@@ -37,7 +38,7 @@ class Video(FileSink):
         super().__init__(path)
         if sound and not self._asked:
             self.ask(OutputPaths([sound]), self.path)
-        self._draw, self._rate, self._sound, self._sound_start = draw, rate, sound, sound_start
+        self._draw, self._rate, self._sound, self._sound_start = draw or Overlay(), rate, sound, sound_start
         self._on_message = on_message
         self._writer: VideoWriter | None = None
 

@@ -17,7 +17,8 @@ from mien.media.paths import display
 
 T = TypeVar("T")
 
-_RECIPE_BYTES, _RECIPE_VALUES = 1_000_000, 100_000
+_RECIPE_BYTES, _RECIPE_VALUES = 100_000, 10_000
+_HINTS: dict[type, dict[str, Any]] = {}  # kept, since a recipe may have thousands of stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         above = value > self.low if self.open_low else value >= self.low
-        return above and math.isfinite(value) and (value < self.high if self.open_high else value <= self.high)
+        finite = isinstance(value, int) or math.isfinite(value)  # an int may be too large for a float
+        return above and finite and (value < self.high if self.open_high else value <= self.high)
 
     def __str__(self) -> str:
         low = f"{'above' if self.open_low else 'at least'} {self.low:,}"
@@ -68,9 +70,15 @@ ShareBelowOne = Annotated[float, Range(0, 1, open_high=True)]
 NotNegative = Annotated[float, Range(0)]
 
 
+def _hints(kind: type) -> dict[str, Any]:
+    if kind not in _HINTS:
+        _HINTS[kind] = get_type_hints(kind, include_extras=True)
+    return _HINTS[kind]
+
+
 def _check_ranges(config: Any) -> None:
     """Compare each field with the range in its annotation."""
-    for name, hint in get_type_hints(type(config), include_extras=True).items():
+    for name, hint in _hints(type(config)).items():
         for allowed in get_args(hint)[1:] if get_origin(hint) is Annotated else ():
             if (value := getattr(config, name)) not in allowed:
                 raise ConfigError(f"{name} must be {allowed}, got {short(value)}")
@@ -179,7 +187,7 @@ class TrainConfig:
             (bool(self.stages), "stages must hold at least one stage"),
             (self.classes == 5 or not self.extra_classes, "extra_classes adds to 5 classes, not to 7 or 8"),
             (not self.sets or self.sets[0].weight > 0, "the first of the sets must have a weight above 0"),
-            (all(map(math.isfinite, biases)), "class_bias must hold finite numbers"),
+            (all(bias in Range(-1000, 1000) for bias in biases), "class_bias must hold finite numbers, -1000 to 1000"),
             (self.folds != 1, "folds must be 0 or at least 2, got 1"),
             (self.fold < max(1, self.folds), f"fold must be below folds ({self.folds}), got {self.fold}"),
             (not self.blend or self.ferplus > 0, "blend needs ferplus above 0"),
@@ -288,7 +296,7 @@ def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     values = dict(values)
     if kind is Stage and values.get("width") == 1:
         del values["width"]  # older checkpoints have it
-    types = get_type_hints(kind)
+    types = {name: get_args(hint)[0] if get_origin(hint) is Annotated else hint for name, hint in _hints(kind).items()}
     if unknown := [name for name in values if name not in types]:
         names = ", ".join(sorted(name if isinstance(name, str) else short(name) for name in unknown[:5]))
         raise ConfigError(f"unknown field {names} in {where}; fields are: {', '.join(types)}")

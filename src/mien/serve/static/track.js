@@ -5,6 +5,8 @@ const SPEED = 1.5; // of a face just found, standard deviation, in sides a secon
 const AGILITY = 2.0; // how fast that speed may change: sides a second, after one second
 const REACH = 1.0; // how far from its expected place a face may be, in sides
 const RATIO = 1.8; // a face this many times larger or smaller is another one
+const INTERVALS = 5; // a track outlives LOOKS times the median of the last INTERVALS between updates
+const LOOKS = 2;
 const APART = 3.0; // cost of leaving a face and a track apart
 
 /** Follows the faces of one camera or video. Ids count from 1 and are never used again. */
@@ -19,12 +21,19 @@ export class Tracker {
     Object.assign(this, { uncertainBelow, halfLife, maxAge, margin, hold });
     this.tracks = [];
     this.time = null;
+    this.intervals = [];
     this.next = 1;
   }
 
   /** Ids of the tracks that have not ended, seen in the last frame or not. */
   get alive() {
     return new Set(this.tracks.map((track) => track.id));
+  }
+
+  /** Seconds that a track outlives its last face at the present rate of updates. */
+  get patience() {
+    const sorted = this.intervals.toSorted((a, b) => a - b);
+    return sorted.length ? Math.max(this.maxAge, LOOKS * sorted[(sorted.length - 1) >> 1]) : this.maxAge;
   }
 
   /**
@@ -36,11 +45,13 @@ export class Tracker {
    */
   update(faces, time) {
     let passed = this.time === null ? 0 : time - this.time;
+    if (this.time !== null && passed >= 0) this.intervals = [...this.intervals, passed].slice(-INTERVALS);
     if (passed < -this.maxAge) this.tracks = [];
     passed = Math.max(passed, 0);
     this.time = time;
     for (const track of this.tracks) track.wait(passed);
-    this.tracks = this.tracks.filter((track) => track.unseen <= this.maxAge);
+    const patience = this.patience;
+    this.tracks = this.tracks.filter((track) => track.unseen <= patience);
     const places = faces.map(place);
     const owners = this.owners(places);
     return faces.map((face, k) => {
@@ -53,14 +64,16 @@ export class Tracker {
       }
       track.look(face.probabilities, this);
       const { id, mean, label, unsure } = track;
-      return { ...face, id, probabilities: [...mean], label: label.value, uncertain: unsure.value };
+      const shown = unsure.value ? mean.indexOf(Math.max(...mean)) : label.value;
+      return { ...face, id, probabilities: [...mean], label: shown, uncertain: unsure.value };
     });
   }
 
   /** The track of each place, or undefined for a new face. */
   owners(places) {
     if (!places.length || !this.tracks.length) return [];
-    const costs = places.map((each) => this.tracks.map((track) => cost(each, track.position, track.unseen)));
+    const scale = this.maxAge ? Math.max(this.patience / this.maxAge, 1) : 1;
+    const costs = places.map((each) => this.tracks.map((track) => cost(each, track.position, track.unseen / scale)));
     return assign(costs).map((column, row) =>
       column >= 0 && costs[row][column] < APART ? this.tracks[column] : undefined,
     );

@@ -1,0 +1,1 @@
+"""Benchmarks of what mien makes of videos over time."""
