@@ -26,16 +26,17 @@ PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the command line as a process of its own would, but in this one, which has imported everything."""
-    out, err = BytesIO(), BytesIO()
+    out, err = (TextIOWrapper(BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with (
         pytest.MonkeyPatch.context() as patch,
-        redirect_stdout(TextIOWrapper(out, "utf-8", write_through=True)),
-        redirect_stderr(TextIOWrapper(err, "utf-8", write_through=True)),
+        redirect_stdout(out),
+        redirect_stderr(err),
         pytest.raises(SystemExit) as end,
     ):
         patch.setattr(sys, "argv", ["mien", *map(str, words)])
         main.main()
-    return subprocess.CompletedProcess(words, end.value.code, out.getvalue().decode(), err.getvalue().decode())
+    texts = [text.seek(0) or text.read() for text in (out, err)]
+    return subprocess.CompletedProcess(words, end.value.code, *texts)
 
 
 def run_process(*words: str | Path) -> subprocess.CompletedProcess[str]:
