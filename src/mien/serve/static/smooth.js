@@ -22,7 +22,11 @@ export function smoothed(frames, { uncertainBelow, halfLife }) {
     const tops = means.map((mean) => mean.indexOf(Math.max(...mean)));
     const labels = settled(times, tops, (k, held) => means[k][tops[k]] - means[k][held]);
     const short = means.map((mean, k) => uncertainBelow - mean[tops[k]]);
-    const doubts = settled(times, short.map((each) => each > 0), (k) => 2 * Math.abs(short[k]));
+    const doubts = settled(
+      times,
+      short.map((each) => each > 0),
+      (k) => 2 * Math.abs(short[k]),
+    );
     track.forEach(({ frame, place }, k) =>
       Object.assign(result[frame].faces[place], { probabilities: means[k], label: labels[k], uncertain: doubts[k] }),
     );
@@ -60,7 +64,7 @@ function oneWay(track, halfLife) {
  */
 function settled(times, values, lead) {
   const shown = [];
-  for (let from = 0; from < values.length; ) {
+  for (let from = 0; from < values.length;) {
     let to = from + 1;
     while (to < values.length && values[to] === values[from]) to++;
     const held = shown[from - 1];
