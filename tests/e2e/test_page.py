@@ -563,10 +563,11 @@ def test_last_of_several_sources_is_shown(page: Any, order: str, pause: int, tmp
         assert page.evaluate("[picture.width, picture.height]") == [512, 512]
         assert not page.is_visible("#video")
         return
-    before, paused, camera = page.evaluate("[video.currentTime, video.paused, Boolean(video.srcObject)]")
+    states = "[video.currentTime, video.paused && !video.ended, Boolean(video.srcObject)]"
+    before, paused, camera = page.evaluate(states)
     assert not paused
     assert camera == order.endswith("camera")
-    page.wait_for_function("(before) => video.currentTime > before", arg=before)
+    page.wait_for_function("(before) => video.ended || video.currentTime > before", arg=before)
     assert page.inner_text("#start") == ("Stop camera" if camera else "Start camera")
     assert not page.is_visible("#alert")
 
