@@ -46,7 +46,7 @@ train: .venv/full ## train a shipped model from its recipe: make train MODEL=mie
 	@case $(MODEL) in \
 	  mien-s) $(MAKE) train MODEL=mien-s-a && $(MAKE) train MODEL=mien-s-b;; \
 	  mien-s-fer2013) $(MAKE) train MODEL=mien-s-start;; \
-	  mien-s-start|mien-xs) $(MAKE) train MODEL=mien-m;; esac # the model that its training starts from
+	  mien-s-start|mien-xs-fer2013) $(MAKE) train MODEL=mien-m;; esac # the model that its training starts from
 	$(BIN)/mien train --data $(DATA) $(FURTHER) --votes $(VOTES) --recipe $(RECIPE) --out runs/$(MODEL) --resume
 
 soft-labels: .venv/full ## train the ten teachers and make experiments/soft_labels.npz again
