@@ -6,7 +6,7 @@ written or, with `--save`, with an annotated copy. The checkouts take turns, so 
 all of them. Processor time (user and system, all threads) suffers least from it.
 
 Usage: python -m benchmarks.speed.checkouts --video single_face.mp4 NAME=CHECKOUT NAME=CHECKOUT ...
-       [--sizes 640x480 1920x1080] [--save] [--rounds 7] [--out FILE]
+       [--sizes 640x480 1920x1080] [--frames 480] [--save] [--rounds 7] [--out FILE]
 The first checkout is the one to which the others are compared.
 """
 
@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("checkouts", nargs="+", help="NAME=FOLDER")
     parser.add_argument("--video", type=Path, required=True)
     parser.add_argument("--sizes", nargs="+", default=["640x480", "1920x1080"])
+    parser.add_argument("--frames", type=int, default=480, help="of each video")
     parser.add_argument("--save", action="store_true", help="write an annotated copy")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
@@ -57,7 +58,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         workers = {name: start(Path(checkout)) for name, checkout in folders.items()}
         values = {
-            size: measure(workers, options.video, size, Path(folder), options.save, options.rounds)
+            size: measure(
+                workers,
+                scaled(options.video, Path(folder) / f"{size}.mp4", dimensions(size), options.frames),
+                Path(folder) / "copy.mp4" if options.save else None,
+                options.rounds,
+            )
             for size in options.sizes
         }
         for worker in workers.values():
@@ -65,10 +71,15 @@ def main() -> None:
             worker.stdin.close()
             worker.wait()
     commits = {name: commit(Path(checkout)) for name, checkout in folders.items()}
-    result = {"commits": commits, "rounds": options.rounds, "save": options.save, "sizes": values}
-    result["environment"] = harness.environment()
-    harness.save(options.out, result)
-    print(checkout_table(result))
+    settings = {name: getattr(options, name) for name in ("rounds", "frames", "save")}
+    harness.save(options.out, {"commits": commits, **settings, "sizes": values})
+    print(checkout_table({"sizes": values, "environment": harness.environment()}))
+
+
+def dimensions(size: str) -> tuple[int, int]:
+    """Return width and height of a text such as 640x480."""
+    width, height = map(int, size.split("x"))
+    return width, height
 
 
 def start(checkout: Path) -> subprocess.Popen[str]:
@@ -83,18 +94,14 @@ def commit(checkout: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def measure(
-    workers: dict[str, subprocess.Popen[str]], video: Path, size: str, folder: Path, save: bool, rounds: int
-) -> dict[str, Any]:
+def measure(workers: dict[str, subprocess.Popen[str]], video: Path, copy: Path | None, rounds: int) -> dict[str, Any]:
     """Return milliseconds a frame of each checkout, and the quartiles of its turns over those of the first."""
-    width, height = map(int, size.split("x"))
-    path = scaled(video, folder / f"{size}.mp4", (width, height))
     answers: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
 
     def turn(name: str) -> float:
         worker = workers[name]
         assert worker.stdin and worker.stdout
-        print(json.dumps([str(path), str(folder / "copy.mp4") if save else None]), file=worker.stdin, flush=True)
+        print(json.dumps([str(video), copy and str(copy)]), file=worker.stdin, flush=True)
         answers[name].append(json.loads(worker.stdout.readline()))
         return answers[name][-1]["wall"]
 
