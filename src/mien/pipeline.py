@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ConfigError
-from mien.faces import crop, detectors, models, orientation
+from mien.faces import crop, detectors, models, orientation, quality
 from mien.media.inputs import ImageLike, is_many, read_frame
 from mien.results import Results
 from mien.types import Classifier, Detector, Face, Failure, Floats, Frame, Image, Pixels, Result
@@ -88,12 +88,28 @@ class Pipeline:
             )
         return probabilities
 
-    def label(self, faces: Sequence[Face], probabilities: Floats) -> tuple[Face, ...]:
-        """Attach a row of probabilities, (N, C) as `classify` returns them, to each face."""
+    def label(
+        self, faces: Sequence[Face], probabilities: Floats, crops: NDArray[np.uint8], shape: Sequence[int]
+    ) -> tuple[Face, ...]:
+        """Attach probabilities, (N, C) as `classify` returns them, and quality to the faces of an image.
+
+        Args:
+            faces: N faces.
+            probabilities: a row a face.
+            crops: uint8 gray (N, 48, 48).
+            shape: of the image, (H, W, ...).
+        """
         labels, threshold = self.classifier.labels, self.classifier.confidence_threshold
+        found = quality.measure(faces, crops, shape)
         return tuple(
-            replace(face, probabilities=dict(zip(labels, row, strict=True)), confidence_threshold=threshold)
-            for face, row in zip(faces, probabilities.tolist(), strict=True)
+            replace(
+                face,
+                probabilities=dict(zip(labels, row, strict=True)),
+                confidence_threshold=threshold,
+                quality=seen,
+                weaknesses=quality.weaknesses(seen),
+            )
+            for face, row, seen in zip(faces, probabilities.tolist(), found, strict=True)
         )
 
     def process(self, frame: Frame) -> Result:
@@ -113,7 +129,7 @@ class Pipeline:
         probabilities = self.classify(np.concatenate([np.zeros((0, crop.SIZE, crop.SIZE), np.uint8), *crops]))
         ends = np.cumsum([len(faces) for faces in detected])
         return [
-            Result(frame, self.label(faces, probabilities[end - len(faces) : end]), images)
+            Result(frame, self.label(faces, probabilities[end - len(faces) : end], images, frame.shape), images)
             for frame, faces, images, end in zip(frames, detected, crops, ends, strict=True)
         ]
 
