@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, overload
 
 import numpy as np
@@ -186,8 +187,11 @@ class Pipeline:
 
 def _check_picklable(part: str, value: object) -> None:
     """Raise a ConfigError if a detector or classifier cannot be pickled; cloudpickle takes more and is not checked."""
-    if any(name.rpartition(".")[2] == "cloudpickle" for name in sys.modules):
-        return
+    caller: FrameType | None = sys._getframe()
+    while caller:
+        if "cloudpickle" in caller.f_globals.get("__name__", "").split("."):
+            return
+        caller = caller.f_back
     try:
         pickle.dumps(value)
     except Exception as error:  # whatever the object raises

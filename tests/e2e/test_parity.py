@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mien import draw, pipeline
+from mien.evaluation import explain
 from mien.faces import crop, models, onnx, resize, yunet
 from mien.faces.tracker import Tracker
 from mien.media import image
@@ -26,14 +27,14 @@ LOOK = """async (url) => {
   const answer = (message, transfer) => new Promise((resolve, reject) => {
     worker.onerror = (event) => reject(new Error(event.message));
     worker.onmessage = ({ data }) => {
-      if (data.failed) reject(new Error(data.failed));
-      if (data.ready || data.faces) resolve(data);
+      if (data.failed) reject(new Error(JSON.stringify(data.failed)));
+      if (data.answer) resolve(data.answer);
     };
     worker.postMessage(message, transfer);
   });
-  await answer("load");
+  await answer({ id: 1, task: "load" });
   const bitmap = await createImageBitmap(await (await fetch(url)).blob());
-  const { faces } = await answer({ number: 1, time: 0, bitmap }, [bitmap]);
+  const { faces } = await answer({ id: 2, task: "look", series: 1, bitmap }, [bitmap]);
   worker.terminate();
   return faces.map((face) => ({ ...face, crop: Array.from(face.crop) }));
 }"""
@@ -63,11 +64,13 @@ PIXELS = (
 
 def test_built_models_equal_the_package(page: Any) -> None:
     built = json.loads((STATIC / "models/models.json").read_text("utf-8"))
-    model = models.load_classifier()
     again = "the page has older models: run make web"
-    assert built["classifier"]["sha256"] == model.sha256, again
-    assert built["classifier"]["labels"] == list(model.labels), again
-    assert built["classifier"]["uncertain_below"] == model.confidence_threshold, again
+    assert [part["name"] for part in built["classifiers"]] == [models.DEFAULT, "mien-xs", "mien-s-7"], again
+    for part in built["classifiers"]:
+        model = models.load_classifier(part["name"])
+        assert part["sha256"] == model.sha256, again
+        assert part["labels"] == list(model.labels), again
+        assert part["uncertain_below"] == model.confidence_threshold, again
     assert built["margin"] == pipeline.MARGIN, again
 
 
@@ -267,3 +270,55 @@ def test_order_and_colours_equal_the_overlay(page: Any) -> None:
     colours, ordered = page.evaluate(script, ["neutral", "fear", "sad", "angry", "disgust", "surprise", "happy"])
     assert ordered == [*EMOTIONS, "disgust", "fear"]
     assert colours == {name: f"#{red:02x}{green:02x}{blue:02x}" for name, (blue, green, red) in draw.COLOURS.items()}
+
+
+CROWD = """async ([faces, frame, size]) => {
+  const { layout } = await import("/overlay.js");
+  const context = new OffscreenCanvas(1, 1).getContext("2d");
+  const labels = ["angry", "happy", "sad", "surprise", "neutral"];
+  const all = faces.map((box) => ({ box, label: 1, uncertain: false, probabilities: [0.01, 0.96, 0.01, 0.01, 0.01] }));
+  const [width, height] = size;
+  const { boxes, panels } = layout(context, all, labels, { width, height, frame, unit: width < 480 ? 12 : 14 });
+  return [boxes, panels.map(({ spot }) => spot)].map((list) => list.map((b) => b && [b.x1, b.y1, b.x2, b.y2]));
+}"""
+
+
+@pytest.mark.parametrize("size", [[800, 450], [360, 202]])
+@pytest.mark.parametrize("columns", [1, 3, 8, 16])
+def test_no_panel_hides_another_face_or_panel(page: Any, columns: int, size: list[int]) -> None:
+    rows = max(columns // 2, 1)
+    step = 1600 / columns
+    faces = [
+        [step * (x + 0.2), 900 / rows * (y + 0.15), step * (x + 0.8), 900 / rows * (y + 0.85)]
+        for y in range(rows)
+        for x in range(columns)
+    ]
+    boxes, spots = page.evaluate(CROWD, [faces, [1600, 900], size])
+    shown = [(k, spot) for k, spot in enumerate(spots) if spot]
+    if columns <= 3:
+        assert len(shown) == len(faces)
+    for place, (k, spot) in enumerate(shown):
+        assert 0 <= spot[0] < spot[2] <= size[0] and 0 <= spot[1] < spot[3] <= size[1]
+        assert all(shared(spot, other) == 0 for _, other in shown[:place])
+        for other, box in enumerate(boxes):
+            if other != k:
+                assert shared(spot, box) <= 0.03 * (box[2] - box[0]) * (box[3] - box[1])
+
+
+def shared(a: list[float], b: list[float]) -> float:
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_occlusion_map_equals_python(page: Any, label: int) -> None:
+    picture = image.decode((onnx.ASSETS / "portrait.jpg").read_bytes(), "portrait")
+    (one,) = crop.crops(picture, yunet.YuNet()(picture), pipeline.MARGIN)
+    script = """async ([crop, label]) => {
+      const { startEngine } = await import("/engine.js");
+      const engine = startEngine(null, () => {}, () => {});
+      await engine.ready;
+      return Array.from(await engine.explain({ crop: Uint8Array.from(crop), label }));
+    }"""
+    found = np.array(page.evaluate(script, [one.flatten().tolist(), label])).reshape(48, 48)
+    model = models.load_classifier()
+    np.testing.assert_allclose(found, explain.occlusion_map(model, one, model.labels[label]), atol=5e-3)

@@ -72,6 +72,14 @@ def test_thumbnail_is_the_largest_certain_face() -> None:
     assert timeline((0.0, [face(0.9)])).thumbnails == {}
 
 
+def test_cuts_are_the_first_frames_of_new_shots() -> None:
+    seen = Timeline(LABELS)
+    for k, shot in enumerate((1, 1, 2, 2, 2, 3)):
+        seen.write(Result(Frame(np.zeros((4, 4, 3), np.uint8), k, k / 10), (), shot=shot))
+    assert seen.cuts == [0.2, 0.5]
+    assert timeline((0.0, []), (0.1, [])).cuts == []
+
+
 def test_columns_fill_the_time_of_the_video() -> None:
     seen = timeline((0.0, [face(0.9)]), (0.1, [face(0.7)]), (0.2, []), (0.3, [face(0.2, unsure=True)]))
     columns = seen.columns(1)

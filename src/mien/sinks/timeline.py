@@ -101,10 +101,9 @@ class Timeline:
             person.probabilities.extend(face.probabilities.get(name, 0.0) for name in self.labels)
             if self._sizes is not None:
                 self._keep_thumbnail(self._sizes, result, face)
-        shot = getattr(result, "shot", None)
-        if self._shot is not None and shot not in (None, self._shot):
+        if self._shot is not None and result.shot not in (None, self._shot):
             self.cuts.append(result.frame.time)
-        self._shot = shot
+        self._shot = result.shot
         self._times.append(result.frame.time)
 
     def _keep_thumbnail(self, sizes: dict[int | None, float], result: Result, face: Face) -> None:

@@ -1,62 +1,81 @@
-// Starts the worker and speaks with it; see worker.js for what it says.
+// Starts the worker and speaks with it; see worker.js for its tasks.
 
-const TOO_OLD =
-  "This browser is too old for the page: it lacks WebAssembly, module workers or OffscreenCanvas. " +
-  "Use a current Firefox, Chrome, Edge or Safari.";
-const NO_WORKER =
-  "The page's worker did not start: a file is missing on the server, or the browser or an extension blocks " +
-  "WebAssembly or workers.";
-const DIED =
-  "The page's worker has stopped; perhaps the browser ran out of memory. It is started again: wait until the page is " +
-  "ready, then open the picture or start the camera once more.";
-const PATIENCE = 60; // seconds for a picture; the largest takes some on a slow phone
+import { told } from "./words.js";
+
+const PATIENCE = 60; // seconds for a task; the largest pictures take some on a slow phone
 
 /**
+ * @param {string} model name of the classifier, or null for the default.
  * @param {(share: number, bytes: number) => void} progress called while files are loaded.
- * @param {(answer: object) => void} answered called with each answer about a picture.
  * @param {(error: Error) => void} died called once when the worker, after it was ready, will answer no more; its message
  *   is meant for a person.
- * @returns {{ready: Promise<object>, look: (picture: object) => void}} `ready` gives what models.json says,
- *   or an Error whose message is meant for a person; `look` takes {number, time, bitmap, live} as worker.js does.
+ * @returns `ready`, a promise of {manifest, classifier}, and the tasks: look({series, bitmap, live}), explain({crop,
+ *   label}) and use(model). All promises fail with an Error whose message is meant for a person.
  */
-export function startEngine(progress, answered, died) {
+export function startEngine(model, progress, died) {
   if (typeof WebAssembly !== "object" || typeof OffscreenCanvas !== "function") {
-    return { ready: Promise.reject(new Error(TOO_OLD)), look: () => {} };
+    return { ready: Promise.reject(told("tooOld")) };
   }
   const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+  const waiting = new Map(); // id -> the two ends of its promise
   let alive = false; // it has been ready and still is
-  let waiting = 0;
-  const end = () => {
-    clearTimeout(waiting);
+  let timer = 0;
+  let last = 0;
+
+  function end(error) {
+    clearTimeout(timer);
     worker.terminate();
-    if (alive) died(new Error(DIED));
+    worker.onmessage = null;
+    const was = alive;
     alive = false;
-  };
-  const ready = new Promise((resolve, reject) => {
-    worker.onerror = worker.onmessageerror = () => {
-      reject(new Error(NO_WORKER)); // without effect when it was ready
-      end();
-    };
-    worker.onmessage = ({ data }) => {
-      clearTimeout(waiting);
-      if (data.ready) {
-        alive = true;
-        resolve(data.ready);
-      } else if (data.total) progress(data.loaded / data.total, data.total);
-      else if (data.number === undefined) reject(new Error(data.failed));
-      else answered(data);
-    };
-  });
-  const wait = () => {
+    for (const { reject } of waiting.values()) reject(error);
+    waiting.clear();
+    if (was) died(error);
+  }
+
+  function wait() {
+    clearTimeout(timer);
+    if (!alive || !waiting.size) return;
     const due = performance.now() + 1000 * PATIENCE;
     // later than that only when the device was asleep, and the worker with it
-    waiting = setTimeout(() => (performance.now() > due + 5000 ? wait() : end()), 1000 * PATIENCE);
-  };
-  const look = (picture) => {
-    worker.postMessage(picture, [picture.bitmap]);
-    clearTimeout(waiting);
+    timer = setTimeout(() => (performance.now() > due + 5000 ? wait() : end(told("workerDied"))), 1000 * PATIENCE);
+  }
+
+  function ask(task, given, transfer = []) {
+    const id = ++last;
+    const answer = new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
+    worker.postMessage({ id, task, ...given }, transfer);
     wait();
+    return answer;
+  }
+
+  worker.onerror = worker.onmessageerror = () => end(told(alive ? "workerDied" : "noWorker"));
+  worker.onmessage = ({ data: { id, answer, failed, loaded, total } }) => {
+    if (total) {
+      wait();
+      return progress(loaded / total, total);
+    }
+    const { resolve, reject } = waiting.get(id);
+    waiting.delete(id);
+    wait();
+    if (failed) reject(told(failed.key, failed.values));
+    else resolve(answer);
   };
-  worker.postMessage("load");
-  return { ready, look };
+
+  const ready = ask("load", { model }).then(
+    (answer) => {
+      alive = true;
+      return answer;
+    },
+    (error) => {
+      end(error); // nothing that still loads reports its progress
+      throw error;
+    },
+  );
+  return {
+    ready,
+    look: (picture) => ask("look", picture, [picture.bitmap]),
+    explain: (face) => ask("explain", face),
+    use: (name) => ask("use", { model: name }),
+  };
 }

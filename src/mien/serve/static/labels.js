@@ -1,5 +1,7 @@
 // Order, colours and words of the emotions, the same as in mien.types and mien.draw.
 
+import { emotion } from "./words.js";
+
 /** From the palette of Okabe and Ito (2008), which the colour-blind can tell apart. */
 export const COLOURS = {
   angry: "#d55e00",
@@ -26,5 +28,25 @@ export const percent = (probability) => `${Math.round(probability * 100)} %`;
 
 /** "happy 92 %", or "happy? 41 %" when uncertain. */
 export function title(face, labels) {
-  return `${labels[face.label]}${face.uncertain ? "?" : ""} ${percent(face.probabilities[face.label])}`;
+  return `${emotion(labels[face.label])}${face.uncertain ? "?" : ""} ${percent(face.probabilities[face.label])}`;
+}
+
+/** "4 happy, 1 uncertain": the emotions by their number, then those that are uncertain. */
+export function headline(faces, labels) {
+  const counts = new Map();
+  for (const { label, uncertain } of faces) {
+    const key = uncertain ? -1 : label;
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  const rank = order(labels);
+  const keys = [...counts.keys()].sort(
+    (a, b) => (a < 0) - (b < 0) || counts.get(b) - counts.get(a) || rank.indexOf(a) - rank.indexOf(b),
+  );
+  return keys.map((key) => `${counts.get(key)} ${emotion(key < 0 ? "uncertain" : labels[key])}`).join(", ");
+}
+
+/** Label and doubt of a face whose probabilities are not smoothed. */
+export function judged(face, uncertainBelow) {
+  const top = Math.max(...face.probabilities);
+  return { ...face, label: face.probabilities.indexOf(top), uncertain: top < uncertainBelow };
 }

@@ -1,43 +1,59 @@
 // The page: buttons, drops and pastes on one side, the worker that looks at pictures on the other.
 
 import { startEngine } from "./engine.js";
+import { isWholeJpeg } from "./formats.js";
+import { Gallery } from "./gallery.js";
+import { connectInput } from "./input.js";
+import { LiveTime } from "./livetime.js";
 import { People } from "./people.js";
-import { Table, save, snapshot } from "./record.js";
-import { drawFaces, emptied } from "./overlay.js";
-import { Rate, eachFrame, openCamera, openFile } from "./source.js";
-import { Timeline } from "./timeline.js";
-import { Tracker } from "./track.js";
+import { save } from "./record.js";
+import { Session } from "./session.js";
+import { settings } from "./settings.js";
+import { isVideo, openCamera, openFile } from "./source.js";
+import { Stage, shownParts } from "./stage.js";
+import { takeAway } from "./takeaway.js";
+import { VideoRun } from "./videorun.js";
+import { connectView, showModels, showThreshold } from "./view.js";
+import { count, t, told } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const BLANK = ["video", "picture"].map((id) => $(id).cloneNode()); // as they are before anything is opened
-const NOBODY = { faces: [], width: 1, height: 1 };
+const parts = (...ids) => Object.fromEntries(ids.map((id) => [id, $(id)]));
 
 let engine;
-let labels, uncertainBelow, people, timeline, table, tracker; // undefined until the networks are there
-let source = null; // what is open now; see source.js
-let seen = NOBODY; // what the worker saw last, with the tracker's ids
-let turn = 0; // number of the source: an answer for an earlier one comes too late
-let busy = false;
-let wanted = false; // a frame came while the worker was busy
-let unwatch = () => {};
+let manifest, model; // models.json and {name, labels, uncertainBelow}; undefined until the networks are there
+let people;
+let session = null; // of what is open now
+let asked = 0; // number of the last wish to open or close something
 let painting = 0; // of the next frame of the screen; 0 when nothing has changed
-let [came, looked] = [new Rate(), new Rate()];
+let series = 1e6; // numbers for the worker, apart from those of sessions
+
+const stage = new Stage(parts("stage", "overlay", "preview", "full", "leave"), {
+  pointed: (place) => people?.point(place),
+  chosen: (place) => people?.reveal(place),
+});
+const gallery = new Gallery(
+  { section: $("gallery"), headline: $("gallery-headline"), rows: $("pictures") },
+  (item) => open(() => openFile(item.file), { item }),
+);
+const time = new LiveTime(() => session?.tracker && (session.tracker.halfLife = settings.smoothing));
+const run = new VideoRun({ stage, say, announce, alarm, show: showFaces, changed: show });
 
 // ---- the networks
 
 function load() {
-  engine = startEngine(progress, answered, died);
-  engine.ready.then(start, (error) => {
+  $("retry").hidden = true;
+  engine = startEngine(settings.model, progress, died);
+  engine.ready.then(ready, (error) => {
     progress(1);
-    say("The page cannot look at pictures.");
-    alarm(error);
+    say(t("noNetworks"));
+    alarm(error, true);
   });
 }
 
 /** The worker is gone: everything is as in the beginning, and it is loaded anew. */
 function died(error) {
   close();
-  labels = undefined;
+  model = undefined;
   delete document.documentElement.dataset.ready;
   alarm(error);
   load();
@@ -45,93 +61,143 @@ function died(error) {
 
 function progress(share, bytes) {
   Object.assign($("progress"), { value: share, hidden: share >= 1 });
-  const size = `${(bytes / 1e6).toFixed(0)} MB`;
-  if (bytes) say(share < 1 ? `Loading the networks, ${size}: only the first time.` : "Starting the networks…");
+  const mb = (bytes / 1e6).toFixed(0);
+  if (bytes) say(share < 1 ? t(model ? "loadingModel" : "loading", { mb }) : t("starting"));
 }
 
-function start({ classifier }) {
-  ({ labels, uncertain_below: uncertainBelow } = classifier);
-  people = new People({ list: $("people"), nobody: $("nobody"), more: $("more"), said: $("said") }, labels);
-  timeline = new Timeline($("timeline"), labels);
-  table = new Table(labels);
-  tracker = newTracker();
-  timeline.draw(null);
-  $("table").disabled = !source;
-  $("model").textContent = `Network: ${classifier.name}, sha256 ${classifier.sha256.slice(0, 16)}…`;
-  say("Ready.");
+function ready(answer) {
+  use(answer);
   document.documentElement.dataset.ready = "yes";
 }
 
-const newTracker = () => new Tracker({ uncertainBelow, halfLife: Number($("smoothing").value) });
+/** Begin with a model; what was seen with another one is forgotten. */
+function use({ manifest: all, classifier }) {
+  const { name, labels, uncertain_below: own, sha256 } = classifier;
+  manifest = all;
+  model = { name, labels, own, hash: sha256.slice(0, 16), uncertainBelow: settings.threshold ?? own };
+  listFaces();
+  time.begin(labels);
+  run.clear();
+  showModels(manifest.classifiers, model, model.uncertainBelow);
+  $("network").textContent = t("network", model);
+  say(t("ready"));
+  session?.attach(engine, model);
+  const again = gallery.items.map(({ file }) => file);
+  if (again.length) openMany(again);
+  show();
+}
+
+function listFaces() {
+  people?.clear();
+  people = new People({ list: $("people"), ...parts("nobody", "headline", "said") }, model.labels, {
+    lit: (place) => stage.light(place),
+    explain: (face) => engine.explain({ crop: face.crop, label: face.label }),
+  });
+}
+
+async function changeModel(name) {
+  try {
+    use(await engine.use(name));
+  } catch (error) {
+    alarm(error);
+    showModels(manifest.classifiers, model, model.uncertainBelow);
+  }
+}
+
+/** Say everything once more, in another language. */
+function speak() {
+  show();
+  if (!model) return;
+  $("network").textContent = t("network", model);
+  listFaces();
+  gallery.judge(model.uncertainBelow);
+  if (session?.engine) showFaces(session.seen, session.alive, !session.moving);
+  run.judge(model.uncertainBelow);
+  say(session?.engine ? summary() : t("ready"));
+}
+
+function changeThreshold() {
+  if (!model) return;
+  model.uncertainBelow = settings.threshold ?? model.own;
+  showThreshold(model.uncertainBelow);
+  gallery.judge(model.uncertainBelow);
+  session?.judge(model.uncertainBelow);
+  run.judge(model.uncertainBelow);
+}
 
 // ---- opening and closing a source
 
-/** Replace what is open by what `opening` gives. */
-async function open(opening) {
-  close();
-  const mine = turn;
-  busy = true; // nothing is looked at meanwhile
+/** Replace what is open by what `opening` gives, once that is there: what fails ends nothing. */
+async function open(opening, { item = null, camera = false } = {}) {
+  const mine = ++asked;
+  if (camera && session?.source.kind === "camera") close(mine); // many devices give only one camera at a time
+  let opened;
   try {
-    const opened = await opening(() => mine === turn);
-    if (mine !== turn) return opened.stop(); // something else was opened meanwhile
-    source = opened;
-    $("alert").hidden = true;
+    opened = await opening(() => mine === asked);
   } catch (error) {
-    if (mine === turn) alarm(error);
+    if (mine === asked) alarm(error);
     return;
-  } finally {
-    if (mine === turn) busy = false;
   }
+  if (mine !== asked) return opened.stop(); // something else was opened meanwhile
+  close(mine, Boolean(item));
+  hideAlert();
+  session = new Session(opened, seen, alarm);
+  stage.put(opened.element);
+  gallery.mark(item);
+  run.open(session, () => ({ engine, model, series: ++series }));
   show();
-  await engine.ready.catch(() => {}); // its failure is told already
-  if (mine === turn) look();
+  warn(opened);
+  await engine.ready.then(() => session?.source === opened && !session.engine && session.attach(engine, model)).catch(() => {});
 }
 
-function close() {
-  turn++;
-  busy = wanted = false;
+/** What a person should know about a file that did open. */
+async function warn({ file }) {
+  if (file?.type !== "image/jpeg") return;
+  if (!(await isWholeJpeg(file))) note(t("maybeCut", { name: file.name }));
+}
+
+function close(mine = ++asked, keepGallery = false) {
+  asked = mine;
   cancelAnimationFrame(painting);
   painting = 0;
-  unwatch();
-  source?.stop();
-  source = null;
-  // What is still being opened goes on in the old ones, where it cannot disturb what comes next.
-  for (const blank of BLANK) $(blank.id).replaceWith(blank.cloneNode());
-  Object.assign($("video"), { muted: true, onseeked: look });
-  seen = NOBODY;
-  [came, looked] = [new Rate(), new Rate()];
-  if (labels) {
-    for (const each of [people, timeline, table]) each.clear();
-    tracker = newTracker();
-  }
-  $("person").replaceChildren($("person").options[0]);
+  takings.stop();
+  run.clear();
+  session?.stop();
+  session = null;
+  stage.put(null);
+  people?.clear();
+  time.clear();
+  if (!keepGallery) gallery.clear();
+  $("note").hidden = true;
   show();
-  draw();
-  if (labels) say("Ready.");
+  if (model) say(t("ready"));
 }
 
 /** Bring the page into the state of what is open. */
 function show() {
-  const kind = source?.kind;
-  const video = $("video");
-  $("hint").hidden = Boolean(source);
-  video.hidden = !source || kind === "picture";
-  $("picture").hidden = kind !== "picture";
-  video.classList.toggle("mirrored", Boolean(source?.mirrored));
-  $("time").hidden = !source || kind === "picture";
-  $("start").textContent = kind === "camera" ? "Stop camera" : "Start camera";
-  $("snapshot").disabled = !source;
-  $("table").disabled = !source || !labels;
+  const kind = session?.source.kind;
+  const pictures = gallery.items.length > 0;
+  document.body.classList.toggle("empty", !kind);
+  $("hint").hidden = Boolean(kind) || pictures;
+  $("view").classList.toggle("only-bar", !kind && pictures);
+  $("time").hidden = !kind || kind === "picture" || run.done;
+  $("start").textContent = t(kind === "camera" ? "stopCamera" : "startCamera");
+  $("close").hidden = (!kind || kind === "camera") && !pictures;
+  $("analyse").hidden = kind !== "video" || run.running || run.done;
+  $("analyse").disabled = !model;
+  for (const id of ["snapshot", "full", "copy", "share"]) $(id).disabled = !kind;
+  $("record").disabled = !kind || kind === "picture";
+  $("table").disabled = !model || (!kind && !pictures);
   if (kind === "camera") listCameras();
-  if (kind && kind !== "picture") unwatch = eachFrame(video, shown);
+  draw();
 }
 
 /** Offer the cameras that there are now; one that has gone is no longer the chosen one. */
 async function listCameras() {
   const found = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
-  const chosen = source?.device ?? $("device").value;
+  const chosen = session?.source.device ?? $("device").value;
   $("device").replaceChildren(
-    ...found.map(({ label, deviceId }, k) => new Option(label || `Camera ${k + 1}`, deviceId)),
+    ...found.map(({ label, deviceId }, k) => new Option(label || t("cameraN", { n: k + 1 }), deviceId)),
   );
   if (found.some(({ deviceId }) => deviceId === chosen)) $("device").value = chosen;
   $("devices").hidden = found.length < 2;
@@ -140,103 +206,94 @@ async function listCameras() {
 function startCamera(device) {
   const ended = () => {
     close();
-    alarm(new Error("The camera has stopped: it was unplugged, or the browser took it away. Start it again to go on."));
+    alarm(told("cameraStopped"));
   };
-  open(async (wanted) => {
+  const opening = async (wanted) => {
     try {
-      return await openCamera($("video"), device, wanted, ended);
+      return await openCamera(device, wanted, ended);
     } catch (error) {
       if (error.cause?.name === "OverconstrainedError") await listCameras();
       throw error;
     }
-  });
+  };
+  open(opening, { camera: true });
 }
 
-function openFirst(files) {
-  open(() => openFile($("video"), $("picture"), files[0]));
-  if (files.length > 1) announce(`${files.length} files were given; the first one is shown.`);
+function stop(words) {
+  close();
+  announce(t(words));
 }
 
-// ---- looking at frames
-
-/** A video shows a new frame. */
-function shown() {
-  came.tick();
-  look();
-}
-
-/** Send the present frame to the worker, at once or when it is free again: so it always gets the latest one. */
-async function look() {
-  wanted = true;
-  if (busy || !labels || !source) return;
-  [busy, wanted] = [true, false];
-  const [number, time] = [turn, source.time()];
-  try {
-    const bitmap = await source.grab();
-    if (number !== turn) return bitmap.close();
-    engine.look({ number, time, bitmap, live: source.kind !== "picture" });
-  } catch {
-    if (number === turn) busy = false; // no frame yet
+function openAll(files) {
+  const videos = files.filter(isVideo);
+  if (files.length === 1) return open(() => openFile(files[0]));
+  if (videos.length === files.length) {
+    const words = t("onlyOne", { name: files[0].name, n: files.length - 1 });
+    return open(() => openFile(files[0])).then(() => note(words));
   }
+  openMany(files.filter((file) => !isVideo(file)));
+  if (videos.length) note(t("videosLeft", { names: videos.map(({ name }) => name).join(", ") }));
 }
 
-function answered({ number, failed, faces, time, width, height }) {
-  if (number !== turn) return;
-  busy = false;
-  if (failed) return alarm(new Error(failed));
-  looked.tick();
-  const still = source.kind === "picture";
-  seen = { faces: still ? faces.map(untracked) : tracker.update(faces, time), width, height };
-  table.add(source.name, time, seen.faces, source.size()[0] / width);
-  if (!still) timeline.add(seen.faces, time);
-  if (wanted) look(); // before painting, so that both go on at the same time
+async function openMany(files) {
+  close();
+  hideAlert();
+  const mine = asked;
+  gallery.prepare(files);
+  show();
+  await engine.ready.catch(() => {});
+  if (mine !== asked || !model) return;
+  $("cancel").hidden = false;
+  await gallery.run({ engine, model, series: () => ++series }, (share, words) => {
+    Object.assign($("progress"), { value: share, hidden: false });
+    if (!session) say(words);
+  });
+  if (gallery.running) return; // other pictures were opened meanwhile
+  $("progress").hidden = $("cancel").hidden = true;
+  if (!session && gallery.items.length) announce($("gallery-headline").textContent);
+}
+
+// ---- showing what was seen
+
+function seen({ seen: { faces }, moving, source }) {
+  if (moving) time.add(faces, source.time());
   painting ||= requestAnimationFrame(paint);
 }
 
-/** Show what was seen. */
 function paint() {
   painting = 0;
-  people.show(seen.faces, source.kind === "picture" ? new Set() : tracker.alive);
-  listPeople();
-  draw();
+  showFaces(session.seen, session.alive, !session.moving);
   say(summary());
 }
 
-function untracked(face) {
-  const top = Math.max(...face.probabilities);
-  return { ...face, id: null, label: face.probabilities.indexOf(top), uncertain: top < uncertainBelow };
+/** Show faces in the list and over the picture. @param {{faces, width, height}} given */
+function showFaces(given, alive = new Set(), still = false) {
+  session.seen = given;
+  people.show(given.faces, alive, still);
+  draw();
+  takings.frame();
 }
 
 function summary() {
-  const count = seen.faces.length;
-  const words = [count === 0 ? "No face found" : count === 1 ? "1 face" : `${count} faces`];
-  if (source.kind !== "picture") words.push(`${came} frames a second, ${looked} looked at`);
-  if (table.full) words.push("the table is full");
+  const { source, seen, moving, came, looked, table } = session;
+  const { length } = seen.faces;
+  const words = [source.name, source.size().join("×"), length ? count(length, "faces") : t("noFace")];
+  if (moving) words.push(t("rate", { came, looked }));
+  if (table.full) words.push(t("tableFull"));
   return words.join(" · ");
 }
 
-// ---- drawing
-
-function draw() {
-  $("stage").style.aspectRatio = source ? source.size().join(" / ") : "";
-  const { clientWidth: width, clientHeight: height } = $("overlay");
-  const context = emptied($("overlay"));
-  if (!labels) return;
-  const [frame, unit] = [[seen.width, seen.height], width < 480 ? 12 : 14];
-  drawFaces(context, seen.faces, labels, { width, height, frame, unit, mirrored: Boolean(source?.mirrored) });
-  const chosen = Number($("person").value) || seen.faces[0]?.id;
-  timeline.draw(chosen ?? timeline.people.keys().next().value);
+/** What is shown now, for the stage, snapshots and clips; null when nothing is open. */
+function shown() {
+  if (!session) return null;
+  const { source, seen } = session;
+  const mirrored = Boolean(source.mirrored) && settings.mirror;
+  return { source, mirrored, faces: seen.faces, frame: [seen.width, seen.height], labels: model?.labels, show: shownParts() };
 }
 
-/** The people whose timeline can be chosen. */
-function listPeople() {
-  const select = $("person");
-  const ids = [...timeline.people.keys()].map(String);
-  const listed = [...select.options].map((option) => option.value).filter(Boolean);
-  if (ids.join() === listed.join()) return;
-  const chosen = select.value;
-  select.replaceChildren(select.options[0], ...ids.map((id) => new Option(`face #${id}`, id)));
-  select.value = ids.includes(chosen) ? chosen : "";
+function draw() {
+  stage.draw(shown());
+  time.draw();
 }
 
 // ---- words
@@ -251,58 +308,51 @@ function announce(words) {
   $("said").textContent = words;
 }
 
-function alarm(error) {
-  $("alert").textContent = error.message;
+/** Something that a person should know, until they have read it. */
+function note(words) {
+  $("note-words").textContent = words;
+  $("note").hidden = false;
+}
+
+/** @param {boolean} lasting whether opening something else does not help. */
+function alarm(error, lasting = false) {
+  $("alert-words").textContent = error.message;
   $("alert").hidden = false;
+  if (lasting) $("retry").hidden = false;
+}
+
+function hideAlert() {
+  if ($("retry").hidden) $("alert").hidden = true;
 }
 
 // ---- what a person does
 
-$("start").onclick = () => (source?.kind === "camera" ? close() : startCamera($("device").value));
+const takings = takeAway({ shown, alarm, announce });
+connectView({
+  changed: draw,
+  model: changeModel,
+  threshold: changeThreshold,
+  spoken: speak,
+});
+connectInput({ openAll, alarm });
+$("start").onclick = () => (session?.source.kind === "camera" ? stop("saidCameraOff") : startCamera($("device").value));
 $("device").onchange = () => startCamera($("device").value);
-$("open").onclick = () => $("file").click();
-$("file").onchange = ({ target }) => {
-  if (target.files.length) openFirst([...target.files]);
-  target.value = ""; // so that the same file can be chosen again
+$("close").onclick = () => stop("saidClosed");
+$("retry").onclick = () => {
+  $("alert").hidden = true;
+  load();
 };
-$("example").onclick = () =>
-  open(async () => {
-    const answer = await fetch("models/portrait.jpg").catch(() => null);
-    if (!answer?.ok) throw new Error("The example picture is missing on the server. Open one of your own.");
-    return openFile($("video"), $("picture"), new File([await answer.blob()], "portrait.jpg", { type: "image/jpeg" }));
-  });
-$("smoothing").oninput = ({ target }) => {
-  $("half-life").textContent = target.value === "0" ? "off" : `${target.value} s`;
-  if (tracker) tracker.halfLife = Number(target.value);
-};
-$("person").onchange = draw;
-$("snapshot").onclick = async () => {
-  const element = source.kind === "picture" ? $("picture") : $("video");
-  const blob = await snapshot(element, source, seen.faces, [seen.width, seen.height], labels ?? []);
-  announce(`Saved ${save(blob, "png")}.`);
+$("note-close").onclick = () => ($("note").hidden = true);
+$("analyse").onclick = () => run.start();
+$("cancel").onclick = () => {
+  gallery.cancel();
+  run.cancel();
 };
 $("table").onclick = () => {
-  const name = save(new Blob([table.text()], { type: "text/csv" }), "csv");
-  announce(`Saved ${name}, ${table.rows.length} rows.`);
+  const text = run.done ? run.csv() : session ? session.table.text() : gallery.csv();
+  announce(t("saved", { name: save(new Blob([text], { type: "text/csv" }), "csv") }));
 };
-
-document.addEventListener("dragover", (event) => {
-  event.preventDefault();
-  $("stage").classList.add("over");
-});
-document.addEventListener("dragleave", () => $("stage").classList.remove("over"));
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  $("stage").classList.remove("over");
-  if (event.dataTransfer.files.length) openFirst([...event.dataTransfer.files]);
-  else alarm(new Error("That was no file. Drop a picture or a video from your device."));
-});
-document.addEventListener("paste", ({ clipboardData: { files } }) => {
-  if (files.length) openFirst([...files]);
-  else alarm(new Error("The clipboard holds no picture. Copy a picture, not its address, and paste again."));
-});
 navigator.mediaDevices?.addEventListener("devicechange", listCameras);
-new ResizeObserver(draw).observe($("stage"));
 if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js").catch(() => {}); // no offline reload then
-close();
+show();
 load();

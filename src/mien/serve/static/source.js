@@ -1,89 +1,82 @@
 // Where pictures come from: a camera, a video file or a picture.
 //
-// A source is {kind: "camera" | "video" | "picture", name, mirrored, size(), time(), grab(), stop()}: size is [width,
-// height] in pixels, time in seconds; `grab` gives an ImageBitmap of the present frame, which may be smaller than that.
+// A source is {kind: "camera" | "video" | "picture", name, element, mirrored, size(), time(), grab(), stop()}: `element`
+// shows it and is new, so that opening one source does not disturb another; size is [width, height] in pixels, time in
+// seconds; `grab` gives an ImageBitmap of the present frame, which may be smaller than that. A file has `file` too.
 // What goes wrong is an Error whose message is meant for a person.
 
-const LARGEST = { camera: 1920, video: 1920, picture: 4096 }; // longest side in pixels; more costs time and memory
-const KINDS = "Use a JPEG, PNG, WebP or GIF picture, or an MP4 or WebM video.";
-const INSTEAD = "You can open a picture or a video instead.";
+import { complaint } from "./formats.js";
+import { t, told } from "./words.js";
+
+export const LARGEST = { camera: 1920, video: 1920, picture: 4096 }; // longest side in pixels; more costs time and memory
 
 /**
  * Start a camera.
  *
- * @param {HTMLVideoElement} video shows it.
  * @param {string} device id of the camera, or "" for the one that looks at the person.
  * @param {() => boolean} wanted whether it still is, once the person has answered the browser's question.
  * @param {() => void} ended called when it stops by itself.
  */
-export async function openCamera(video, device, wanted, ended) {
-  if (!navigator.mediaDevices?.getUserMedia) {
-    throw new Error(
-      `Browsers give a camera only to pages from https or from this very computer (localhost). ${INSTEAD}`,
-    );
-  }
+export async function openCamera(device, wanted, ended) {
+  if (!navigator.mediaDevices?.getUserMedia) throw withAdvice("cameraNeedsHttps");
   const size = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
   const which = device ? { deviceId: { exact: device } } : { facingMode: "user" };
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { ...size, ...which } });
   } catch (error) {
-    throw new Error(cameraWords(error), { cause: error });
+    throw cameraError(error);
   }
   const [track] = stream.getVideoTracks();
+  const video = newVideo("labelCamera");
   const stop = () => {
     track.stop();
-    if (video.srcObject === stream) video.srcObject = null;
+    video.srcObject = null;
   };
   if (!wanted()) return { stop };
   track.addEventListener("ended", ended);
-  video.controls = false;
   video.srcObject = stream;
   try {
     await started(video);
   } catch (error) {
     stop();
-    throw new Error(`The camera gives no picture (${error.message}). ${INSTEAD}`);
+    throw withAdvice("cameraNoPicture", { text: error.message });
   }
   const { deviceId = "", facingMode } = track.getSettings();
   const start = performance.now();
-  const source = playing("camera", track.label || "camera", video, stop, () => (performance.now() - start) / 1000);
+  const time = () => (performance.now() - start) / 1000;
+  const source = playing("camera", track.label || t("camera"), video, stop, time);
   return { ...source, device: deviceId, mirrored: facingMode !== "environment" };
 }
 
-function cameraWords({ name, message }) {
-  const words = {
-    NotAllowedError: `The camera was not allowed. Allow it for this page in the browser's settings (often a sign in the address bar), then press “Start camera” again.`,
-    NotFoundError: `No camera was found. Connect one and press “Start camera” again.`,
-    NotReadableError: `The camera is in use by another program, or it does not answer. Close the other program and try again.`,
-    OverconstrainedError: `That camera is no longer there. Press “Start camera” again to use another one.`,
-    SecurityError: `The browser's settings keep this page from using a camera.`,
+function cameraError(error) {
+  const keys = {
+    NotAllowedError: "cameraNotAllowed",
+    NotFoundError: "cameraNotFound",
+    NotReadableError: "cameraInUse",
+    OverconstrainedError: "cameraGone",
+    SecurityError: "cameraForbidden",
   };
-  return `${words[name] ?? `The camera could not be started (${message || name}).`} ${INSTEAD}`;
+  return withAdvice(keys[error.name] ?? "cameraFails", { text: error.message || error.name }, { cause: error });
 }
 
-/**
- * Open a picture or a video file.
- *
- * @param {HTMLVideoElement} video shows a video.
- * @param {HTMLCanvasElement} canvas shows a picture.
- * @param {File} file from a drop, a paste or a choice.
- */
-export async function openFile(video, canvas, file) {
-  if (!file.size) throw new Error(`${file.name} is empty. ${KINDS}`);
-  const ways = file.type.startsWith("video/")
-    ? [openVideo]
-    : file.type.startsWith("image/")
-      ? [openPicture]
-      : [openPicture, openVideo];
+const withAdvice = (key, values, options) => new Error(`${t(key, values)} ${t("openInstead")}`, options);
+
+/** Open a picture or a video file, from a drop, a paste or a choice. */
+export async function openFile(file) {
+  if (!file.size) throw told("emptyFile", { name: file.name });
+  const ways = isVideo(file) ? [openVideo] : file.type.startsWith("image/") ? [openPicture] : [openPicture, openVideo];
   for (const way of ways) {
-    const source = await way(file, video, canvas);
+    const source = await way(file);
     if (source) return source;
   }
-  throw new Error(`${file.name} is neither a picture nor a video that this browser can open. ${KINDS}`);
+  throw await complaint(file);
 }
 
-async function openPicture(file, _, canvas) {
+export const isVideo = ({ type, name }) => type.startsWith("video/") || (!type && /\.(mp4|m4v|mov|webm|mkv)$/i.test(name));
+
+/** A picture of a file, or null. */
+export async function openPicture(file) {
   let size, bitmap;
   try {
     // colours as they are stored, as OpenCV reads them
@@ -94,21 +87,24 @@ async function openPicture(file, _, canvas) {
   } catch {
     return null;
   }
-  Object.assign(canvas, { width: bitmap.width, height: bitmap.height }).getContext("2d").drawImage(bitmap, 0, 0);
+  const { width, height } = bitmap;
+  const element = Object.assign(document.createElement("canvas"), { id: "picture", width, height, role: "img" });
+  element.setAttribute("aria-label", t("labelPicture", { name: file.name }));
+  element.getContext("2d").drawImage(bitmap, 0, 0);
   const still = { size: () => size, time: () => 0, grab: () => createImageBitmap(bitmap), stop: () => bitmap.close() };
-  return { kind: "picture", name: file.name, mirrored: false, ...still };
+  return { kind: "picture", name: file.name, file, element, mirrored: false, ...still };
 }
 
-async function openVideo(file, video) {
+async function openVideo(file) {
   const url = URL.createObjectURL(file);
+  const video = newVideo("labelVideo", file.name);
   const stop = () => {
-    if (video.src === url) {
-      video.removeAttribute("src");
-      video.load();
-    }
+    video.removeAttribute("src");
+    video.load();
     URL.revokeObjectURL(url);
   };
   video.controls = true;
+  video.setAttribute("controlslist", "nofullscreen"); // there it would be without boxes: the stage has its own
   video.src = url;
   try {
     await started(video);
@@ -116,12 +112,18 @@ async function openVideo(file, video) {
     stop();
     return null;
   }
-  return playing("video", file.name, video, stop, () => video.currentTime);
+  return { ...playing("video", file.name, video, stop, () => video.currentTime), file };
 }
 
-function playing(kind, name, video, stop, time) {
-  const size = () => [video.videoWidth, video.videoHeight]; // a phone that is turned changes it
-  return { kind, name, mirrored: false, size, time, grab: () => shrunk(video, LARGEST[kind]), stop };
+function newVideo(label, name) {
+  const video = Object.assign(document.createElement("video"), { id: "video", playsInline: true, muted: true });
+  video.setAttribute("aria-label", t(label, { name }));
+  return video;
+}
+
+function playing(kind, name, element, stop, time) {
+  const size = () => [element.videoWidth, element.videoHeight]; // a phone that is turned changes it
+  return { kind, name, element, mirrored: false, size, time, grab: () => shrunk(element, LARGEST[kind]), stop };
 }
 
 /** Resolves when the first frame is there. */
@@ -129,13 +131,14 @@ async function started(video) {
   await new Promise((resolve, reject) => {
     const once = { once: true };
     video.addEventListener("loadeddata", resolve, once);
-    video.addEventListener("error", () => reject(new Error(video.error?.message || "no picture")), once);
+    video.addEventListener("error", () => reject(new Error(video.error?.message || t("noPicture"))), once);
   });
-  if (!video.videoWidth) throw new Error("it has no picture");
+  if (!video.videoWidth) throw told("noPicture");
   await video.play().catch(() => {}); // where a browser lets nothing play by itself, the controls do
 }
 
-async function shrunk(image, largest) {
+/** A bitmap of a picture or video, its longest side at most `largest` pixels. */
+export async function shrunk(image, largest) {
   const [width, height] = [image.videoWidth ?? image.width, image.videoHeight ?? image.height];
   const scale = largest / Math.max(width, height);
   if (scale >= 1) return image instanceof ImageBitmap ? image : createImageBitmap(image);

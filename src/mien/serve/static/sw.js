@@ -4,26 +4,55 @@
 const CACHE = "mien";
 const PAGE = [
   "./",
+  "analysis.js",
   "app.webmanifest",
+  "chart.js",
   "crop.js",
   "detect.js",
   "engine.js",
+  "explain.js",
+  "formats.js",
+  "frames.js",
+  "gallery.js",
   "icon.svg",
+  "input.js",
   "labels.js",
+  "livetime.js",
   "main.js",
+  "numbers.js",
   "overlay.js",
   "people.js",
   "record.js",
+  "report.js",
   "search.js",
+  "session.js",
+  "settings.js",
+  "smooth.js",
   "source.js",
+  "stage.js",
   "style.css",
+  "summary.js",
+  "takeaway.js",
   "timeline.js",
   "track.js",
+  "videorun.js",
+  "view.js",
+  "words-de.js",
+  "words-en.js",
+  "words.js",
   "worker.js",
 ];
 const BUILT = [
+  "models/crowd-small.jpg",
+  "models/crowd.jpg",
+  "models/drawings-small.jpg",
+  "models/drawings.jpg",
   "models/models.json",
+  "models/portrait-small.jpg",
   "models/portrait.jpg",
+  "models/video-small.jpg",
+  "models/video.webm",
+  "vendor/mediabunny.min.mjs",
   "vendor/ort-wasm-simd-threaded.mjs",
   "vendor/ort.wasm.min.mjs",
 ];
@@ -41,7 +70,7 @@ self.addEventListener("fetch", (event) => {
 
 async function fill() {
   const manifest = await (await fetch(here("models/models.json"))).json();
-  const parts = [manifest.runtime, manifest.detector, manifest.classifier].map(({ file }) => `models/${file}`);
+  const parts = [manifest.runtime, manifest.detector, manifest.classifiers[0]].map(({ file }) => `models/${file}`);
   const cache = await caches.open(CACHE);
   await cache.addAll([...PAGE, ...BUILT, ...parts].map(here));
 }

@@ -1,7 +1,8 @@
-// What one person showed over the last half minute, as five lines.
+// What one person showed over the last half minute, a line for each expression.
 
 import { colour, order, percent } from "./labels.js";
 import { emptied } from "./overlay.js";
+import { emotion, t } from "./words.js";
 
 const SPAN = 30; // seconds shown
 const PAUSE = 1; // seconds without the face that break a line
@@ -37,7 +38,7 @@ export class Timeline {
     const { canvas, labels } = this;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
     const context = emptied(canvas);
-    const area = { left: 50, right: width - 76, top: 12, bottom: height - 26 };
+    const area = { left: 50, right: width - 92, top: 12, bottom: height - 26 };
     const x = (time) => area.right - ((this.now - time) / SPAN) * (area.right - area.left);
     const y = (probability) => area.bottom - probability * (area.bottom - area.top);
     grid(context, area, y);
@@ -46,8 +47,8 @@ export class Timeline {
     const ends = order(labels).map((k) => this.line(context, moments, k, x, y));
     names(context, ends.filter(Boolean), area);
     const last = moments.at(-1);
-    const said = last ? order(labels).map((k) => `${labels[k]} ${percent(last.probabilities[k])}`) : ["nothing yet"];
-    canvas.setAttribute("aria-label", `Probabilities over time, at last: ${said.join(", ")}`);
+    const said = order(labels).map((k) => last && `${emotion(labels[k])} ${percent(last.probabilities[k])}`);
+    canvas.setAttribute("aria-label", last ? t("timelineLast", { list: said.join(", ") }) : t("timelineEmpty"));
   }
 
   /** A gray ground behind the moments in which no expression was likely enough. */
@@ -94,7 +95,7 @@ function grid(context, { left, right, top, bottom }, y) {
   for (const seconds of [30, 20, 10, 0]) {
     const x = right - (seconds / SPAN) * (right - left);
     context.textAlign = seconds === SPAN ? "left" : "center";
-    context.fillText(seconds ? `-${seconds} s` : "now", x, bottom + 18);
+    context.fillText(seconds ? `-${seconds} s` : t("now"), x, bottom + 18);
   }
 }
 
@@ -112,6 +113,6 @@ function names(context, ends, { right, top, bottom }) {
     context.fillStyle = colour(label);
     context.fillRect(right + 6, y - 4, 8, 8);
     context.fillStyle = "#e6e6e6";
-    context.fillText(label, right + 18, y);
+    context.fillText(emotion(label), right + 18, y);
   }
 }

@@ -1,54 +1,51 @@
-// The worker: loads the runtime and the two networks, then answers one picture at a time.
+// The worker: loads the runtime and the networks, then does one task after the other.
 //
-// In:  "load"                       -> {loaded, total} while loading, then {ready: models.json} or {failed: words}
-//      {number, time, bitmap, live} -> {number, time, faces, width, height} or {number, failed: words}
-// `number` is the source's; `live` says that it moves, so that most of its frames may be searched at a smaller size.
+// In:  {id, task: "load" | "use", model}      -> {id, answer: {manifest, classifier}}; {loaded, total} meanwhile
+//      {id, task: "look", series, bitmap, live} -> {id, answer: {faces, width, height}}
+//      {id, task: "explain", crop, label}     -> {id, answer: Float32Array}; see explain.js
+// or {id, failed: {key, values}}, words of words.js. `model` is a name of models.json, `series` the number of the source,
+// `live` says that it moves, so that most of its frames may be searched at a smaller size.
 // A face has box, score and landmarks as in detect.js, probabilities in the order of the model's labels, and its crop.
 
 import { SIZE, crop } from "./crop.js";
+import { occlusionMap } from "./explain.js";
 import { Search } from "./search.js";
 
 const RUNTIME = new URL("./vendor/", import.meta.url).href;
 const MODELS = new URL("./models/", import.meta.url);
 
-let ort, find, classify, margin;
+let ort, find, classify, manifest;
 let search = null; // of the present source
 let searched = -1; // its number
 const canvas = new OffscreenCanvas(1, 1);
 const context = canvas.getContext("2d", { willReadFrequently: true });
 
-self.onmessage = async ({ data }) => {
-  try {
-    if (data === "load") self.postMessage({ ready: await load() });
-    else await look(data);
-  } catch (error) {
-    self.postMessage({ number: data.number, failed: error.words ?? String(error?.message ?? error) });
-  }
+const TASKS = { load, use, look, explain: ({ crop, label }) => occlusionMap(classify, crop, label) };
+let queue = Promise.resolve();
+self.onmessage = ({ data }) => {
+  queue = queue.then(() => work(data));
 };
 
-/** An error whose words are meant for a person. */
-const told = (words) => Object.assign(new Error(words), { words });
+async function work({ id, task, ...given }) {
+  try {
+    self.postMessage({ id, answer: await TASKS[task](given) });
+  } catch (error) {
+    const words = { key: "plain", values: { text: String(error?.message ?? error) } };
+    self.postMessage({ id, failed: error.words ?? words });
+  }
+}
 
-async function load() {
-  const manifest = await (await get(new URL("models.json", MODELS))).json();
-  margin = manifest.margin;
-  const parts = [manifest.runtime, manifest.detector, manifest.classifier];
-  const total = parts.reduce((sum, part) => sum + part.bytes, 0);
-  let loaded = 0;
-  const [wasm, detector, classifier] = await Promise.all(
-    parts.map((part) =>
-      read(part, (bytes) => {
-        loaded += bytes;
-        self.postMessage({ loaded, total });
-      }),
-    ),
-  );
+/** An error whose words are meant for a person. */
+const told = (key, values) => Object.assign(new Error(key), { words: { key, values } });
+
+async function load({ model }) {
+  manifest = await (await get(new URL("models.json", MODELS))).json();
+  const chosen = classifier(model);
+  const [wasm, detector, bytes] = await readAll([manifest.runtime, manifest.detector, chosen]);
   try {
     ort = await import(`${RUNTIME}ort.wasm.min.mjs`);
   } catch {
-    throw told(
-      "The runtime (vendor/ort.wasm.min.mjs) is missing on the server. Whoever runs it should run “make web”.",
-    );
+    throw told("noRuntime");
   }
   ort.env.logLevel = "error";
   Object.assign(ort.env.wasm, {
@@ -61,13 +58,37 @@ async function load() {
     const maps = await network.run({ [network.inputNames[0]]: input });
     return Object.fromEntries(Object.entries(maps).map(([name, tensor]) => [name, tensor.data]));
   });
-  classify = await session(classifier, manifest.classifier, async (network, crops) => {
+  await find(new Float32Array(3 * 64 * 64), 64, 64); // the first run of a network takes longer
+  classify = await classifying(bytes, chosen);
+  return { manifest, classifier: chosen };
+}
+
+/** Change the classifier; the old one stays when the new one cannot be had. */
+async function use({ model }) {
+  const chosen = classifier(model);
+  const [bytes] = await readAll([chosen]);
+  const old = classify;
+  classify = await classifying(bytes, chosen);
+  await old.release();
+  return { manifest, classifier: chosen };
+}
+
+const classifier = (name) => manifest.classifiers.find((each) => each.name === name) ?? manifest.classifiers[0];
+
+async function classifying(bytes, part) {
+  const run = await session(bytes, part, async (network, crops) => {
     const input = new ort.Tensor("uint8", crops, [crops.length / SIZE ** 2, SIZE, SIZE]);
     return (await network.run({ crops: input })).probabilities.data;
   });
-  await find(new Float32Array(3 * 64 * 64), 64, 64); // the first run of a network takes longer
-  await classify(new Uint8Array(SIZE ** 2));
-  return manifest;
+  await run(new Uint8Array(SIZE ** 2));
+  return run;
+}
+
+function readAll(parts) {
+  const total = parts.reduce((sum, part) => sum + part.bytes, 0);
+  let loaded = 0;
+  const progress = (bytes) => self.postMessage({ loaded: (loaded += bytes), total });
+  return Promise.all(parts.map((part) => read(part, progress)));
 }
 
 async function session(bytes, { file }, run) {
@@ -75,11 +96,9 @@ async function session(bytes, { file }, run) {
   try {
     network = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], graphOptimizationLevel: "all" });
   } catch (error) {
-    throw told(
-      `The model ${file} does not run in this browser (${error.message}). Try a current Firefox, Chrome, Edge or Safari.`,
-    );
+    throw told("modelFails", { file, text: error.message });
   }
-  return (...input) => run(network, ...input);
+  return Object.assign((...input) => run(network, ...input), { release: () => network.release() });
 }
 
 async function get(url) {
@@ -87,13 +106,9 @@ async function get(url) {
   try {
     answer = await fetch(url);
   } catch {
-    throw told(
-      `${url.pathname} could not be loaded: the server does not answer. Check the connection and reload the page.`,
-    );
+    throw told("noAnswer", { file: url.pathname });
   }
-  if (!answer.ok) {
-    throw told(`${url.pathname} is missing on the server (${answer.status}). Whoever runs it should run “make web”.`);
-  }
+  if (!answer.ok) throw told("missingFile", { file: url.pathname, status: answer.status });
   return answer;
 }
 
@@ -113,16 +128,14 @@ async function read({ file, bytes, sha256 }, progress) {
   // browsers have no hash on pages that are neither https nor localhost
   const hash = self.crypto.subtle && hex(await self.crypto.subtle.digest("SHA-256", whole));
   if (at !== bytes || (hash && hash !== sha256)) {
-    throw told(
-      `${file} arrived damaged, or it is not the file that models.json names. Reload the page; if that does not help, whoever runs the server should run “make web”.`,
-    );
+    throw told("damagedFile", { file });
   }
   return whole;
 }
 
 const hex = (buffer) => Array.from(new Uint8Array(buffer), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
-async function look({ number, time, bitmap, live }) {
+async function look({ series, bitmap, live }) {
   const { width, height } = bitmap;
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   context.fillStyle = "white"; // transparency is laid over white
@@ -130,15 +143,15 @@ async function look({ number, time, bitmap, live }) {
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const image = context.getImageData(0, 0, width, height);
-  if (number !== searched) [search, searched] = [new Search(find), number];
+  if (series !== searched) [search, searched] = [new Search(find), series];
   const faces = await search.faces(image, live);
   const crops = new Uint8Array(faces.length * SIZE ** 2);
-  faces.forEach((face, k) => crops.set(crop(image, face, margin), k * SIZE ** 2));
+  faces.forEach((face, k) => crops.set(crop(image, face, manifest.margin), k * SIZE ** 2));
   const probabilities = faces.length ? await classify(crops) : [];
   const classes = probabilities.length / faces.length;
   faces.forEach((face, k) => {
     face.probabilities = Array.from(probabilities.subarray(k * classes, (k + 1) * classes));
     face.crop = crops.slice(k * SIZE ** 2, (k + 1) * SIZE ** 2);
   });
-  self.postMessage({ number, time, faces, width, height });
+  return { faces, width, height };
 }
