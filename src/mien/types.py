@@ -121,7 +121,7 @@ class Quality:
 
     Attributes:
         size: longer side of the box, in pixels.
-        sharpness: fine detail of the 48x48 crop by its contrast, from 0; faces of FER2013 have 0.2 to 0.9.
+        sharpness: fine detail of the 48x48 crop by its contrast, from 0; faces of FER2013 have 0.4 to 1.9.
         brightness: mean of the crop, in gray levels, 0..255.
         yaw: degrees by which the head is turned to the right of the image, or None without landmarks.
         pitch: degrees by which it looks down, or None.
