@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mien.types import Face, Quality
 
-# Chosen by `benchmarks.accuracy.quality` on PublicTest, see there for the rule; those of pose and of the share inside the
-# image are only cautious.
+# Chosen by `benchmarks.accuracy.quality` on PublicTest, see there for the rule; those of pose and of the share inside
+# the image are only cautious.
 MIN_SIZE = 25.0
 """Pixels: a smaller face is too small."""
 
