@@ -29,8 +29,8 @@ test: .venv/full ## run the tests; those of the web page need npm and chromium
 	elif $(MAKE) $(RUNTIME); then $(MAKE) web; else echo "npm could not fetch packages: the web page is not built"; fi
 	$(BIN)/pytest -rs
 
-lower: .venv-lower/done ## run the tests of media, faces and images with the lowest versions that pyproject.toml allows
-	.venv-lower/bin/pytest -rs tests/media tests/faces tests/cli/test_cli_images.py
+lower: .venv-lower/done ## run the tests of media, faces and cli with the lowest versions that pyproject.toml allows
+	.venv-lower/bin/pytest -rs tests/media tests/faces tests/cli
 
 fuzz: .venv/full ## read damaged images, videos, data sets, recipes, models and requests for SECONDS
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) --out benchmarks/results/fuzz.json
@@ -77,7 +77,7 @@ docs: .venv/full ## build the site of the documents into site/
 
 .venv-lower/done: pyproject.toml .ci/lowest.py requirements-dev.txt
 	test -x .venv-lower/bin/python || $(PYTHON) -m venv .venv-lower
-	$(PYTHON) .ci/lowest.py > .venv-lower/requirements.txt
+	.venv-lower/bin/python .ci/lowest.py report heif parquet > .venv-lower/requirements.txt
 	grep -E "^(pytest|hypothesis|onnx)==" requirements-dev.txt >> .venv-lower/requirements.txt
 	.venv-lower/bin/pip install -q --disable-pip-version-check -r .venv-lower/requirements.txt
 	.venv-lower/bin/pip install -q --disable-pip-version-check --no-deps -e .
