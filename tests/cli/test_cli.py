@@ -228,20 +228,13 @@ def test_missing_module_names_its_extra(monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().err == "error: this command needs torch: pip install 'mien[train]'\n"
 
 
-def test_before_after_table_does_not_render_markup(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mien.evaluation import views
-    from mien.faces import models
-
-    def unknown(*_: object, **__: object) -> Any:
-        raise ConfigError("the model knows [bold]calm[/foo]")
-
-    monkeypatch.setattr(views, "evaluate_views", unknown)
-    monkeypatch.setattr(models, "load_classifier", lambda name: name)
-    table = tables.before_after("[b]", Path("[red]x[/foo]/mine.onnx"), Path(), None, None)
+def test_before_after_table_does_not_render_markup() -> None:
+    reason = "the model knows [bold]calm[/foo]"
+    table = tables.before_after({"[b]": reason, "[red]x[/foo]/mine.onnx": reason})
     screen = Console(width=120, file=StringIO(), force_terminal=True)
     table.print(screen)
     shown = screen.file.getvalue()
-    assert all(text in shown for text in ("[b]", "[red]x[/foo]/mine.onnx", "the model knows [bold]calm[/foo]"))
+    assert all(text in shown for text in ("[b]", "[red]x[/foo]/mine.onnx", reason))
 
 
 def test_predict_imports_neither_torch_nor_matplotlib() -> None:
@@ -273,12 +266,19 @@ def test_data_info_and_montage_accept_fer2013(kaggle: Path, tmp_path: Path, caps
 
 @pytest.mark.filterwarnings("ignore")
 def test_train_then_evaluate(kaggle: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text("name: tiny\nbatch: 15\nstages:\n  - {epochs: 1}\n")
+    recipe = "name: tiny\nwidth: 0.125\nbatch: 15\nstages:\n  - {epochs: 2, size: 24}\n"
+    (tmp_path / "tiny.yaml").write_text(recipe)
     done = run("train", "--data", kaggle, "--recipe", tmp_path / "tiny.yaml", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    assert {"log.csv", "curves.png", "config.json", "tiny.onnx", "tiny-fp32.onnx", "best.safetensors"} <= {
-        p.name for p in (tmp_path / "run").iterdir()
-    }
+    names = {"log.csv", "curves.png", "config.json", "tiny.onnx", "tiny-fp32.onnx", "best.safetensors", "index.html"}
+    assert names <= {path.name for path in (tmp_path / "run").iterdir()}
+    lines = done.stdout.splitlines()
+    assert (
+        lines[0].startswith("epoch 1/2  lr ") and lines[0].endswith(" s  best") and lines[1].startswith("epoch 2/2  ")
+    )
+    assert sum(line.startswith("epoch ") for line in lines) == 2 and lines[-1].startswith("2 epochs, best ")
+    assert "Epoch " in done.stdout and " is kept: " in done.stdout
+    assert "most confident mistakes" in (tmp_path / "run" / "index.html").read_text("utf-8")
     done = run("evaluate", "--data", kaggle, "--model", tmp_path / "run/tiny.onnx", "--json", tmp_path / "e.json",
                "--plots", tmp_path / "p")  # fmt: skip
     assert done.returncode == 0, done.stderr
