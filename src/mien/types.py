@@ -125,7 +125,7 @@ class Face:
         landmarks: five (x, y) in pixels: left eye, right eye, nose, left and right mouth corner, as seen in the image;
             () when the detector has none.
         probabilities: emotion -> probability, read-only; empty before classification.
-        confidence_threshold: a top probability below it makes the face `uncertain`.
+        confidence_threshold: a top probability below it makes the face `uncertain`, 0..1; above 1 all are.
         id: number of the person within a video, or None.
         label: the emotion that a tracker shows in place of the most probable one, or "".
         unsure: the tracker's decision on `uncertain`, or None.
