@@ -86,9 +86,9 @@ class Frame:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Frame):
             return NotImplemented
-        return hash(self) == hash(other) and (
-            self.pixels is other.pixels or bool(np.array_equal(self.image, other.image))
-        )
+        if (self.name, self.index, self.time) != (other.name, other.index, other.time):
+            return False
+        return self.pixels is other.pixels or bool(np.array_equal(self.image, other.image))
 
     def __hash__(self) -> int:
         return hash((self.name, self.index, self.time))
