@@ -26,9 +26,10 @@ from mien.media.paths import display
 from mien.media.prefetch import map_batches
 from mien.pipeline import Pipeline
 from mien.sinks import base
-from mien.types import Face, Failure, Frame, Image, Pixels, Result
+from mien.types import QUALITY, Face, Failure, Frame, Image, Pixels, Result
 
-COLUMNS = ("name", "origin", "index", "face", "x1", "y1", "x2", "y2", "score", "emotion", "confidence", "uncertain")
+COLUMNS = ("name", "origin", "index", "face", "x1", "y1", "x2", "y2", "score", "emotion", "confidence", "uncertain",
+           *QUALITY)  # fmt: skip
 """Columns before those of the probabilities; error, content and key follow."""
 
 _BATCH = 64  # images in one call of the classifier

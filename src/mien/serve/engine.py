@@ -111,7 +111,7 @@ class Engine:
         if not len(crops):
             return Result(frame), 0
         rows = await self._classify(crops)
-        kept = self.pipeline.label(faces[: len(crops)], rows)
+        kept = self.pipeline.label(faces[: len(crops)], rows, crops, frame.shape)
         return Result(frame, kept, crops), len(faces) - len(crops)
 
     async def annotate(self, image: EncodedImage, suffix: str) -> bytes:

@@ -51,6 +51,11 @@ class FaceResult(BaseModel):
     confidence: float = Field(description="probability of `emotion`, 0..1")
     uncertain: bool = Field(description="whether the top probability is too low to rely on")
     probabilities: dict[str, float] = Field(description="of each emotion; they sum to 1")
+    quality: dict[str, float | None] | None = Field(
+        default=None,
+        description="size in pixels; sharpness; brightness 0..255; yaw, pitch, roll in degrees; inside 0..1",
+    )
+    weaknesses: list[str] = Field(default=[], description="what of the quality makes the face uncertain")
 
 
 class ImagePrediction(BaseModel):
