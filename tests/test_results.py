@@ -61,6 +61,7 @@ def test_results_are_compared_by_value() -> None:
     assert one != dataclasses.replace(one, faces=one.faces[:1])
     assert one != dataclasses.replace(one, crops=one.crops + 1)
     assert one != make("other.jpg") and one != "photo.jpg" and one.frame is not None
+    assert one.frame != dataclasses.replace(one.frame, index=-1) != dataclasses.replace(one.frame, index=-2)
     assert one[0].probabilities == {"sad": 0.3, "happy": 0.7}
 
 

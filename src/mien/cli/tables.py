@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mien.cli.grid import Cell, Grid, Label
-from mien.sinks.timeline import shown_people
 from mien.types import Face, Result
 
 if TYPE_CHECKING:
@@ -55,6 +54,8 @@ def people_table(people: Timeline, title: str, min_seen: float = 0.0) -> Grid:
 
     People seen for less than `min_seen` seconds are only counted, unless nobody was seen for longer.
     """
+    from mien.sinks.timeline import shown_people  # it needs OpenCV, and the doctor must start without
+
     table = Grid(
         ["id", "from", "seen", *people.labels, "shown as", "longest", "changes"],
         title=f"{title}\ntimes in s, mean probabilities in %",

@@ -102,7 +102,7 @@ def export(
         path: of the file.
         version: of the package.
         temperature: divisor of the logits.
-        confidence_threshold: top probability below which an answer counts as uncertain.
+        confidence_threshold: top probability below which an answer counts as uncertain, 0..1; above 1 for all.
         variant: write this one of the recipe's variants.
         fold: fold residual additions into their convolutions: the same function with fewer operations.
     """
