@@ -212,10 +212,10 @@ def test_image_that_kills_its_worker_twice_is_skipped(tmp_path: Path, monkeypatc
 
     decode = worker.decode
 
-    def crash(data: bytes, name: str) -> Any:
+    def crash(data: bytes, name: str, page: int = 0) -> Any:
         if name == "004.png":
             raise Killed
-        return decode(data, name)
+        return decode(data, name, page=page)
 
     monkeypatch.setattr(worker, "decode", crash)
     (tmp_path / "out").mkdir()
@@ -498,9 +498,9 @@ def test_command_exits_with_1_after_errors(
     tmp_path: Path, plain: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = fill(tmp_path / "in", 3)
-    assert batch(str(folder), to=str(tmp_path / "a"), crops=True) == 0
+    assert batch(str(folder), to=str(tmp_path / "a"), cropped=True) == 0
     (folder / "001.png").write_bytes(b"")
-    assert batch(str(folder), to=str(tmp_path / "b"), crops=True) == 1
+    assert batch(str(folder), to=str(tmp_path / "b"), cropped=True) == 1
     assert json.loads((tmp_path / "b" / "_manifest.json").read_text())["errors"] == 1
 
 
@@ -569,7 +569,7 @@ def test_every_file_of_a_folder_is_read_an_error_row_or_counted(
 
     monkeypatch.setattr(os, "scandir", refused)
     monkeypatch.setattr(os, "listdir", refused)
-    assert batch(str(folder), to=str(tmp_path / "out"), crops=True) == 1
+    assert batch(str(folder), to=str(tmp_path / "out"), cropped=True) == 1
     found = {row["name"]: row["error"] for row in rows(tmp_path / "out")}
     assert [name for name, error in found.items() if error is None] == ["000.png", "001.png"]
     assert "Permission denied" in found["closed"] and "a named pipe" in found["pipe.png"]

@@ -89,7 +89,7 @@ def test_several_videos_share_tables_and_continue_after_a_bad_one(
     assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == ["empty.mp4", "portraits.mp4"]
     assert [path.name for path in (tmp_path / "plots").iterdir()] == ["t-portraits.png"]
     output = capsys.readouterr()
-    assert "bad.mp4: not a video" in output.err and "no face found, so there is no plot" in output.err
+    assert "bad.mp4: not a video" in output.err and "no face found, so there is no timeline" in output.err
     assert "no face found" in output.out
 
 
@@ -171,7 +171,7 @@ def test_live_headless_prints_a_line_a_second(film: Film, tmp_path: Path, capsys
     assert run("live", film(tmp_path / "a.mp4", [0.0, 0.1, 1.05, 1.1]), "--headless") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) in (2, 3)  # a busy machine skips frames
-    assert "no face" in lines[0] and "camera" in lines[0] and "yunet" in lines[0]
+    assert "no face" in lines[0] and "file" in lines[0] and "yunet" in lines[0]
 
 
 def test_live_headless_writes_files(film: Film, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -184,7 +184,7 @@ def test_predict_prints_a_line_an_image_without_a_terminal(
     assert main.app(["predict", str(folder)], result_action="return_value") == 1
     output = capsys.readouterr()
     lines = output.out.splitlines()
-    assert len(lines) == 11 and lines[0] == "in/0/1.png: dark 100%" and lines[5] == "in/1/1.png: dark 100%"
+    assert len(lines) == 11 and lines[0] == "in/0/1.png: dark? 100%" and lines[5] == "in/1/1.png: dark? 100%"
     assert lines[-1].startswith("15 images, 10 faces, 0 without a face, 5 failed, ") and lines[-1].endswith(" s")
     assert output.err.count("not read:") == len(output.err.splitlines()) == 5
 
