@@ -79,6 +79,8 @@ def predict(
     if len(images) > 1:  # images run in parallel: more threads for each would compete
         threads = 1
         cv2.setNumThreads(-1 if detector == "haar" else 1)
+    elif detector == "yunet" and min_face is None:
+        threads = 1  # for one search and one call of the classifier, more threads take longer to start than they save
     pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads, min_score=min_score)
     pipeline = with_profile(pipeline, profile)
     with ExitStack() as stack:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from mien.cli.grid import Cell, Grid, Label
 from mien.errors import ConfigError
-from mien.sinks.timeline import shown_people
 from mien.types import Face, Result
 
 if TYPE_CHECKING:
@@ -56,6 +55,8 @@ def people_table(people: Timeline, title: str, min_seen: float = 0.0) -> Grid:
 
     People seen for less than `min_seen` seconds are only counted, unless nobody was seen for longer.
     """
+    from mien.sinks.timeline import shown_people
+
     table = Grid(
         ["id", "from", "seen", *people.labels, "shown as", "longest", "changes"],
         title=f"{title}\ntimes in s, mean probabilities in %",
