@@ -29,8 +29,8 @@ test: .venv/full ## run the tests; those of the web page need npm and chromium
 	elif $(MAKE) $(RUNTIME); then $(MAKE) web; else echo "npm could not fetch packages: the web page is not built"; fi
 	$(BIN)/pytest -rs
 
-lower: .venv-lower/done ## run the tests of media, faces and images with the lowest versions that pyproject.toml allows
-	.venv-lower/bin/pytest -rs tests/media tests/faces tests/cli/test_cli_images.py
+lower: .venv-lower/done ## run the tests of media, faces and cli with the lowest versions that pyproject.toml allows
+	.venv-lower/bin/pytest -rs tests/media tests/faces tests/cli
 
 fuzz: .venv/full ## read damaged images, videos, data sets, recipes, models and requests for SECONDS
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) --out benchmarks/results/fuzz.json
@@ -46,7 +46,7 @@ train: .venv/full ## train a shipped model from its recipe: make train MODEL=mie
 	@case $(MODEL) in \
 	  mien-s) $(MAKE) train MODEL=mien-s-a && $(MAKE) train MODEL=mien-s-b;; \
 	  mien-s-fer2013) $(MAKE) train MODEL=mien-s-start;; \
-	  mien-s-start|mien-xs) $(MAKE) train MODEL=mien-m;; esac # the model that its training starts from
+	  mien-s-start|mien-xs-fer2013) $(MAKE) train MODEL=mien-m;; esac # the model that its training starts from
 	$(BIN)/mien train --data $(DATA) $(FURTHER) --votes $(VOTES) --recipe $(RECIPE) --out runs/$(MODEL) --resume
 
 soft-labels: .venv/full ## train the ten teachers and make experiments/soft_labels.npz again
@@ -77,7 +77,7 @@ docs: .venv/full ## build the site of the documents into site/
 
 .venv-lower/done: pyproject.toml .ci/lowest.py requirements-dev.txt
 	test -x .venv-lower/bin/python || $(PYTHON) -m venv .venv-lower
-	$(PYTHON) .ci/lowest.py > .venv-lower/requirements.txt
+	.venv-lower/bin/python .ci/lowest.py report heif parquet > .venv-lower/requirements.txt
 	grep -E "^(pytest|hypothesis|onnx)==" requirements-dev.txt >> .venv-lower/requirements.txt
 	.venv-lower/bin/pip install -q --disable-pip-version-check -r .venv-lower/requirements.txt
 	.venv-lower/bin/pip install -q --disable-pip-version-check --no-deps -e .

@@ -18,7 +18,7 @@ from benchmarks import harness
 from mien.data.fer2013 import load_fer2013
 
 HERE = Path(__file__).parent
-SHIPPED = ("mien-s-start", "mien-s", "mien-xs", "mien-m", "baseline")
+SHIPPED = ("mien-s-start", "mien-s", "mien-xs-fer2013", "mien-m", "baseline")
 GROUPS = {
     "teacher": ("cutmix", "mixup"),
     "trials": ("mien-m", "narrow", "mobilenet", "shaken"),

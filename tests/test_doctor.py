@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,9 +36,18 @@ def no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_essential_checks_pass_here() -> None:
     results = checks()
     assert [check.name for check in results if check.essential and not check.ok] == []
-    assert {"Python", "OpenCV", "ONNX Runtime", "model files", "prediction", "cameras", "screen", "current folder"} <= {
-        check.name for check in results
-    }
+    assert {
+        "Python",
+        "OpenCV",
+        "Pillow",
+        "PyAV",
+        "ONNX Runtime",
+        "model files",
+        "prediction",
+        "cameras",
+        "screen",
+        "current folder",
+    } <= {check.name for check in results}
     assert all(check.detail for check in results)
     assert all(bool(check.advice) != check.ok for check in results), "advice exactly where a check fails"
     (prediction,) = checks("prediction")
@@ -94,11 +104,29 @@ def test_opencv_5_lacks_only_haar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not check.ok and check.essential and "YuNet" in check.detail
 
 
-def test_doctor_runs_without_opencv_and_onnx_runtime() -> None:
-    code = "import sys; sys.modules.update(cv2=None, onnxruntime=None); sys.argv[1:] = ['doctor']; import mien.cli.main"
-    done = subprocess.run([sys.executable, "-c", f"{code}; mien.cli.main.main()"], capture_output=True, text=True)
+@pytest.mark.usefixtures("no_prediction")
+def test_doctor_checks_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
+    (check,) = checks("PyAV")
+    assert check.ok and "FFmpeg" in check.detail
+    monkeypatch.setitem(sys.modules, "av", SimpleNamespace(__version__="14.0.1"))
+    (check,) = checks("PyAV")
+    assert not check.ok and check.essential and (check.detail, check.advice) == ("14.0.1", "pip install -U 'av>=18'")
+    monkeypatch.setitem(sys.modules, "av", None)
+    (check,) = checks("PyAV")
+    assert not check.ok and check.essential and "pip install" in check.advice
+
+
+def test_lowest_versions_of_the_doctor_are_those_of_the_package() -> None:
+    lines = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    assert {f"'{line}'" for line in lines} >= {doctor._HEADLESS, doctor._PILLOW, doctor._PYAV}
+
+
+def test_doctor_runs_without_opencv_pyav_and_onnx_runtime() -> None:
+    without = "import sys; sys.modules.update(cv2=None, av=None, onnxruntime=None); sys.argv[1:] = ['doctor']"
+    code = f"{without}; import mien.cli.main; mien.cli.main.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
-    assert "mien does not work: see OpenCV, ONNX Runtime, prediction" in done.stdout
+    assert "mien does not work: see OpenCV, PyAV, ONNX Runtime, prediction" in done.stdout
     assert done.stderr == ""
 
 

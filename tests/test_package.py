@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+import mien
 from mien import doctor
 
 ROOT = Path(__file__).parents[1]
@@ -18,6 +20,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 def test_version_is_written_once_and_the_metadata_are_complete() -> None:
     assert PROJECT["dynamic"] == ["version"] and "version" not in PROJECT
     assert PROJECT["authors"] and PROJECT["classifiers"] and PROJECT["keywords"]
+    for name, line in (("CITATION.cff", f"version: {mien.__version__}"), ("CHANGELOG.md", f"## {mien.__version__}")):
+        assert re.search(rf"^{re.escape(line)}\b", (ROOT / name).read_text("utf-8"), re.MULTILINE), name
 
 
 def test_every_dependency_has_a_lower_bound_that_can_be_pinned() -> None:

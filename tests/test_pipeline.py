@@ -254,7 +254,7 @@ def test_steps_on_their_own_give_the_result_of_the_pipeline(halves: np.ndarray) 
     crops = pipeline.crop(halves, faces)
     result = pipeline(halves)
     assert np.array_equal(crops, result.crops)
-    assert pipeline.label(faces, pipeline.classify(crops)) == result.faces
+    assert pipeline.label(faces, pipeline.classify(crops), crops, halves.shape) == result.faces
 
 
 def test_classifying_no_crops_gives_no_rows() -> None:

@@ -22,6 +22,7 @@ from PIL import ImageShow
 import mien
 from mien import ConfigError, Face, Failure, Frame, OutputError, Result, Results
 from mien.media.video import Video
+from mien.sinks.base import COLUMNS
 
 PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
 
@@ -60,6 +61,7 @@ def test_results_are_compared_by_value() -> None:
     assert one != dataclasses.replace(one, faces=one.faces[:1])
     assert one != dataclasses.replace(one, crops=one.crops + 1)
     assert one != make("other.jpg") and one != "photo.jpg" and one.frame is not None
+    assert one.frame != dataclasses.replace(one.frame, index=-1) != dataclasses.replace(one.frame, index=-2)
     assert one[0].probabilities == {"sad": 0.3, "happy": 0.7}
 
 
@@ -238,16 +240,13 @@ def test_json_is_the_dictionary() -> None:
 def test_pandas_has_a_row_a_face() -> None:
     pytest.importorskip("pandas")
     table = make(ids=True).to_pandas()
-    assert list(table.columns) == [
-        *("name", "index", "time", "face", "id", "x1", "y1", "x2", "y2", "score", "emotion", "confidence", "uncertain"),
-        *("sad", "happy"),
-    ]
+    assert list(table.columns) == [*COLUMNS, "sad", "happy"]
     assert table["emotion"].tolist() == ["happy", "sad"] and table["uncertain"].tolist() == [False, True]
     assert (
         table["id"].tolist() == [3, 4] and table["x2"].tolist() == [41.5, 90.0] and table["sad"].tolist() == [0.3, 0.55]
     )
     several = Results([make("a.jpg"), NONE, make("b.jpg")]).to_pandas()
-    assert several["name"].tolist() == ["a.jpg"] * 2 + ["b.jpg"] * 2 and several["id"].isna().all()
+    assert several["name"].tolist() == ["a.jpg"] * 2 + ["b.jpg"] * 2 and several[["id", "shot"]].isna().all(axis=None)
     assert len(NONE.to_pandas()) == 0 and "emotion" in NONE.to_pandas().columns
 
 

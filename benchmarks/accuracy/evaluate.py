@@ -52,6 +52,7 @@ def write_report(results: Path, classifier: Any, split: str, answers: dict[str, 
     values["views"] = {view: report.to_dict() for view, report in views.items()}
     if "fer2013-7" in views:
         values["seven_classes"] = values["views"].pop("fer2013-7")
+        values["seven_classes_majority"] = values["views"].pop("ferplus-majority-7")
     harness.save(results / f"{classifier.name}-{split}.json", values)
     for view, report in views.items():
         print(f"{classifier.name} {split} {view}: n {report.n}, accuracy {harness.percent(report.accuracy, 2)} %")

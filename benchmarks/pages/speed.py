@@ -186,6 +186,27 @@ def options_name(row: dict[str, Any]) -> str:
     return ", ".join(names[key] for key in DEFAULTS if row[key] != DEFAULTS[key]) or "ONNX Runtime's defaults"
 
 
+def checkouts(results: Path) -> str:
+    """Return `mien video` of several checkouts."""
+    return checkout_table(require(results, "checkouts"))
+
+
+def checkout_table(values: dict[str, Any]) -> str:
+    """Return the table of benchmarks/speed/checkouts.py."""
+    rows = [
+        [f"{size}, {name}", *(figure for kind in ("cpu", "wall") for figure in _turns(row[kind][name]))]
+        for size, row in values["sizes"].items()
+        for name in row["cpu"]
+    ]
+    head = ["", "CPU ms a frame", "times the first (quartiles)", "ms a frame", "times the first (quartiles)"]
+    return f"{table(head, rows)}\n\n{machine(values)}"
+
+
+def _turns(row: dict[str, Any]) -> tuple[str, str]:
+    low, median, high = (row["ratio"][key] for key in ("low", "median", "high"))
+    return f"{row['median']:.2f}", f"{median:.2f} ({low:.2f} to {high:.2f})"
+
+
 BLOCKS = {
     "fer": beside_fer,
     "frame": frame,

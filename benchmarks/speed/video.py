@@ -66,10 +66,10 @@ def main() -> None:
     print(video_tables(values))
 
 
-def scaled(path: Path, goal: Path, size: tuple[int, int] = SIZE) -> Path:
+def scaled(path: Path, goal: Path, size: tuple[int, int] = SIZE, count: int = FRAMES) -> Path:
     """Write the video at one size, as H.264; a short one is repeated."""
     with VideoWriter(goal, *size) as writer:
-        for frame in islice(looped(path), FRAMES):
+        for frame in islice(looped(path), count):
             writer.write(cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA), frame.time)
     return goal
 

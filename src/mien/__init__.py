@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mien.results import Results
     from mien.runner import Summary, predict
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "EMOTIONS", "ConfigError", "DataError", "Error", "Face", "Failure", "Frame", "ModelError", "OutputError",

@@ -37,8 +37,7 @@ def to_pandas(results: Iterable[Result]) -> pandas.DataFrame:
     labels = list(dict.fromkeys(name for result in kept for face in result for name in face.probabilities))
     table = [row for result in kept for row in rows(result, labels)]
     frame: pandas.DataFrame = library.DataFrame(table, columns=[*COLUMNS, *labels])
-    frame["id"] = frame["id"].astype("Int64")
-    return frame
+    return frame.astype({"id": "Int64", "shot": "Int64"})
 
 
 def to_fer(result: Result) -> list[dict[str, Any]]:

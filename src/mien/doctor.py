@@ -21,6 +21,7 @@ DEVICES = Path("/dev")
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 _HEADLESS = "'opencv-python-headless>=4.10.0.84,<5'"
 _PILLOW = "'pillow>=12.2'"
+_PYAV = "'av>=18'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ def examine() -> list[Check]:
         _opencv(),
         *_duplicates("OpenCV wheels", _OPENCV, _HEADLESS),
         _pillow(),
+        _pyav(),
         _runtime(),
         *_duplicates("ONNX Runtime wheels", ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"), "onnxruntime"),
         _files(),
@@ -95,6 +97,16 @@ def _pillow() -> Check:
     missing = [name for key, name in kinds.items() if not features.check(key)]
     advice = f"pip install --force-reinstall {_PILLOW}; its wheels read these" if missing else ""
     return Check("Pillow", not missing, f"{__version__}{' without ' * bool(missing)}{', '.join(missing)}", advice)
+
+
+def _pyav() -> Check:
+    try:
+        import av
+    except ImportError as error:
+        return Check("PyAV", False, str(error), f"pip install --force-reinstall {_PYAV}", essential=True)
+    if int(av.__version__.partition(".")[0]) < 18:
+        return Check("PyAV", False, av.__version__, f"pip install -U {_PYAV}", essential=True)
+    return Check("PyAV", True, f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}")
 
 
 def _runtime() -> Check:

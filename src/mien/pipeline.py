@@ -7,16 +7,17 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ConfigError
-from mien.faces import crop, detectors, models, orientation
+from mien.faces import crop, detectors, models, orientation, quality
 from mien.media.inputs import ImageLike, is_many, read_frame
 from mien.results import Results
-from mien.types import Classifier, Detector, Face, Failure, Floats, Frame, Image, Pixels, Result
+from mien.types import Classifier, Detector, Face, Failure, Floats, Frame, Image, Pixels, Quality, Result
 
 MARGIN = 0.0
 """Share of the box's side to add around a face.
@@ -91,12 +92,34 @@ class Pipeline:
             )
         return probabilities
 
-    def label(self, faces: Sequence[Face], probabilities: Floats) -> tuple[Face, ...]:
-        """Attach a row of probabilities, (N, C) as `classify` returns them, to each face."""
+    def label(
+        self,
+        faces: Sequence[Face],
+        probabilities: Floats,
+        crops: NDArray[np.uint8] | None = None,
+        shape: Sequence[int] = (),
+    ) -> tuple[Face, ...]:
+        """Attach probabilities, (N, C) as `classify` returns them, and quality to the faces of an image.
+
+        Args:
+            faces: N faces.
+            probabilities: a row a face.
+            crops: uint8 gray (N, 48, 48), or None to leave the quality out.
+            shape: of the image, (H, W, ...).
+        """
         labels, threshold = self.classifier.labels, self.classifier.confidence_threshold
+        found: Sequence[Quality | None] = [None] * len(faces)
+        if crops is not None:
+            found = quality.measure(faces, crops, shape)
         return tuple(
-            replace(face, probabilities=dict(zip(labels, row, strict=True)), confidence_threshold=threshold)
-            for face, row in zip(faces, probabilities.tolist(), strict=True)
+            replace(
+                face,
+                probabilities=dict(zip(labels, row, strict=True)),
+                confidence_threshold=threshold,
+                quality=seen,
+                weaknesses=quality.weaknesses(seen) if seen else (),
+            )
+            for face, row, seen in zip(faces, probabilities.tolist(), found, strict=True)
         )
 
     def process(self, frame: Frame) -> Result:
@@ -116,7 +139,7 @@ class Pipeline:
         probabilities = self.classify(np.concatenate([np.zeros((0, crop.SIZE, crop.SIZE), np.uint8), *crops]))
         ends = np.cumsum([len(faces) for faces in detected])
         return [
-            Result(frame, self.label(faces, probabilities[end - len(faces) : end]), images)
+            Result(frame, self.label(faces, probabilities[end - len(faces) : end], images, frame.shape), images)
             for frame, faces, images, end in zip(frames, detected, crops, ends, strict=True)
         ]
 
@@ -173,8 +196,11 @@ class Pipeline:
 
 def _check_picklable(part: str, value: object) -> None:
     """Raise a ConfigError if a detector or classifier cannot be pickled; cloudpickle takes more and is not checked."""
-    if any(name.rpartition(".")[2] == "cloudpickle" for name in sys.modules):
-        return
+    caller: FrameType | None = sys._getframe()
+    while caller:
+        if "cloudpickle" in caller.f_globals.get("__name__", "").split("."):
+            return
+        caller = caller.f_back
     try:
         pickle.dumps(value)
     except Exception as error:  # whatever the object raises

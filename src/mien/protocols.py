@@ -74,7 +74,7 @@ class Classifier(Protocol):
 
     @property
     def confidence_threshold(self) -> float:
-        """Top probability below which an answer is uncertain."""
+        """Top probability below which an answer is uncertain, 0..1; above 1 when all answers are."""
 
     def __call__(self, crops: NDArray[np.uint8]) -> Floats:
         """Classify uint8 gray crops (N, 48, 48) -> float32 (N, C); rows sum to 1."""

@@ -70,7 +70,7 @@ def video(
         detect_every: run the detector every N frames, see `VideoPipeline`.
         redetect_every: seconds between full detections, see `VideoPipeline`.
         on_progress: called after each frame with the number of frames so far and, if known, in all.
-        on_message: called with a sentence about sound that cannot simply be copied.
+        on_message: called with a sentence about sound that cannot simply be copied, of a URL at the end.
         style: style of the annotated copy.
         thumbnails: keep a small image of each person in the summary's `people`.
     """
@@ -82,7 +82,7 @@ def video(
     tracked = VideoPipeline(pipeline, Tracker(smoothing), detect_every, redetect_every)
     people = sinks.Timeline(pipeline.classifier.labels, thumbnails)
     failures: list[Failure] = []
-    count, total = 0, None
+    count, total, silent = 0, None, ""
     with ExitStack() as stack:
         goals: list[Sink] = [people, *outputs]
         items: Iterable[Frame | Failure]
@@ -95,6 +95,7 @@ def video(
             items = stack.enter_context(closing(Prefetch(lambda item: item, source, _pixel_bytes)))
             if save:
                 sound = path if Path(path).is_file() else None
+                silent = source.name if source.has_sound and sound is None else ""
                 copy = sinks.Video(save, Overlay(style=style), source.rate, sound, source.start, on_message)
                 goals.append(stack.enter_context(copy))
         sink = MultiSink(goals, OutputPaths(input_files(path)))
@@ -106,6 +107,8 @@ def video(
             sink.put(item)
             if on_progress:
                 on_progress(count, total)
+    if silent and on_message:
+        on_message(f"{silent}: its sound is not in the copy; download the file first to keep it")
     return VideoSummary(str(path), count, people, tuple(failures))
 
 

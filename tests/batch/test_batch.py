@@ -19,6 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as Pil
 
 from conftest import picture
 from mien import sinks
@@ -155,7 +156,7 @@ def test_rows_agree_with_the_parquet_sink(tmp_path: Path, plain: list[str]) -> N
             data = (tmp_path / "in" / name).read_bytes()
             sink.write(Pipeline().process(Frame(worker.decode(data, name), "abc".index(name[0]), 0.0, name)))
     results, expected = pq.read_table(tmp_path / "out"), pq.read_table(tmp_path / "sink.parquet")
-    common = [name for name in expected.schema.names if name not in ("time", "id")]
+    common = [name for name in expected.schema.names if name not in ("time", "shot", "id")]
     assert [results.schema.field(name).type for name in common] == [expected.schema.field(name).type for name in common]
     for row, like in zip(results.to_pylist(), expected.to_pylist(), strict=True):
         assert row["name"] == like["name"] and row["face"] == like["face"] and row["emotion"] == like["emotion"]
@@ -177,6 +178,20 @@ def test_damaged_image_becomes_an_error_row(tmp_path: Path, plain: list[str]) ->
     summary = runner.run(folder, tmp_path / "out", crops=True)
     assert [bool(row["error"]) for row in rows(tmp_path / "out")] == [False, False, True, True, False]
     assert (summary.images, summary.faces, summary.errors) == (5, 3, 2)
+
+
+def test_each_page_of_a_tiff_has_rows_of_its_own(tmp_path: Path, plain: list[str]) -> None:
+    first, second = (Pil.fromarray(picture(k)) for k in range(2))
+    folder = fill(tmp_path / "in", 1)
+    first.save(folder / "scan.tif", save_all=True, append_images=[second])
+    assert runner.run(folder, tmp_path / "out", crops=True).images == 3
+    found = rows(tmp_path / "out")
+    assert [row["name"] for row in found] == ["000.png", "scan.tif", "scan.tif, page 2"]
+    assert len({row["key"] for row in found}) == 3 and found[1]["content"] == found[2]["content"]
+    fill(tmp_path / "one", 2)
+    runner.run(tmp_path / "one", tmp_path / "expected", crops=True)
+    for row, like in zip(found[1:], rows(tmp_path / "expected"), strict=True):
+        assert row["emotion"] == like["emotion"] and row["confidence"] == like["confidence"]
 
 
 def test_failing_image_does_not_affect_its_batch() -> None:

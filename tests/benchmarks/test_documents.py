@@ -28,6 +28,20 @@ def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
+def test_readme_states_the_measured_sizes_of_the_installs() -> None:
+    """After new figures of the peers: the last row of the table of other packages, by hand."""
+    (row,) = re.findall(r"^\| installed .*$", (harness.ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    _, _, ours, theirs, *_ = row.split("|")
+    sizes = harness.load("peers")["footprint"]
+    (fer,) = (value for name, value in sizes.items() if name.startswith("fer") and value["installed_mb"])
+    assert ours.strip() == f"{sizes['mien']['installed_mb']:.0f} MB, {sizes['mien']['packages']} packages"
+    assert theirs.strip() == f"{fer['installed_mb'] / 1000:.1f} GB, {fer['packages']} packages"
+
+
+def test_readme_is_short() -> None:
+    assert len((harness.ROOT / "README.md").read_text("utf-8").splitlines()) <= 130
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_marked_blocks_hold_the_figures_of_the_results(name: str) -> None:
     """After new figures: python -m benchmarks.pages.documents."""

@@ -1,4 +1,4 @@
-"""The commands as a user types them, in their own process where the exit code matters."""
+"""The commands as a user types them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,29 @@ PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a process of its own would, but in this one, which has imported everything."""
+    out, err = (TextIOWrapper(BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as end,
+    ):
+        patch.setattr(sys, "argv", ["mien", *map(str, words)])
+        main.main()
+    texts = [text.seek(0) or text.read() for text in (out, err)]
+    return subprocess.CompletedProcess(words, end.value.code, *texts)
+
+
+def run_process(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "mien", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=None)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_predict_writes_image_json_csv_and_crops(tmp_path: Path) -> None:
-    done = run("predict", PORTRAIT, "--save", tmp_path / "a", "--jsonl", tmp_path / "r.jsonl",
-               "--csv", tmp_path / "r.csv", "--crops", tmp_path / "c")  # fmt: skip
+    done = run_process("predict", PORTRAIT, "--save", tmp_path / "a", "--jsonl", tmp_path / "r.jsonl",
+                       "--csv", tmp_path / "r.csv", "--crops", tmp_path / "c")  # fmt: skip
     assert done.returncode == 0, done.stderr
     (row,) = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     (face,) = row["faces"]
@@ -228,20 +245,23 @@ def test_missing_module_names_its_extra(monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().err == "error: this command needs torch: pip install 'mien[train]'\n"
 
 
-def test_before_after_table_does_not_render_markup(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mien.evaluation import views
-    from mien.faces import models
+def test_train_without_torch_and_matplotlib_names_the_extra_with_both() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['matplotlib'] = None\n"
+        "from mien.cli.main import main; sys.argv = ['mien', 'train', '--data', 'x']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install 'mien[train]'" in done.stderr
 
-    def unknown(*_: object, **__: object) -> Any:
-        raise ConfigError("the model knows [bold]calm[/foo]")
 
-    monkeypatch.setattr(views, "evaluate_views", unknown)
-    monkeypatch.setattr(models, "load_classifier", lambda name: name)
-    table = tables.before_after("[b]", Path("[red]x[/foo]/mine.onnx"), Path(), None, None)
+def test_before_after_table_does_not_render_markup() -> None:
+    reason = "the model knows [bold]calm[/foo]"
+    table = tables.before_after({"[b]": reason, "[red]x[/foo]/mine.onnx": reason})
     screen = Console(width=120, file=StringIO(), force_terminal=True)
     table.print(screen)
     shown = screen.file.getvalue()
-    assert all(text in shown for text in ("[b]", "[red]x[/foo]/mine.onnx", "the model knows [bold]calm[/foo]"))
+    assert all(text in shown for text in ("[b]", "[red]x[/foo]/mine.onnx", reason))
 
 
 def test_predict_imports_neither_torch_nor_matplotlib() -> None:
@@ -256,7 +276,8 @@ def test_data_info_and_montage_accept_class_folders(tmp_path: Path, capsys: pyte
         for k in range(12):
             cv2.imwrite(str(tmp_path / "set" / label / f"{k}.png"), np.full((48, 48), 100 * level + k, np.uint8))
     assert main.app(["data", "info", str(tmp_path / "set")], result_action="return_value") == 0
-    assert "tense" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "tense" in text and "24 images, 2 classes" in text
     words = ["data", "montage", str(tmp_path / "set"), "--out", str(tmp_path / "m.png")]
     assert main.app(words, result_action="return_value") == 0
     assert (tmp_path / "m.png").stat().st_size > 1000
@@ -273,12 +294,20 @@ def test_data_info_and_montage_accept_fer2013(kaggle: Path, tmp_path: Path, caps
 
 @pytest.mark.filterwarnings("ignore")
 def test_train_then_evaluate(kaggle: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text("name: tiny\nbatch: 15\nstages:\n  - {epochs: 1}\n")
+    pytest.importorskip("torch")
+    recipe = "name: tiny\nwidth: 0.125\nbatch: 15\nstages:\n  - {epochs: 2, size: 24}\n"
+    (tmp_path / "tiny.yaml").write_text(recipe)
     done = run("train", "--data", kaggle, "--recipe", tmp_path / "tiny.yaml", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    assert {"log.csv", "curves.png", "config.json", "tiny.onnx", "tiny-fp32.onnx", "best.safetensors"} <= {
-        p.name for p in (tmp_path / "run").iterdir()
-    }
+    names = {"log.csv", "curves.png", "config.json", "tiny.onnx", "tiny-fp32.onnx", "best.safetensors", "index.html"}
+    assert names <= {path.name for path in (tmp_path / "run").iterdir()}
+    lines = done.stdout.splitlines()
+    assert (
+        lines[0].startswith("epoch 1/2  lr ") and lines[0].endswith(" s  best") and lines[1].startswith("epoch 2/2  ")
+    )
+    assert sum(line.startswith("epoch ") for line in lines) == 2 and lines[-1].startswith("2 epochs, best ")
+    assert "Epoch " in done.stdout and " is kept: " in done.stdout
+    assert "most confident mistakes" in (tmp_path / "run" / "index.html").read_text("utf-8")
     done = run("evaluate", "--data", kaggle, "--model", tmp_path / "run/tiny.onnx", "--json", tmp_path / "e.json",
                "--plots", tmp_path / "p")  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -34,7 +34,7 @@ def test_a_flag_has_one_meaning_in_all_commands(flag: str) -> None:
     else:
         assert all(text.startswith(first) for text in texts), texts
     kinds = {str(argument.hint).replace("<class 'bool'>", "bool") for argument in FLAGS[flag].values()}
-    assert len(kinds) == 1 or flag in ("--out", "--model", "--seed", "--split"), kinds
+    assert len(kinds) == 1 or flag in ("--out", "--model", "--seed", "--split", "--data"), kinds
     assert ("bool" in kinds) == (kinds == {"bool"})  # a switch here is no value there
 
 

@@ -193,6 +193,19 @@ def test_server_without_ranges_is_read(film: bytes, watch: Callable[..., Any]) -
     assert (code, emotions(rows)) == (0, ["happy"] * 50)
 
 
+def test_copy_of_a_url_says_at_the_end_that_it_has_no_sound(
+    watch: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, sound in (("loud.mkv", ("aac", click(0.1, 0.4))), ("silent.mkv", None)):
+        film = write(tmp_path / name, count=10, sound=sound).read_bytes()
+        with serve(film) as (url, _):
+            assert watch(url, "--save", tmp_path / "copy.mp4")[0] == 0
+        said = capsys.readouterr().err
+        assert ("its sound is not in the copy; download the file first" in said) == (sound is not None), said
+        with av.open(str(tmp_path / "copy.mp4")) as copy:
+            assert not copy.streams.audio
+
+
 @pytest.mark.parametrize("ranges", [False, True])
 def test_connection_that_breaks_off_is_a_failure(ranges: bool, film: bytes, watch: Callable[..., Any]) -> None:
     with serve(film, ranges, stop_at=len(film) // 2) as (url, _):

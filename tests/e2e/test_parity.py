@@ -16,8 +16,9 @@ from mien import draw, pipeline
 from mien.evaluation import explain
 from mien.faces import crop, models, onnx, resize, yunet
 from mien.faces.tracker import Tracker
+from mien.faces.zero_lag import ZeroLagSmoother
 from mien.media import image
-from mien.types import EMOTIONS, Face
+from mien.types import EMOTIONS, Face, Frame, Result
 
 from .conftest import ROOT, STATIC, Site
 
@@ -260,6 +261,32 @@ def test_tracker_equals_python(page: Any) -> None:
             np.testing.assert_allclose(face["probabilities"], list(other.probabilities.values()), atol=1e-9)
         assert set(alive) == tracker.active_ids
     assert found[-1][0] or tracker.active_ids
+
+
+def test_smoothing_of_files_equals_python(page: Any) -> None:
+    random = np.random.default_rng(5)
+    times = np.cumsum(random.choice([0.04, 0.05, 0.2], 50)).tolist()
+    rows = [random.dirichlet(np.eye(5)[k // 12 % 5] * 3 + 0.5).tolist() for k in range(50)]
+    script = """async ([times, rows]) => {
+      const { smoothed } = await import("/smooth.js");
+      const frames = times.map((time, k) => ({ time, faces: [{ id: 1, probabilities: rows[k] }] }));
+      return smoothed(frames, { uncertainBelow: 0.5, halfLife: 0.25 }).map(({ faces }) => faces[0]);
+    }"""
+    found = page.evaluate(script, [times, rows])
+    results = []
+    for k, (time, row) in enumerate(zip(times, rows, strict=True)):
+        answers = dict(zip(EMOTIONS, row, strict=True))
+        face = Face((0.0, 0.0, 9.0, 9.0), id=1, probabilities=answers, confidence_threshold=0.5)
+        results.append(Result(Frame(np.zeros((1, 1, 3), np.uint8), k, time, "a"), (face,)))
+    smooth = ZeroLagSmoother()
+    for result in results:  # all at once, as the page does it
+        smooth._waiting.append(result)
+        smooth._add(result)
+    expected = [result.faces[0] for result in smooth._finish(np.inf, lambda _: 0) if isinstance(result, Result)]
+    assert [EMOTIONS[face["label"]] for face in found] == [face.emotion for face in expected]
+    assert [face["uncertain"] for face in found] == [face.uncertain for face in expected]
+    for face, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(face["probabilities"], list(other.probabilities.values()), atol=1e-9)
 
 
 def test_order_and_colours_equal_the_overlay(page: Any) -> None:

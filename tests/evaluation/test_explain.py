@@ -108,19 +108,46 @@ def ramp(peak: float) -> np.ndarray:
     return np.linspace(-peak, peak, 48, dtype=np.float32)[None].repeat(48, 0)
 
 
-def test_the_image_has_a_row_for_each_face_on_one_scale(tmp_path: Path) -> None:
-    write_explanation(result(1), [ramp(0.4)], tmp_path / "new" / "one.png")
-    write_explanation(result(2), [ramp(0.4), ramp(0.1)], tmp_path / "two.png")
-    one, two = cv2.imread(str(tmp_path / "new" / "one.png")), cv2.imread(str(tmp_path / "two.png"))
-    assert one.shape[1] == two.shape[1] and two.shape[0] > 1.8 * one.shape[0]
-    strong, weak = two[12:252, 264:504], two[264:504, 264:504]  # the maps on black crops
-    assert strong.max() > 150 and weak.max() < 0.3 * strong.max()
-    left, right = strong[120, 5].astype(int), strong[120, -5].astype(int)
-    assert left[0] > left[2] and right[2] > right[0]  # purple speaks against the emotion, orange for it
+def one(peak: float) -> dict[str, np.ndarray]:
+    return {"happy": ramp(peak)}
+
+
+def test_the_image_shows_all_maps_on_one_scale(tmp_path: Path) -> None:
+    write_explanation(result(1), [one(0.4)], tmp_path / "new" / "one.png")
+    write_explanation(result(2), [one(0.4), one(0.1)], tmp_path / "two.png")
+    first, both = cv2.imread(str(tmp_path / "new" / "one.png")), cv2.imread(str(tmp_path / "two.png"))
+    assert both.size > 1.4 * first.size
+
+    def purple(image: np.ndarray) -> int:
+        """Return the strongest purple (against the emotion) below the numbered image."""
+        values = image[40:].astype(int)
+        return int(np.min(values[..., 1] - values[..., [0, 2]].mean(-1)))
+
+    weak = tmp_path / "weak.png"
+    write_explanation(result(2), [one(0.1), one(0.1)], weak)
+    assert purple(first) < -40
+    assert abs(purple(cv2.imread(str(weak))) - purple(first)) < 5  # the scale follows the strongest map of the image
+
+
+def test_the_image_of_a_crowd_is_about_square(tmp_path: Path) -> None:
+    face = Face((0, 0, 9, 9), probabilities={"angry": 0.2, "happy": 0.8})
+    crowd = Result(Frame(np.zeros((90, 90, 3), np.uint8)), (face,) * 32, np.zeros((32, 48, 48), np.uint8))
+    write_explanation(crowd, [one(0.4)] * 32, tmp_path / "crowd.png")
+    height, width = cv2.imread(str(tmp_path / "crowd.png")).shape[:2]
+    assert 0.5 < height / width < 2 and height < 2500
+
+
+def test_chosen_labels_have_a_map_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["explain", str(PORTRAIT), "--out", str(tmp_path / "e.html"), "--label", "sad", "--label", "neutral"]
+    assert main.app(words, result_action="return_value") == 0
+    page = (tmp_path / "e.html").read_text("utf-8")
+    assert page.count("data:image/png") == 4 and "happy 9" in page  # overview, crop and two maps
+    with pytest.raises(ConfigError, match="no class joy"):
+        main.app([*words[:4], "--label", "joy"], result_action="return_value")
 
 
 def test_the_page_holds_its_images_and_escapes_names(tmp_path: Path) -> None:
-    write_explanation(result(2), [ramp(0.4), ramp(0.1)], tmp_path / "e.html")
+    write_explanation(result(2), [one(0.4), one(0.1)], tmp_path / "e.html")
     page = (tmp_path / "e.html").read_text("utf-8")
     sources: list[str] = []
 
@@ -129,7 +156,7 @@ def test_the_page_holds_its_images_and_escapes_names(tmp_path: Path) -> None:
             sources.extend(value or "" for key, value in attrs if key in ("src", "href"))
 
     Images().feed(page)
-    assert len(sources) == 4 and all(source.startswith("data:image/png;base64,") for source in sources)
+    assert len(sources) == 5 and all(source.startswith("data:image/png;base64,") for source in sources)
     assert "a&amp;b.png" in page and "&lt;b&gt;" in page and "<b>" not in page
     assert "40 percentage points" in page
 

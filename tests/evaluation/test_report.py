@@ -19,7 +19,7 @@ from mien.errors import ConfigError, OutputError
 from mien.evaluation import corruptions, robustness
 from mien.evaluation.html import environment
 from mien.evaluation.metrics import evaluate
-from mien.evaluation.report import Page, mistakes, write_html
+from mien.evaluation.report import Page, confusions, mistakes, write_html
 from mien.evaluation.views import Answers
 from mien.faces.models import DEFAULT
 
@@ -75,6 +75,7 @@ def sample_page(**other: Any) -> Page:
     facts: dict[str, Any] = {
         "reports": {"fer2013": first, "fer2013-dedup": evaluate(p[:90], t[:90], LABELS, BAD)},
         "mistakes": mistakes(answers(images, [BAD] * 200, t, p, LABELS), 5),
+        "confusions": confusions(answers(images, [BAD] * 200, t, p, LABELS), 2),
         "counts": {"Training": dict.fromkeys(LABELS, 1234), "PrivateTest": dict.fromkeys(LABELS, 7)},
         "remarks": {"leaks": "539 of them"},
         "metadata": {"recipe": json.dumps({"network": "rep", "ema": 0.998, BAD: [1, 2]}), "license": BAD},
@@ -126,9 +127,32 @@ def test_each_view_has_four_plots_and_robustness_one(html: str, tmp_path: Path) 
     assert "70.060.050.040.030.050.0" in re.sub(r"\s", "", parsed.text)  # the row of a corruption, and its mean
 
 
+def test_page_lists_its_contents(html: str) -> None:
+    parsed = Parsed(html)
+    links = [target for target in parsed.loads if target.startswith("#section-")]
+    assert links == [f"#section-{k}" for k in range(1, len(links) + 1)] and len(links) > 4
+    assert all(f'id="{link[1:]}"' in html for link in links)
+    assert html.index('class="contents"') < html.index('id="section-1"')
+
+
+def test_cells_of_the_confusion_matrix_open_their_images(html: str) -> None:
+    parsed = Parsed(html)
+    links = {target[1:] for target in parsed.loads if target.startswith("#cell-")}
+    confusion = np.array(sample_page().reports["fer2013"].confusion)
+    assert links == {f"cell-{t}-{p}" for t, p in np.argwhere(confusion) if t != p}
+    assert all(html.count(f'id="{link}"') == 1 for link in links)
+
+
+def test_confusions_are_the_most_confident_of_each_pair() -> None:
+    p = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]])
+    found = confusions(answers(np.zeros((4, 48, 48), np.uint8), "abcd", [1, 1, 1, 1], p, ("x", "y")), 2)
+    assert {pair: [m.name for m in each] for pair, each in found.items()} == {("y", "x"): ["a", "c"]}
+
+
 def test_page_loads_nothing(html: str) -> None:
     parsed = Parsed(html)
-    assert not {"script", "link", "iframe", "object", "embed"} & set(parsed.elements)
+    assert parsed.elements.count("script") == 1  # the page's own, for printing
+    assert not {"link", "iframe", "object", "embed"} & set(parsed.elements)
     assert parsed.loads and all(value.startswith(("#", "data:image/png;base64,")) for value in parsed.loads)
     assert "http" not in html and "@import" not in html
     assert html.count("url(") == html.count("url(#")
@@ -136,7 +160,7 @@ def test_page_loads_nothing(html: str) -> None:
 
 def test_names_are_escaped(html: str) -> None:
     parsed = Parsed(html)
-    assert "<script" not in html
+    assert html.count("<script") == 1
     assert parsed.text.count(BAD) >= 8  # title, heading, data, view, classes in plots and tables, recipe, licence
     assert parsed.open == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from mien.errors import ConfigError, ModelError
+from mien.evaluation.calibration import UNREACHABLE
 from mien.faces import classifier, ensemble, models
 from mien.faces.onnx import ASSETS
-from mien.types import Classifier
+from mien.types import Classifier, Face
 
 LABELS = ("dark", "middle", "bright")
 META = {"labels": json.dumps(LABELS), "name": "tiny", "version": "1", "uncertain_below": "0.4"}
@@ -88,6 +90,15 @@ def test_large_batch_keeps_its_order(path: Path) -> None:
 def test_wrong_shape_or_type_is_rejected(path: Path, crops: np.ndarray) -> None:
     with pytest.raises(ConfigError, match=r"uint8 \(N, 48, 48\)"):
         classifier.OnnxClassifier(path)(crops)
+
+
+def test_threshold_above_1_says_that_no_answer_is_certain(tmp_path: Path) -> None:
+    path = write(tmp_path / "never.onnx", META | {"uncertain_below": str(UNREACHABLE)})
+    model = classifier.OnnxClassifier(path)
+    assert model.confidence_threshold == UNREACHABLE > 1
+    sure = dict.fromkeys(LABELS, 0.0) | {LABELS[0]: 1.0}
+    face = Face((0.0, 0.0, 9.0, 9.0), probabilities=sure, confidence_threshold=model.confidence_threshold)
+    assert face.uncertain and not replace(face, confidence_threshold=1.0).uncertain
 
 
 def test_metadata_defaults_to_zero_threshold_and_file_name(tmp_path: Path) -> None:

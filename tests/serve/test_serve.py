@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import io
 import json
 import struct
 import tempfile
@@ -24,9 +25,13 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image as Pil
 
 import mien
 from mien import Pipeline, draw
+from mien.cli import main
+from mien.errors import ConfigError
+from mien.evaluation.calibration import UNREACHABLE
 from mien.faces import crop
 from mien.media import image as codec
 from mien.media.image import decode
@@ -195,6 +200,25 @@ def test_annotate_equals_draw(server: Any) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     drawn = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(drawn, draw.draw(small()(halves())))
+
+
+def tiff(*images: np.ndarray) -> bytes:
+    first, *others = map(Pil.fromarray, images)
+    file = io.BytesIO()
+    first.save(file, "TIFF", save_all=True, append_images=others)
+    return file.getvalue()
+
+
+def test_each_page_of_a_tiff_is_an_image() -> None:
+    pages = tiff(np.zeros((60, 120, 3), np.uint8), np.full((60, 120, 3), 255, np.uint8))
+    upload = [("images", ("a.png", IMAGE)), ("images", ("scan", pages)), ("images", ("b.png", IMAGE))]
+    with client(small([LEFT]), limits={"images": 4}) as api:
+        results = api.post("/v1/predict", files=upload).json()["results"]
+        assert [each["name"] for each in results] == ["a.png", "scan", "scan, page 2", "b.png"]
+        assert [each["index"] for each in results] == [0, 1, 2, 3]
+        assert [each["faces"][0]["emotion"] for each in results[1:3]] == ["dark", "bright"]
+        assert api.post("/v1/predict", files=upload + upload[:1]).status_code == 413
+        assert api.post("/v1/annotate", files=upload[1:2]).status_code == 413
 
 
 def test_annotate_drops_metadata(server: Any) -> None:
@@ -695,6 +719,15 @@ def test_model_route_describes_the_model() -> None:
     assert description["limits"]["images"] == 16
 
 
+def test_model_that_is_never_certain_is_described_and_marks_every_face() -> None:
+    pipeline = small([LEFT])
+    pipeline.classifier.confidence_threshold = UNREACHABLE  # type: ignore[misc]
+    with client(pipeline) as api:
+        assert api.get("/v1/model").json()["uncertain_below"] == UNREACHABLE > 1
+        (result,) = api.post("/v1/predict", files=files(IMAGE)).json()["results"]
+        assert [face["uncertain"] for face in result["faces"]] == [True]
+
+
 def test_ready_only_after_warm_up() -> None:
     classifier = Brightness()
     api = TestClient(create_app(Pipeline(Boxes([]), classifier), static=Path("/nowhere")), base_url=URL)
@@ -828,6 +861,23 @@ def test_only_models_of_the_assets_are_served(page: Path) -> None:
         assert api.get("/models/own.onnx").content == b"own"
         assert api.get("/models/portrait.jpg").status_code == 404
         assert api.get("/models/..%2fprivate.onnx").status_code == 404
+
+
+def test_commands_say_that_the_page_was_not_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mien.serve.app.STATIC", tmp_path)
+    monkeypatch.setattr("mien.serve.engine.load", lambda *_: small())
+    monkeypatch.setattr("mien.serve.server.run", lambda *_: None)
+    assert main.app(["serve", "--port", "0"], result_action="return_value") == 0
+    assert "lacks the web page's runtime, so only the API answers; run `make web`" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="make web"):
+        main.app(["web", "--port", "0"], result_action="return_value")
+    for name in ("models/models.json", "vendor/ort.wasm.min.mjs"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    assert main.app(["serve", "--port", "0"], result_action="return_value") == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_api_works_without_the_page(server: Any) -> None:

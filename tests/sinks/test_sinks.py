@@ -18,7 +18,7 @@ from media_files import number, numbered
 from mien.errors import ConfigError, Error, OutputError, SourceError
 from mien.media.video_reader import VideoReader
 from mien.sinks import Crops, Csv, Failures, Images, Jsonl, Parquet, Video
-from mien.types import EMOTIONS, Face, Failure, Frame, Image, Result, Sink
+from mien.types import EMOTIONS, QUALITY, Face, Failure, Frame, Image, Result, Sink
 
 P = dict(zip(EMOTIONS, (0.02, 0.9, 0.01, 0.03, 0.04), strict=True))
 BAD = Failure("bad.png", "damaged; replace it", 2)
@@ -187,7 +187,7 @@ def test_csv_has_a_row_a_face_and_one_without_faces(tmp_path: Path) -> None:
         "confidence",
         "uncertain",
     ]
-    assert list(first) == [*head, *EMOTIONS, "error"]
+    assert list(first) == [*head, *QUALITY, *EMOTIONS, "error"]
     assert (first["name"], first["face"], second["face"], second["x1"]) == ('a, "b"\n.png', "0", "1", "1.0")
     assert (first["emotion"], first["happy"], first["uncertain"], first["error"]) == ("happy", "0.9", "0", "")
     assert none["name"] == "in/a.png"
@@ -375,7 +375,7 @@ from pathlib import Path
 import numpy as np
 from media_files import numbered
 from mien.sinks import Csv, Jsonl, Parquet, Video
-from mien.types import EMOTIONS, Face, Frame, Result
+from mien.types import EMOTIONS, QUALITY, Face, Frame, Result
 
 folder = Path(sys.argv[1])
 faces = (Face((1, 2, 30, 40), probabilities=dict.fromkeys(EMOTIONS, 0.2)),)

@@ -21,7 +21,8 @@ def make_images(count: int = 64) -> Tensor:
 
 def test_augment_keeps_shape_and_range() -> None:
     everything = TrainConfig(
-        stretch=0.3, shear=0.2, gamma=0.5, shadow=0.5, sharpen=1, degrade=1, motion=1, erasing=1
+        stretch=0.3, shear=0.2, gamma=0.5, shadow=0.5, sharpen=1, degrade=1, motion=1, erasing=1,
+        perspective=0.4, framing=1, highlight=1, occlude=1,
     )  # fmt: skip
     changed = augment(make_images(), everything)
     assert changed.shape == (64, 1, 48, 48)
@@ -34,10 +35,13 @@ def test_strength_zero_is_the_identity() -> None:
 
 
 def test_factor_scales_every_strength_except_flip() -> None:
-    full = TrainConfig(stretch=0.2, shear=0.2, gamma=0.4, shadow=0.4, degrade=0.5, motion=0.4, erasing=0.4)
+    full = TrainConfig(
+        stretch=0.2, shear=0.2, gamma=0.4, shadow=0.4, degrade=0.5, motion=0.4, erasing=0.4, framing=0.4, highlight=0.4,
+        occlude=0.4, perspective=0.4,
+    )  # fmt: skip
     half = replace(
         full, rotation=6, zoom=0.05, stretch=0.1, shear=0.1, shift=0.04, brightness=0.1, contrast=0.1, gamma=0.2,
-        shadow=0.2, degrade=0.25, motion=0.2, erasing=0.2,
+        shadow=0.2, degrade=0.25, motion=0.2, erasing=0.2, framing=0.2, highlight=0.2, occlude=0.2, perspective=0.2,
     )  # fmt: skip
     views = []
     for config, factor in ((full, 0.5), (half, 1.0)):
@@ -174,3 +178,56 @@ def test_mix_without_strengths_changes_nothing() -> None:
     mixed, mixed_targets = mix(images, targets, STILL)
     assert mixed is images and mixed_targets is targets
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_perspective_makes_one_side_smaller_by_its_share() -> None:
+    bar = torch.zeros(300, 1, 48, 48)
+    bar[:, :, 14:34] = 1  # a band over the whole width: its height shows the scale at each column
+    torch.manual_seed(0)
+    heights = (augment(bar, replace(STILL, perspective=0.4))[:, 0] > 0.5).sum(1).float()
+    ratio = heights[:, 0] / heights[:, -1]
+    assert 0.55 <= float(ratio.min()) <= 0.75 and 1.35 <= float(ratio.max()) <= 1.85  # 1 - 0.4, and 1 / 0.6
+    assert 100 < int((ratio < 1).sum()) < 200
+    torch.testing.assert_close(heights[:, 23:25].mean(), torch.tensor(20.0), rtol=0, atol=1.0)
+
+
+def test_framing_moves_and_scales_its_share_of_the_images() -> None:
+    square = torch.zeros(400, 1, 48, 48)
+    square[:, :, 14:34, 14:34] = 1
+    torch.manual_seed(0)
+    changed = augment(square, replace(STILL, framing=0.5))
+    moved = (changed - square).abs().amax((1, 2, 3)) > 0.3
+    assert 140 < int(moved.sum()) < 230
+    width, height = bright_extent(changed)
+    assert torch.equal(width, height) or float((width - height).abs().max()) <= 1  # one scale for both axes
+    assert 16 <= int(width.min()) <= 18 and 22 <= int(width.max()) <= 24  # 20 pixels times exp(-0.15) and exp(0.15)
+    columns = torch.arange(48.0)
+    centre = (changed[:, 0].sum(1) * columns).sum(1) / changed[:, 0].sum((1, 2))
+    assert float((centre - 23.5).abs().max()) < 5
+    assert float((centre - 23.5).abs().max()) > 2.5
+
+
+def test_highlight_brightens_a_spot() -> None:
+    gray = torch.full((400, 1, 48, 48), 0.4)
+    torch.manual_seed(0)
+    changed = augment(gray, replace(STILL, highlight=0.3))[:, 0]
+    lit = changed.amax((1, 2)) > 0.45
+    assert 90 < int(lit.sum()) < 150
+    assert float(changed.min()) > 0.399
+    assert float((changed[lit] > 0.5).float().mean()) < 0.15  # a spot, not the whole face
+    assert float(changed.max()) > 0.9
+
+
+def test_occluders_cover_eyes_mouth_chin_and_borders_evenly() -> None:
+    images = torch.full((600, 1, 48, 48), 2.0)  # augment clamps what stays to 1
+    torch.manual_seed(0)
+    changed = augment(images, replace(STILL, occlude=0.5))[:, 0]
+    covered = changed < 1
+    hit = covered.any(2).any(1)
+    assert 240 < int(hit.sum()) < 360
+    for image, mask in zip(changed[hit], covered[hit], strict=True):
+        assert float(image[mask].std()) < 1e-6  # one gray
+        assert int(mask.sum()) == int(mask.any(1).sum()) * int(mask.any(0).sum())
+    for row, column in ((18, 24), (36, 24), (46, 24), (24, 2), (24, 45)):  # eyes, mouth, chin, left, right
+        assert int(covered[:, row, column].sum()) > 20
+    assert int(covered[:, 26, 24].sum()) == 0  # the nose stays

@@ -42,6 +42,7 @@ class StoredImage:
     origin: str  # the file that lists or holds it, relative to the source; "" for the files of a folder
     index: int  # number in that file or folder, from 0
     data: bytes | SourceError  # the encoded bytes, or why they cannot be read
+    page: int = 0  # of a TIFF file, from 0
 
 
 def split(source: str, size: int = 1000, column: str | None = None, skipped: Counter[str] | None = None) -> list[Part]:

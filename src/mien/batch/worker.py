@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -21,14 +21,15 @@ from mien.errors import ModelError, SourceError
 from mien.faces import detectors, onnx
 from mien.faces.classifier import OnnxClassifier
 from mien.faces.crop import to_network_input
-from mien.media.image import decode
+from mien.media.image import count_pages, decode, page_name
 from mien.media.paths import display
 from mien.media.prefetch import map_batches
 from mien.pipeline import Pipeline
 from mien.sinks import base
-from mien.types import Face, Failure, Frame, Image, Pixels, Result
+from mien.types import QUALITY, Face, Failure, Frame, Image, Pixels, Result
 
-COLUMNS = ("name", "origin", "index", "face", "x1", "y1", "x2", "y2", "score", "emotion", "confidence", "uncertain")
+COLUMNS = ("name", "origin", "index", "face", "x1", "y1", "x2", "y2", "score", "emotion", "confidence", "uncertain",
+           *QUALITY)  # fmt: skip
 """Columns before those of the probabilities; error, content and key follow."""
 
 _BATCH = 64  # images in one call of the classifier
@@ -167,13 +168,14 @@ class _Journal:
 def process_images(
     pipeline: Pipeline, images: Iterable[StoredImage], count: int = _BATCH
 ) -> Iterator[tuple[StoredImage, Result | Failure]]:
-    """Yield each image with its result or failure, computed in batches of at most `count`."""
+    """Yield each image, or page of a TIFF, with its result or failure, computed in batches of at most `count`."""
     pending: deque[StoredImage] = deque()
 
     def frames() -> Iterator[Frame | Failure]:
         for image in images:
-            pending.append(image)
-            yield _decode(image)
+            for page in _pages(image):
+                pending.append(page)
+                yield _decode(page)
 
     for item in map_batches(
         lambda batch: _process_batch(pipeline, batch), frames(), lambda frame: frame.image.nbytes, count
@@ -181,11 +183,19 @@ def process_images(
         yield pending.popleft(), item
 
 
+def _pages(image: StoredImage) -> Iterator[StoredImage]:
+    """Yield an image, or each page of a TIFF file."""
+    yield image
+    if not isinstance(image.data, SourceError):
+        for page in range(1, count_pages(image.data)):
+            yield replace(image, name=page_name(image.name, page), page=page)
+
+
 def _decode(image: StoredImage) -> Frame | Failure:
     try:
         if isinstance(image.data, SourceError):
             raise image.data
-        return Frame(decode(image.data, display(image.name)), image.index, 0.0, image.name)
+        return Frame(decode(image.data, display(image.name), page=image.page), image.index, 0.0, image.name)
     except SourceError as error:
         return Failure(image.name, str(error), image.index)
 
@@ -212,7 +222,8 @@ def _schema(labels: Iterable[str]) -> Any:
 def _rows(image: StoredImage, item: Result | Failure, labels: Sequence[str], detected: bool) -> list[dict[str, Any]]:
     """Return `mien.sinks.base.rows` with the origin of the image; without a detector there is no box."""
     content = "" if isinstance(image.data, SourceError) else digest(image.data)
-    place = image.index if image.origin else image.name  # in a folder the index depends on the other files
+    place: Any = image.index if image.origin else image.name  # in a folder the index depends on the other files
+    place = [place, image.page] if image.page else place
     extra: dict[str, Any] = {} if detected else dict.fromkeys(("x1", "y1", "x2", "y2", "score"))
     extra |= {"origin": image.origin, "content": content or None}
     extra |= {"key": digest(json.dumps([content, image.origin, place]).encode())}

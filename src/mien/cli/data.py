@@ -18,6 +18,7 @@ def info(
     path: Data, *, classes: Classes = None, kind: Kind = None, votes: Votes = None, quiet: options.Quiet = False
 ) -> int:
     """Show the counts by class and split, the pixels' mean and standard deviation, and the imbalance."""
+    from mien.data.faces import SPLITS
     from mien.data.registry import load_any
     from mien.data.summary import summarize
 
@@ -32,7 +33,7 @@ def info(
     table.print()
     for name, text in summary.remarks().items():
         echo(f"{name}: {text}")
-    images = sum(sum(counts.values()) for counts in summary.counts.values())
+    images = sum(sum(summary.counts[split].values()) for split in SPLITS)
     clock.summary(count(images, "image"), count(len(labels), "class", "classes"))
     return 0
 

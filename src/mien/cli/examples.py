@@ -37,7 +37,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": (
         "mien train --data mine/ --out runs/mine",
         "mien train --data fer2013.zip --recipe recipes/mien-s.yaml --out runs/s --resume",
-        "mien train --data fer2013.zip --data photographs:press.zip --recipe recipe.yaml",
+        "mien train --data fer2013.zip --data photographs:press.zip --recipe recipe.yaml --log tensorboard",
     ),
     "evaluate": (
         "mien evaluate --data fer2013.zip --votes ferplus.csv",

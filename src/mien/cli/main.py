@@ -66,7 +66,6 @@ _EXTRAS = {
         "report": ("matplotlib", "jinja2"),
         "parquet": ("pyarrow",),
         "batch": ("ray", "pandas", "fsspec"),
-        "video": ("av",),
         "live": ("pygame",),
     }.items()
     for module in modules

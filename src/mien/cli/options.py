@@ -58,6 +58,22 @@ Seed = Annotated[int, SEED]
 _DATA = "FER2013 (zip, unpacked folder or csv), RAF-DB, AffectNet, FER+, photographs or a folder with a folder a class"
 Data = Annotated[Path, Parameter(help=f"{_DATA}.")]
 DataSets = Annotated[list[str], Parameter(negative=(), help=f"{_DATA}; kind:path names the kind; may be repeated.")]
+OwnImages = Annotated[
+    Sequence[str],
+    Parameter(
+        negative=(),
+        help=f"{_DATA}; kind:path names the kind; may be repeated. Here a folder a class with images of one person, in "
+        "place of a recording.",
+    ),
+]
+Replay = Annotated[
+    Sequence[str],
+    Parameter(
+        negative=(),
+        help="Data set, as for --data, that fine-tuning without a recipe must not forget, such as fer2013.zip: as many "
+        "of its images are drawn as of yours, with the answers of the start as targets.",
+    ),
+]
 Kind = Annotated[
     str | None, Parameter(help="fer2013, rafdb, affectnet, ferplus, folder or photographs; recognised when not given.")
 ]

@@ -25,7 +25,7 @@ def report(
     from mien.data.joint import split_kind
     from mien.data.registry import load_any
     from mien.data.summary import summarize
-    from mien.evaluation.report import Page, mistakes, write_html
+    from mien.evaluation.report import Page, confusions, mistakes, write_html
     from mien.evaluation.robustness import evaluate_robustness
     from mien.faces.models import load_classifier
     from mien.media.output_paths import OutputPaths
@@ -43,6 +43,7 @@ def report(
         split=main.split or "all images",
         reports={view: part.report() for view, part in answers.items()},
         mistakes=mistakes(main),
+        confusions=confusions(main),
         counts=summary.counts,
         remarks=summary.remarks(),
         metadata={"sha256": classifier.sha256, **classifier.metadata},

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.cli.grid import Cell, Grid, Label
-from mien.errors import ConfigError
 from mien.types import Face, Result
 
 if TYPE_CHECKING:
     from mien.evaluation.matrix import Matrix
     from mien.evaluation.robustness import Robustness
+    from mien.evaluation.views import Answers
     from mien.personal.fit import Trial
     from mien.sinks import Timeline
 
@@ -55,7 +54,7 @@ def people_table(people: Timeline, title: str, min_seen: float = 0.0) -> Grid:
 
     People seen for less than `min_seen` seconds are only counted, unless nobody was seen for longer.
     """
-    from mien.sinks.timeline import shown_people
+    from mien.sinks.timeline import shown_people  # it needs OpenCV, and the doctor must start without
 
     table = Grid(
         ["id", "from", "seen", *people.labels, "shown as", "longest", "changes"],
@@ -82,21 +81,17 @@ def _shares(share: Mapping[str, float]) -> str:
     return " ".join(f"{name} {100 * value:.0f}" for name, value in parts)
 
 
-def before_after(before: str, after: Path, path: Path, kind: str | None, votes: Path | None) -> Grid:
+def before_after(answers: Mapping[str, Answers | str]) -> Grid:
     """Return the accuracies of the shipped and the fine-tuned model on images held out from fine-tuning."""
-    from mien.evaluation.views import evaluate_views
-    from mien.faces.models import load_classifier
-
     table = Grid(["model", "classes", "images", "accuracy %"], title="before and after, on held-out images")
     table.left = frozenset({0, 1})
-    for name in (before, str(after)):
-        try:
-            report = next(iter(evaluate_views(load_classifier(name), path, votes, kind=kind).values()))
-            low, high = (100 * v for v in report.interval)
-            accuracy = f"{100 * report.accuracy:.1f} ({low:.0f}-{high:.0f})"
-            table.add(name, ", ".join(report.labels), str(report.n), accuracy)
-        except ConfigError as error:
-            table.add(name, str(error), "-", "-")
+    for name, part in answers.items():
+        if isinstance(part, str):
+            table.add(name, part, "-", "-")
+            continue
+        report = part.report()
+        low, high = (100 * v for v in report.interval)
+        table.add(name, ", ".join(report.labels), str(report.n), f"{100 * report.accuracy:.1f} ({low:.0f}-{high:.0f})")
     return table
 
 
@@ -188,10 +183,10 @@ def audit_tables(found: Any, title: str) -> list[Grid]:
 
 
 def personal_table(trial: Trial, shifts: dict[str, float]) -> Grid:
-    title = "correct answers in the held-out round, in %"
-    table = Grid(["prompt", "before", "after", "shift of the logit"], title=title)
+    title = "correct answers in held-out rounds or images, in %"
+    table = Grid(["emotion", "before", "after", "shift of the logit"], title=title)
     for label, shift in shifts.items():
-        shares = (f"{100 * part[label]:.0f}" for part in (trial.before, trial.after))
+        shares = (f"{100 * part[label]:.0f}" if label in part else "-" for part in (trial.before, trial.after))
         table.add(Label(label), *shares, f"{shift:+.2f}")
     table.add("mean", f"{100 * trial.accuracy_before:.1f}", f"{100 * trial.accuracy_after:.1f}", "")
     table.add("cross-entropy", f"{trial.loss_before:.2f}", f"{trial.loss_after:.2f}", "")

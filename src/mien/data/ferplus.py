@@ -17,6 +17,9 @@ from mien.types import EMOTIONS8
 
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 
+EMOTION_VOTES = 8
+"""Number of columns that are emotions; the last two are `unknown` and `NF`, no face."""
+
 _VOTE = re.compile(r"\s*[0-9]{1,3}\s*")
 
 FERPLUS_NAMES = {"happiness": "happy", "sadness": "sad", "anger": "angry"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mien.data.audit import Audit
 from mien.data.faces import SPLITS
@@ -31,7 +33,7 @@ def _sections(audit: Audit) -> Iterable[tuple[str, str, list[Case]]]:
     faces = audit.faces
 
     def case(text: str, indices: Sequence[int]) -> Case:
-        shown = indices[:_IMAGES]
+        shown = _varied(indices, faces.targets)
         more = f" (the first {_IMAGES} of {len(indices)})" if len(indices) > _IMAGES else ""
         return text + more, list(zip(map(inline_png, faces.images[list(shown)]), audit.images(shown), strict=True))
 
@@ -64,6 +66,16 @@ def _sections(audit: Audit) -> Iterable[tuple[str, str, list[Case]]]:
         clearest = [v for c in range(len(faces.labels)) for v in [v for v in votes if faces.targets[v[0]] == c][:6]]
         cases = [case(f"{seen}, {agreement:.0%} of the votes", [i]) for i, seen, agreement in clearest]
         yield "Labels against the FER+ majority", "The clearest six of each class.", cases
+
+
+def _varied(indices: Sequence[int], targets: NDArray[np.int64]) -> list[int]:
+    """Return at most `_IMAGES` of the images, sorted by label, with as many labels as there are."""
+    by_label: dict[int, list[int]] = {}
+    for index in indices:
+        by_label.setdefault(int(targets[index]), []).append(index)
+    turns = zip_longest(*(by_label[label] for label in sorted(by_label)))
+    chosen = [index for turn in turns for index in turn if index is not None][:_IMAGES]
+    return sorted(chosen, key=lambda index: int(targets[index]))
 
 
 def _count(count: int, noun: str) -> str:

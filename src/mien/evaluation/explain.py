@@ -6,8 +6,10 @@ only, no gradients, so it works on any classifier.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -16,17 +18,21 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from mien.draw import draw
 from mien.draw.palette import face_colour
 from mien.draw.panel import Panel, face_panel, fit, paint
+from mien.draw.scale import fit_size, transform
 from mien.errors import ConfigError, DataError
 from mien.media import atomic
-from mien.types import Classifier, Floats, Image, Result, label_columns
+from mien.types import Classifier, Face, Floats, Image, Result, label_columns
 
 PATCH, STRIDE = 12, 4
 """Side of the patch and step between two patches, pixels of the crop; 12 covers an eye with its brow."""
 
 _FOR, _AGAINST = (1, 97, 230), (153, 60, 94)  # BGR, orange and purple, the ends of ColorBrewer's PuOr
 _SIDE, _GAP = 240, 12
+_OVERVIEW = 960  # width of the numbered image in pixels
+_LARGE = 4  # faces up to which the crops are drawn at full size
 
 
 def occlusion_map(classifier: Classifier, crop: NDArray[np.uint8], label: str | None = None) -> Floats:
@@ -51,42 +57,79 @@ def occlusion_map(classifier: Classifier, crop: NDArray[np.uint8], label: str | 
     return np.kron(blocks, np.ones((STRIDE, STRIDE))).astype(np.float32)
 
 
-def write_explanation(result: Result, maps: Sequence[Floats], path: str | os.PathLike[str]) -> None:
-    """Write a PNG image or, by the suffix of `path`, an HTML page: each face's crop, map and probabilities.
+def write_explanation(result: Result, maps: Sequence[Mapping[str, Floats]], path: str | os.PathLike[str]) -> None:
+    """Write a PNG image or, by the suffix of `path`, an HTML page: the image with numbered faces, then each face.
 
-    `maps` has one occlusion map for each face. Orange speaks for the emotion, purple against it, on one scale for all
-    faces.
+    `maps` has one mapping for each face, from labels to their occlusion maps. Orange speaks for the label, purple
+    against it, on one scale for all maps.
     """
-    if not result.faces or len(maps) != len(result.faces):
+    if not result.faces or len(maps) != len(result.faces) or not all(maps):
         raise DataError(f"{len(maps)} maps for {len(result.faces)} faces: give at least one face and a map for each")
-    limit = max(0.01, *(float(np.abs(values).max()) for values in maps))
+    limit = max(0.01, *(float(np.abs(values).max()) for each in maps for values in each.values()))
     if Path(path).suffix.lower() in (".html", ".htm"):
         from mien.evaluation import html
 
-        crops = map(html.inline_png, result.crops)
-        overlays = (html.inline_png(_overlay(*pair, limit)) for pair in zip(result.crops, maps, strict=True))
-        faces = list(zip(result.faces, crops, overlays, strict=True))
-        html.write_page(path, "explain.html", name=Path(result.frame.name).name, limit=limit, faces=faces)
+        faces = [
+            (face, html.inline_png(crop), {k: html.inline_png(_overlay(crop, v, limit)) for k, v in each.items()})
+            for face, crop, each in zip(result.faces, result.crops, maps, strict=True)
+        ]
+        overview = html.inline_png(_numbered(result, _OVERVIEW))
+        html.write_page(
+            path, "explain.html", name=Path(result.frame.name).name, limit=limit, faces=faces, overview=overview
+        )
         return
     encoded = cv2.imencode(".png", _sheet(result, maps, limit))[1]
     with atomic.draft(path) as place:
         place.write_bytes(encoded.tobytes())
 
 
-def _sheet(result: Result, maps: Sequence[Floats], limit: float) -> Image:
-    """Return a row for each face and a legend, uint8 BGR."""
-    step, left = _SIDE + _GAP, 2 * (_SIDE + _GAP) + _GAP
-    sheet = np.full((len(maps) * step + 4 * _GAP, left + _SIDE + 6 * _GAP, 3), 255, np.uint8)
-    for row, (face, crop, values) in enumerate(zip(result.faces, result.crops, maps, strict=True)):
-        y = row * step + _GAP
-        for column, image in enumerate((np.repeat(crop[..., None], 3, 2), _overlay(crop, values, limit))):
-            x = column * step + _GAP
-            sheet[y : y + _SIDE, x : x + _SIDE] = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST)
-        panel = fit(face_panel(face, 14.0, "full", None), sheet[:_SIDE, left:])
-        paint(sheet, panel, (left, y), face_colour(face))
+def _sheet(result: Result, maps: Sequence[Mapping[str, Floats]], limit: float) -> Image:
+    """Return the numbered image, a cell for each face in as many columns as make it about square, and a legend."""
+    side = _SIDE if len(maps) <= _LARGE else _SIDE // 2
+    cells = [
+        _cell(number, face, crop, each, limit, side)
+        for number, (face, crop, each) in enumerate(zip(result.faces, result.crops, maps, strict=True), start=1)
+    ]
+    width, height = max(cell.shape[1] for cell in cells) + _GAP, cells[0].shape[0] + _GAP
+    columns = max(1, round(math.sqrt(len(cells) * height / width)))
+    rows = -(-len(cells) // columns)
+    picture = _numbered(result, max(columns * width - _GAP, _OVERVIEW // 2))
+    top = picture.shape[0] + 2 * _GAP
+    total = max(columns * width + _GAP, picture.shape[1] + 2 * _GAP, 40 * _GAP)
+    sheet = np.full((top + rows * height + 3 * _GAP, total, 3), 255, np.uint8)
+    sheet[_GAP : _GAP + picture.shape[0], _GAP : _GAP + picture.shape[1]] = picture
+    for k, cell in enumerate(cells):
+        y, x = top + k // columns * height, _GAP + k % columns * width
+        sheet[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
     text = f"orange: for the emotion, purple: against it; full colour: {100 * limit:.0f} percentage points"
-    paint(sheet, fit(Panel((text,), 10.0), sheet[:, _GAP:]), (_GAP, len(maps) * step + _GAP), _FOR)
+    paint(sheet, fit(Panel((text,), 10.0), sheet[:, 2 * _GAP :]), (_GAP, sheet.shape[0] - 3 * _GAP), _FOR)
     return sheet
+
+
+def _cell(
+    number: int, face: Face, crop: NDArray[np.uint8], maps: Mapping[str, Floats], limit: float, side: int
+) -> Image:
+    """Return the crop, its maps and its probabilities side by side, uint8 BGR (side, W, 3)."""
+    cap = side * 0.055
+    images = [(f"{number}", np.repeat(crop[..., None], 3, 2))]
+    images += [(label, _overlay(crop, values, limit)) for label, values in maps.items()]
+    panel = fit(face_panel(face, cap, "full", None), np.empty((side, 3 * side, 3), np.uint8))
+    cell = np.full((side, len(images) * (side + _GAP // 2) + panel.size[0], 3), 255, np.uint8)
+    for column, (name, image) in enumerate(images):
+        x = column * (side + _GAP // 2)
+        cell[:, x : x + side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_NEAREST)
+        paint(cell, Panel((name,), cap), (x, 0), face_colour(face))
+    paint(cell, panel, (len(images) * (side + _GAP // 2), 0), face_colour(face))
+    return cell
+
+
+def _numbered(result: Result, most: int) -> Image:
+    """Return the image, at most `most` pixels wide, with a number at each face, uint8 BGR."""
+    image = result.frame.image
+    size = fit_size(image, (min(most, image.shape[1]), 10**6))
+    small = transform(result, size)
+    numbered = [replace(face, id=number, probabilities={}) for number, face in enumerate(small.faces, start=1)]
+    return draw(replace(small, faces=tuple(numbered)), style="labels")
 
 
 def _overlay(crop: NDArray[np.uint8], values: Floats, limit: float) -> Image:

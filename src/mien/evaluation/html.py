@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TEMPLATES = Path(__file__).with_name("templates")
+_CONTENTS = 4  # headings from which a page has a list of contents
 _NAMESPACES = re.compile(r' xmlns(:\w+)?="[^"]*"')
 _IDS = re.compile(r'(\bid="|href="#|url\(#)')
 
@@ -35,7 +36,24 @@ def write_page(path: str | os.PathLike[str], template: str, **values: Any) -> No
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    atomic.write_text(path, environment.get_template(template).render(values))
+    atomic.write_text(path, add_contents(environment.get_template(template).render(values)))
+
+
+def add_contents(page: str) -> str:
+    """Number the headings h2 of a page, and list them before the first one if there are several."""
+    titles: list[str] = []
+
+    def number(match: re.Match[str]) -> str:
+        titles.append(match[1])
+        return f'<h2 id="section-{len(titles)}">{match[1]}</h2>'
+
+    page = re.sub(r"<h2>(.*?)</h2>", number, page, flags=re.DOTALL)
+    if len(titles) < _CONTENTS:
+        return page
+    links = "".join(f'<a href="#section-{k}">{title}</a>' for k, title in enumerate(titles, 1))
+    return page.replace(
+        '<h2 id="section-1">', f'<nav class="contents" aria-label="Contents">{links}</nav>\n<h2 id="section-1">', 1
+    )
 
 
 def environment() -> dict[str, str]:

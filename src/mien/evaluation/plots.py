@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -61,10 +62,16 @@ def confusion_figure(report: Report) -> Figure:
 
 
 def curves_png(rows: Sequence[Mapping[str, float]], path: str | os.PathLike[str]) -> None:
+    """Draw loss and accuracy over the epochs, training and validation, see `curves_figure`."""
+    _save(curves_figure(rows), path)
+
+
+def curves_figure(rows: Sequence[Mapping[str, float]], start: float | None = None) -> Figure:
     """Draw loss and accuracy over the epochs, training and validation.
 
-    Each row has epoch, train_loss, train_accuracy, val_loss, val_accuracy (accuracies 0..1) and optionally stage, whose
-    changes thin lines mark. If the epochs do not rise (each stage counts its own), rows are numbered from 1.
+    `start`, 0..1, is the validation accuracy before the first epoch. Each row has epoch, train_loss, train_accuracy,
+    val_loss, val_accuracy (accuracies 0..1) and optionally stage, whose changes thin lines mark. If the epochs do not
+    rise (each stage counts its own), rows are numbered from 1.
     """
     if not rows:
         raise DataError("the training log is empty: there is nothing to draw")
@@ -84,10 +91,12 @@ def curves_png(rows: Sequence[Mapping[str, float]], path: str | os.PathLike[str]
             axes.plot(epochs, values, linestyle=style, marker=marker, label=label)
         for k, border in enumerate(borders):
             axes.axvline(border, color="gray", linewidth=0.6, label=None if k else "next stage")
+        if start is not None and kind == "accuracy":
+            axes.axhline(scale * start, color="gray", linestyle=":", label="validation before")
         axes.set(xlabel="epoch", title=kind if kind == "loss" else "accuracy, %")
         axes.grid(alpha=0.3)
         axes.legend()
-    _save(figure, path)
+    return figure
 
 
 def montage(groups: Mapping[str, NDArray[np.uint8]], path: str | os.PathLike[str]) -> None:
@@ -157,7 +166,7 @@ def timeline(faces: Timeline, path: str | os.PathLike[str]) -> None:
     people = sorted(sorted(tracks, key=lambda track: -track.seconds)[:_PEOPLE], key=lambda track: track.first)
     if not people:
         raise DataError("no face was seen: there is nothing to draw")
-    colours = {name: [v / 255 for v in reversed(COLOURS.get(name, (0, 0, 0)))] for name in faces.labels}
+    colours = _colours(faces.labels)
     figure = new_figure(10.0, 0.9 + 1.5 * len(people))
     panels = figure.subplots(len(people), 1, sharex=True, squeeze=False)[:, 0]
     for axes, track in zip(panels, people, strict=True):
@@ -182,6 +191,13 @@ def timeline(faces: Timeline, path: str | os.PathLike[str]) -> None:
     _save(figure, path)
 
 
+def _colours(labels: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Return a colour for each label, RGB 0..1: that of the emotion, or the next of 20 for classes of other names."""
+    others = [name for name in labels if name not in COLOURS]
+    own = {name: tuple(v / 255 for v in reversed(COLOURS[name])) for name in labels if name in COLOURS}
+    return own | {name: tuple(mpl.colormaps["tab20b"](k % 20)[:3]) for k, name in enumerate(others)}
+
+
 def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -190,7 +206,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(8, len(labels)), frameon=False)
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:

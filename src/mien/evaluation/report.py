@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import matplotlib as mpl
@@ -43,6 +44,7 @@ class Page:
     Attributes:
         reports: view -> report; the first one is the main view.
         mistakes: of the main view.
+        confusions: (label, prediction) -> mistakes of the main view.
         counts: split -> label -> number of images.
         remarks: other facts about the data, by name.
         metadata: of the model file; `recipe` and `data` are JSON objects.
@@ -55,6 +57,7 @@ class Page:
     split: str
     reports: Mapping[str, Report]
     mistakes: Sequence[Mistake] = ()
+    confusions: Mapping[tuple[str, str], Sequence[Mistake]] = field(default_factory=dict)
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     remarks: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -64,9 +67,23 @@ class Page:
 
 def mistakes(answers: Answers, count: int = 24) -> list[Mistake]:
     """Return at most `count` wrong predictions, the most confident first."""
+    return _mistakes(answers, np.flatnonzero(~answers.right), count)
+
+
+def confusions(answers: Answers, count: int = 8) -> dict[tuple[str, str], list[Mistake]]:
+    """Return at most `count` wrong predictions for each pair (label, prediction), the most confident first."""
+    labels, prediction = answers.faces.labels, answers.probabilities.argmax(axis=1)
+    found = {}
+    for (t, truth), (p, answer) in product(enumerate(labels), enumerate(labels)):
+        wrong = np.flatnonzero((answers.faces.targets == t) & (prediction == p)) if t != p else np.zeros(0, np.int64)
+        if len(wrong):
+            found[truth, answer] = _mistakes(answers, wrong, count)
+    return found
+
+
+def _mistakes(answers: Answers, wrong: NDArray[np.int64], count: int) -> list[Mistake]:
     faces, probabilities = answers.faces, answers.probabilities
     top, prediction = probabilities.max(axis=1), probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(~answers.right)
     return [
         Mistake(
             faces.images[i], str(faces.names[i]), faces.labels[faces.targets[i]], faces.labels[prediction[i]],
@@ -90,6 +107,7 @@ def write_html(page: Page, path: str | os.PathLike[str]) -> None:
         origin=json_object(page.metadata.get("data")),
         facts={key: value for key, value in page.metadata.items() if key not in ("recipe", "data", "labels")},
         faces=[(mistake, inline_png(mistake.image)) for mistake in page.mistakes],
+        cells={pair: [(m, inline_png(m.image)) for m in found] for pair, found in page.confusions.items()},
     )  # fmt: skip
 
 

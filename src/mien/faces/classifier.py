@@ -26,7 +26,8 @@ class OnnxClassifier:
 
     Attributes:
         labels: class names in column order.
-        confidence_threshold: top probability below which an answer is uncertain, 0..1; 0 when the model has none.
+        confidence_threshold: top probability below which an answer is uncertain, 0..1; 0 when the model has none,
+            above 1 when all its answers are uncertain.
         metadata: all metadata of the file as text: labels, version, mean, std, temperature, data, license...
         name: name in the metadata, or the stem of the file.
         sha256: hash of the file, in hexadecimal.
@@ -101,7 +102,7 @@ class OnnxClassifier:
         except ValueError:
             threshold = math.nan
         if not 0 <= threshold < 2:  # above 1: no answer is certain
-            raise self._invalid(f"its `uncertain_below` is {short(text)}, not a number from 0 to 1")
+            raise self._invalid(f"its `uncertain_below` is {short(text)}, not a number of 0..1 (1.0001: never certain)")
         return threshold
 
     def _check_graph(self) -> None:

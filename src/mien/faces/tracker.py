@@ -26,6 +26,10 @@ _INTERVALS, _LOOKS = 5, 2.0  # a track outlives this many of the median of the l
 _UNMATCHED = 3.0  # cost of leaving a face and a track apart; a face exactly at its predicted place costs 0
 
 
+WEAK = 0.05
+"""How far a face of poor quality counts as below the threshold of its model, in probability."""
+
+
 class Tracker:
     """Tracks the faces of one stream: a state machine without clock or thread; not safe to share among threads.
 
@@ -266,6 +270,8 @@ class _Track:
         self._last = new
         top = max(self._mean, key=self._mean.__getitem__)
         short = face.confidence_threshold - self._mean[top]
+        if face.weaknesses:  # not at once, or a face at a limit would flicker
+            short = max(short, WEAK)
         if fresh:
             self._label, self._unsure = Hysteresis(top), Hysteresis(short > 0)
         lead = self._mean[top] - self._mean[self._label.value]

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.faces.tracker import WEAK
 from mien.media import prefetch
 from mien.types import Face, Failure, Result
 
@@ -126,6 +127,7 @@ class _Track:
         self.times: list[float] = []
         self._rows: list[list[float]] = []
         self._thresholds: list[float] = []
+        self._weak: list[float] = []  # least distance below the threshold
         self._done = 0  # rows that were yielded
         self._label = self._unsure = -1  # of the last of them
 
@@ -133,6 +135,7 @@ class _Track:
         self.times.append(time)
         self._rows.append([face.probabilities.get(label, 0.0) for label in self.labels])
         self._thresholds.append(face.confidence_threshold)
+        self._weak.append(WEAK if face.weaknesses else -1.0)
 
     def smooth(self, until: float, settings: ZeroLagSmoother) -> Iterator[tuple[dict[str, float], str, bool]]:
         """Return probabilities, label and doubt of each new row up to a time."""
@@ -144,7 +147,7 @@ class _Track:
             newest = math.inf if until == math.inf else settings.newest
             means = settings.kernel(times, first, stop, newest) @ np.array(self._rows)
         durations = np.minimum(np.append(np.diff(times), 0.0), _PAUSE)[first:]
-        short = np.array(self._thresholds[first:]) - means.max(axis=1)
+        short = np.maximum(np.array(self._thresholds[first:]) - means.max(axis=1), self._weak[first:])
         # Twice, because a label that loses p to another one changes their distance by 2 p.
         doubt = np.stack([np.zeros(len(short)), 2 * short], 1)
         labels = best_path(means, durations, self._label, settings.cost)[: stop - first]
@@ -159,7 +162,7 @@ class _Track:
     def forget(self, before: float) -> None:
         """Drop the yielded rows from before a time."""
         count = min(bisect_left(self.times, before), self._done)
-        del self.times[:count], self._rows[:count], self._thresholds[:count]
+        del self.times[:count], self._rows[:count], self._thresholds[:count], self._weak[:count]
         self._done -= count
 
 

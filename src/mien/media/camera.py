@@ -255,7 +255,8 @@ def _open(source: int | str) -> Capture:
 def open_camera(number: int) -> cv2.VideoCapture:
     """Open a camera with OpenCV and silence OpenCV's log, unless OPENCV_LOG_LEVEL is set; it may not be open."""
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # the first up to OpenCV 4.12
+        set_level(0)
     return cv2.VideoCapture(number)
 
 

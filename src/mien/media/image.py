@@ -5,7 +5,9 @@ An image file is one image, and these rules say which:
 - An animation (GIF, APNG, WebP, AVIF) is its first frame; of an APNG that is the image other programs show.
   `mien video` reads all frames.
 - An MPO file (stereo and depth cameras) is its first image, a HEIC file its primary one.
-- A TIFF file is its first page, or the `page` that is asked for. Thumbnails and masks in it are no pages.
+- A TIFF file is as many images as it has pages: `mien predict`, `mien batch` and the server's predictions answer each
+  (`count_pages`). Where a file is one image, as for `mien.load()(path)` and `mien explain`, it is the first page.
+  Thumbnails and masks in it are no pages.
 
 EXIF orientation is always applied, transparency is laid over white, 16 bits are rounded to 8, and embedded colour
 profiles are ignored. Pillow decodes (HEIC: pillow-heif, PNM: `pnm`): unlike OpenCV it writes nothing to the terminal
@@ -54,6 +56,7 @@ _PLUGINS = {
     "jp2": "Jpeg2KImagePlugin.Jpeg2KImageFile",
     "tga": "TgaImagePlugin.TgaImageFile",
 }
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHER_HALF = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 
 
@@ -77,6 +80,21 @@ def decode(data: bytes, name: str, limits: Limits = DEFAULT, page: int = 0) -> I
     if reason := over_limit(own, limits):
         raise SourceError(f"{name}: {reason}")
     return _guarded(lambda: _page(data, pages[page], own), name, own)
+
+
+def is_tiff(data: bytes) -> bool:
+    """Return whether the content of a file begins as a TIFF does."""
+    return data[:4] in _TIFF
+
+
+def count_pages(data: bytes, limits: Limits = DEFAULT) -> int:
+    """Return the number of images in an image file: the pages of a TIFF, else 1, also if it cannot be read."""
+    if not is_tiff(data):
+        return 1
+    try:
+        return read_header(data, "", limits).frames
+    except SourceError:  # decoding the first page says why
+        return 1
 
 
 def page_name(name: str, number: int) -> str:

@@ -26,6 +26,7 @@ class Video:
         rate: nominal frames a second; the mean of a variable rate.
         frame_count: about how many frames there are, or None if unknown.
         start: time of the first frame by the container's clock, in seconds.
+        has_sound: whether there is an audio stream.
     """
 
     def __init__(self, source: str | Path, rate: float = 25.0, timeout: float = 10.0) -> None:
@@ -45,6 +46,7 @@ class Video:
         self.rate = self._reader.rate if self._reader else rate
         self.frame_count = self._reader.frame_count if self._reader else len(self._images)
         self.start = self._reader.start if self._reader else 0.0
+        self.has_sound = self._reader is not None and self._reader.has_sound
 
     def __iter__(self) -> Iterator[Frame | Failure]:
         if self._reader is None:

@@ -53,6 +53,7 @@ class VideoReader:
         rotation: clockwise rotation of the frames for display: 0, 90, 180 or 270 degrees.
         mirrored: whether frames are then flipped left to right.
         start: time of the first frame by the container's clock, in seconds, to which the sound refers.
+        has_sound: whether there is an audio stream.
     """
 
     def __init__(self, source: str | os.PathLike[str], timeout: float = 10.0) -> None:
@@ -72,7 +73,7 @@ class VideoReader:
         self.rate, self.duration, self.frame_count, self.codec = (
             video.rate, video.duration, video.frame_count, video.codec
         )  # fmt: skip
-        self.start = self._pass.start
+        self.start, self.has_sound = self._pass.start, video.has_sound
         self.rotation, self.mirrored = self._pass.turn.degrees, self._pass.turn.mirrored
 
     def __iter__(self) -> Iterator[VideoFrame]:

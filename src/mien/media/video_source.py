@@ -56,6 +56,7 @@ class VideoSource:
         duration: seconds, or None if unknown.
         frame_count: approximate number of frames, or None if unknown.
         has_times: whether packets have their own times.
+        has_sound: whether there is an audio stream.
         is_joined: whether the format is a broadcast, which may be joined at any moment.
         is_damaged: set when packets could not be read whole; the caller resets it.
     """
@@ -71,6 +72,7 @@ class VideoSource:
         self._http: HttpFile | None = None
         self._container = self._open(source, timeout)
         self.format: str = self._container.format.name
+        self.has_sound = bool(self._container.streams.audio)
         self.is_joined = self.format.startswith(_JOINED)
         self.is_damaged = self._ends_in_pieces = False
         self._count, self._end, self._failure = 0, 0.0, ""

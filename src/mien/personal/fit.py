@@ -111,7 +111,7 @@ def trial(takes: Sequence[Take], labels: Sequence[str]) -> Trial:
     for number, part in enumerate(parts):
         factors = np.exp(solve(*part, weight))
         for probabilities, truth in parts[:number] + parts[number + 1 :]:
-            before, after = _score(probabilities, truth), _score(shift_probabilities(probabilities, factors), truth)
+            before, after = score(probabilities, truth), score(shift_probabilities(probabilities, factors), truth)
             recalls.append((before[0], after[0]))
             losses.append((before[1], after[1]))
     shares, loss = np.mean(recalls, axis=0).tolist(), np.mean(losses, axis=0).tolist()
@@ -139,7 +139,7 @@ def solve(probabilities: Floats | Array, truth: NDArray[np.intp], weight: float)
     return shift
 
 
-def _score(probabilities: Floats | Array, truth: NDArray[np.intp]) -> tuple[Array, float]:
+def score(probabilities: Floats | Array, truth: NDArray[np.intp]) -> tuple[Array, float]:
     """Return the recall of each class, (C,), and the cross-entropy in nats, each class weighing the same."""
     hit = probabilities.argmax(axis=1) == truth
     loss = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-6))

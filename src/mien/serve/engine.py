@@ -38,10 +38,11 @@ class QueueFull(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """An uploaded image: a name that is safe to show, and the bytes of the file."""
+    """An uploaded image: a name that is safe to show, the bytes of the file, and the page, from 0, of a TIFF."""
 
     name: str
     data: bytes
+    page: int = 0
 
 
 def load(
@@ -110,7 +111,7 @@ class Engine:
         if not len(crops):
             return Result(frame), 0
         rows = await self._classify(crops)
-        kept = self.pipeline.label(faces[: len(crops)], rows)
+        kept = self.pipeline.label(faces[: len(crops)], rows, crops, frame.shape)
         return Result(frame, kept, crops), len(faces) - len(crops)
 
     async def annotate(self, image: EncodedImage, suffix: str) -> bytes:
@@ -162,7 +163,7 @@ class Engine:
         self, image: EncodedImage, index: int, time: float | None, cropped: bool
     ) -> tuple[Frame, list[Face], NDArray[np.uint8]]:
         """Return the frame without its pixels, all faces, and the crops of as many as may be classified."""
-        pixels = codec.decode(image.data, image.name, self._decoding)
+        pixels = codec.decode(image.data, image.name, self._decoding, image.page)
         # Images that wait for the classifier hold no pixels, which take hundreds of times the memory of the crops.
         frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time or 0.0, image.name)
         if cropped:

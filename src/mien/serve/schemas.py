@@ -51,6 +51,11 @@ class FaceResult(BaseModel):
     confidence: float = Field(description="probability of `emotion`, 0..1")
     uncertain: bool = Field(description="whether the top probability is too low to rely on")
     probabilities: dict[str, float] = Field(description="of each emotion; they sum to 1")
+    quality: dict[str, float | None] | None = Field(
+        default=None,
+        description="size in pixels; sharpness; brightness 0..255; yaw, pitch, roll in degrees; inside 0..1",
+    )
+    weaknesses: list[str] = Field(default=[], description="what of the quality makes the face uncertain")
 
 
 class ImagePrediction(BaseModel):
@@ -69,7 +74,9 @@ class Prediction(BaseModel):
     """The answer to a request."""
 
     model: str = Field(description="name of the model")
-    results: list[ImagePrediction] = Field(description="one for each image, in the order of the request")
+    results: list[ImagePrediction] = Field(
+        description="one for each image, or page of a TIFF, in the order of the request"
+    )
 
 
 class ModelInfo(BaseModel):
@@ -79,7 +86,9 @@ class ModelInfo(BaseModel):
     version: str
     sha256: str = Field(description="of the model file; empty when the model is not a file")
     labels: list[str]
-    uncertain_below: float = Field(description="top probability below which a face is uncertain, 0..1")
+    uncertain_below: float = Field(
+        ge=0, lt=2, description="top probability below which a face is uncertain, 0..1; above 1 every face is uncertain"
+    )
     input: dict[str, Any] = {"name": "crops", "dtype": "uint8", "shape": ["N", 48, 48]}
     detector: str
     limits: dict[str, int] = Field(description="body_bytes, frame_bytes, pixels, images, faces")

@@ -6,12 +6,14 @@ import asyncio
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from fastapi import HTTPException, Request
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from mien.media.image import count_pages, is_tiff, page_name
 from mien.serve.engine import EncodedImage
 from mien.serve.limits import Limits
 from mien.serve.schemas import Upload
@@ -30,7 +32,9 @@ class Uploads:
 
     @asynccontextmanager
     async def images(self, request: Request) -> AsyncIterator[list[EncodedImage]]:
-        """Read the images of a request, at least one. Their bytes count as held while the context lasts.
+        """Read the images of a request, at least one; each page of a TIFF is an image.
+
+        Their bytes count as held while the context lasts.
 
         Raises HTTPException: 408 too slow, 413 too large or too many, 415 wrong type, 422 malformed, 503 no memory.
         """
@@ -45,6 +49,8 @@ class Uploads:
                 raise HTTPException(408, "the body came too slowly", {"Connection": "close"}) from None
             if not images:
                 raise HTTPException(422, f"no image in the request; {_HINT}")
+            if any(is_tiff(image.data) for image in images):
+                images = await asyncio.to_thread(_pages, images, self._limits.images)
             yield images
         finally:
             self.held -= body.length
@@ -144,6 +150,16 @@ def _decode_json(body: bytes, max_images: int) -> list[EncodedImage]:
         except ValueError as error:
             raise HTTPException(422, f"malformed JSON body: images.{number}.data is not base64") from error
     return images
+
+
+def _pages(images: list[EncodedImage], limit: int) -> list[EncodedImage]:
+    """Return the images, each page of a TIFF as one."""
+    pages: list[EncodedImage] = []
+    for image in images:
+        pages += [replace(image, name=page_name(image.name, k), page=k) for k in range(count_pages(image.data))]
+        if len(pages) > limit:
+            raise HTTPException(413, f"too many images, with the pages of TIFF files; send at most {limit} at once")
+    return pages
 
 
 def shortened(name: str) -> str:

@@ -15,7 +15,7 @@ from mien.errors import OutputError
 from mien.media.identity import identity_of
 from mien.media.output_paths import Output, OutputFolder, OutputPaths
 from mien.media.targets import output_error, writing
-from mien.types import Face, Failure, Image, Result
+from mien.types import QUALITY, Face, Failure, Image, Result
 
 
 class FileSink:
@@ -202,7 +202,20 @@ class LineWriter:
 
 
 _BOX = ("x1", "y1", "x2", "y2")
-COLUMNS = ("name", "index", "time", "shot", "face", "id", *_BOX, "score", "emotion", "confidence", "uncertain")
+COLUMNS = (
+    "name",
+    "index",
+    "time",
+    "shot",
+    "face",
+    "id",
+    *_BOX,
+    "score",
+    "emotion",
+    "confidence",
+    "uncertain",
+    *QUALITY,
+)
 
 
 def rows(item: Result | Failure, labels: Sequence[str]) -> list[dict[str, Any]]:
@@ -227,6 +240,7 @@ def _columns(k: int, face: Face, labels: Sequence[str]) -> dict[str, Any]:
     probabilities = plain["probabilities"]
     if probabilities:  # empty before classification
         row |= {"confidence": plain["confidence"], "uncertain": plain["uncertain"]}
+    row |= plain["quality"] or {}
     return row | {name: probabilities[name] for name in labels if name in probabilities}
 
 

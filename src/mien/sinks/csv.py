@@ -16,7 +16,8 @@ class Csv(TextSink):
     """A row a face; an image without a face and a failure get one row with empty face columns.
 
     Columns: name, index, time (s), shot (from 1), face (from 0), id, x1, y1, x2, y2 (px), score, emotion, confidence,
-    uncertain (0 or 1), a probability for each of `labels`, error. `mien.predict` fills in the labels of its model.
+    uncertain (0 or 1), size to inside (see `Quality`), a probability for each of `labels`, error. `mien.predict` fills
+    in the labels of its model.
     """
 
     _options: ClassVar = {

@@ -13,10 +13,11 @@ from mien.train.config import TrainConfig
 
 
 def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
-    """Flip, rotate, scale, shear, shift, light, sharpen, degrade and erase each image on its own: (N, 1, H, W) in 0..1.
+    """Flip, turn, scale, shear, shift, light, sharpen, degrade and hide parts of each image: (N, 1, H, W) in 0..1.
 
-    Draws from torch's global generator. One affine warp does all geometry; outside the image the border is repeated, as
-    a real crop would show more of the scene, not black. `factor` (0..1) scales every strength except `flip`.
+    Draws from torch's global generator, for each image on its own. One warp does all geometry; outside the image the
+    border is repeated, as a real crop would show more of the scene, not black. `factor` (0..1) scales every strength
+    except `flip`.
     """
     n, _, height, width = images.shape
     device = images.device
@@ -38,14 +39,24 @@ def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
         a, b = a / wider, a / wider * slant + b / taller
         c, d = c / wider, c / wider * slant + d / taller
     right, down = 2 * spread(config.shift), 2 * spread(config.shift)
+    if config.framing:
+        misframed = (torch.rand(n, device=device) < config.framing * factor).float()
+        larger = torch.exp(-0.15 * misframed * (2 * torch.rand(n, device=device) - 1))
+        a, b, c, d = a * larger, b * larger, c * larger, d * larger
+        right = right + 0.16 * misframed * (2 * torch.rand(n, device=device) - 1)
+        down = down + 0.16 * misframed * (2 * torch.rand(n, device=device) - 1)
     matrix = torch.stack([a, b, -a * right - b * down, c, d, -c * right - d * down], 1).view(n, 2, 3)
     grid = affine_grid(matrix, [n, 1, height, width], align_corners=True)
+    if config.perspective:
+        grid = _tilt(grid, matrix, spread(config.perspective), spread(config.perspective / 2))
     images = grid_sample(images, grid, padding_mode="border", align_corners=True)
 
     if config.gamma:
         images = images.clamp(1e-4, 1) ** torch.exp(spread(config.gamma)).view(n, 1, 1, 1)
     if config.shadow:
         images = _shade(images, spread(config.shadow))
+    if config.highlight:
+        images = _light_spot(images, config.highlight * factor)
     mean = images.mean((2, 3), keepdim=True)
     gain = (1 + spread(config.contrast)).view(n, 1, 1, 1)
     offset = spread(config.brightness).view(n, 1, 1, 1)
@@ -58,7 +69,38 @@ def augment(images: Tensor, config: TrainConfig, factor: float = 1.0) -> Tensor:
         images = _blur_motion(images, config.motion * factor)
     if config.erasing * factor:
         images = _erase(images, config.erasing * factor)
+    if config.occlude * factor:
+        images = _occlude(images, config.occlude * factor)
     return images
+
+
+def _tilt(grid: Tensor, matrix: Tensor, across: Tensor, along: Tensor) -> Tensor:
+    """Turn the plane of the image: one side becomes smaller than the other by a share, (N,), in either direction.
+
+    `grid` (N, H, W, 2) and `matrix` (N, 2, 3) belong together. Heights at the left and right edge have the ratio 1 -
+    |across|, widths at the top and bottom edge 1 - |along|: what a head does that turns or nods a little, without its
+    parts hiding each other.
+    """
+    rows, columns = (torch.linspace(-1, 1, side, device=grid.device) for side in grid.shape[1:3])
+    slopes = (torch.sign(share) * share.abs() / (2 - share.abs()) for share in (across, along))
+    p, q = (slope.view(-1, 1, 1) for slope in slopes)
+    depth = 1 + p * columns + q * rows[:, None]
+    centre = matrix[:, None, None, :, 2]
+    return (grid - centre) / depth[..., None] + centre
+
+
+def _light_spot(images: Tensor, share: float) -> Tensor:
+    """Brighten a soft spot of a tenth to a quarter of the side on `share` of the images, up to white at its centre."""
+    n, _, height, width = images.shape
+    device = images.device
+    chosen = (torch.rand(n, 1, 1, device=device) < share).float()
+    strength = chosen * (0.3 + 0.7 * torch.rand(n, 1, 1, device=device))
+    radius = 0.1 + 0.15 * torch.rand(n, 1, 1, device=device)
+    x, y = torch.rand(n, 1, 1, device=device), torch.rand(n, 1, 1, device=device)
+    rows, columns = (torch.linspace(0, 1, side, device=device) for side in (height, width))
+    distance = (columns - x) ** 2 + (rows[:, None] - y) ** 2
+    spot = strength * torch.exp(-distance / (2 * (radius / 2) ** 2))
+    return images + spot[:, None] * (1 - images).clamp(min=0)
 
 
 def _shade(images: Tensor, strength: Tensor) -> Tensor:
@@ -126,6 +168,31 @@ def _erase(images: Tensor, share: float) -> Tensor:
     inside = inside & ((columns >= left[:, None]) & (columns < (left + w)[:, None]))[:, None, :]
     inside = inside & (torch.rand(n, device=device) < share).view(n, 1, 1)
     return torch.where(inside[:, None], torch.rand_like(images), images)
+
+
+PATCHES = {
+    "eyes": (0.26, 0.48, 0.1, 0.9),
+    "mouth": (0.62, 0.86, 0.22, 0.78),
+    "chin": (0.8, 1.0, 0.1, 0.9),
+    "left": (0.0, 1.0, 0.0, 0.3),
+    "right": (0.0, 1.0, 0.7, 1.0),
+    "below": (0.7, 1.0, 0.0, 1.0),
+}
+"""Parts of a face crop that sunglasses, masks, hands and scarves cover: top, bottom, left and right, 0..1."""
+
+
+def _occlude(images: Tensor, share: float) -> Tensor:
+    """Cover one of PATCHES, moved and scaled a little, with one gray on `share` of the images."""
+    n, _, height, width = images.shape
+    device = images.device
+    places = torch.tensor(list(PATCHES.values()), device=device)
+    box = places[torch.randint(0, len(places), (n,), device=device)]
+    box = box + 0.04 * (2 * torch.rand(n, 4, device=device) - 1)
+    rows, columns = (torch.linspace(0, 1, side, device=device) for side in (height, width))
+    inside = ((rows >= box[:, :1]) & (rows <= box[:, 1:2]))[:, :, None]
+    inside = inside & ((columns >= box[:, 2:3]) & (columns <= box[:, 3:]))[:, None, :]
+    inside = inside & (torch.rand(n, 1, 1, device=device) < share)
+    return torch.where(inside[:, None], torch.rand(n, 1, 1, 1, device=device), images)
 
 
 def mix(images: Tensor, targets: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:

@@ -95,6 +95,7 @@ class Stage:
     dropout: Share = 1.0  # factor on the network's dropout rates
     augment: Share = 1.0  # factor on every strength of the augmentation except `flip`
     distill: Share = 0.0  # weight of the teacher's answer in the target; needs `teacher` or `soft_labels`
+    freeze: Share = 0.0  # share of the blocks, from the input on, that stay as they are; 1: only the head learns
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -107,7 +108,8 @@ class DataSet:
     weight: NotNegative = 1.0  # images drawn in an epoch, as a share of Training; 0: the whole set is for validation
     balance: Annotated[float, Range(-1, 0)] = 0.0  # draw an image by its class's count to this power; -1: classes alike
     distill: Share = 1.0  # factor on the stages' `distill`
-    soft_labels: str = ""  # file of soft labels; for the first set, the recipe's `soft_labels` does
+    soft_labels: str = ""  # file of soft labels; for the first set, the recipe's `soft_labels` does; "init": answers of
+    # the network that the run starts from, so that it does not forget them
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -159,6 +161,10 @@ class TrainConfig:
     teacher: str = ""
     soft_labels: str = ""  # file of `mien data soft-labels`, in place of a teacher
     mirror: bool = False  # export the mean over the image and its mirror image, at twice the time
+    patience: Annotated[int, Range(0, 10_000)] = (
+        0  # epochs without a better one after which the last stage ends; 0: off
+    )
+    keep_start: bool = False  # the start is kept if no epoch is better; for runs whose `init` knows all classes
     ema: ShareBelowOne = 0.998  # decay a step of the moving average that is validated and kept; 0: off
     flip: bool = True  # mirror half of the images
     rotation: Annotated[float, Range(0, 180)] = 12.0  # largest rotation in degrees, either way
@@ -166,14 +172,20 @@ class TrainConfig:
     stretch: ShareBelowOne = 0.0  # scale each axis on its own by a factor from exp(-stretch) to exp(stretch)
     shear: ShareBelowOne = 0.0  # largest horizontal shift of a row, as a share of its distance from the centre
     shift: ShareBelowOne = 0.08  # largest shift, as a share of the side
+    perspective: Annotated[float, Range(0, 0.5)] = 0.0  # turned heads: one side of the face up to this share smaller
+    framing: Share = 0.0  # share of the images framed as a detector errs: up to 15 % larger or smaller, 8 % off
     brightness: Share = 0.2  # largest change of brightness, as a share of the range
     contrast: Share = 0.2  # largest change of contrast
     gamma: Annotated[float, Range(0, 3)] = 0.0  # exposure: power from exp(-gamma) to exp(gamma) of the pixels
     shadow: Share = 0.0  # light from one side: pixels gain up to this share there and lose it opposite
+    highlight: Share = 0.0  # share of the images with a bright spot, as of a lamp on skin
     sharpen: Share = 0.0  # share of the images that are sharpened with an unsharp mask
     degrade: Share = 0.0  # share of the images that are blurred, made noisy or reduced in resolution
     motion: Share = 0.0  # share of the images that are blurred along a line, as when a head moves
     erasing: Share = 0.0  # share of the images in which a rectangle is replaced by noise
+    occlude: Share = (
+        0.0  # share of the images in which an even patch covers the eyes, the mouth, the chin or the border
+    )
     seed: Annotated[int, Range(0, 2**32 - 1)] = 1  # seed of initialisation, order, augmentation and dropout
     precision: Annotated[str, Choice(("auto", "32-true", "bf16-mixed"))] = "auto"  # auto: bf16 if the hardware has it
 
@@ -191,12 +203,17 @@ class TrainConfig:
             (self.folds != 1, "folds must be 0 or at least 2, got 1"),
             (self.fold < max(1, self.folds), f"fold must be below folds ({self.folds}), got {self.fold}"),
             (not self.blend or self.ferplus > 0, "blend needs ferplus above 0"),
-            (not (self.teacher and self.soft_labels), "teacher and soft_labels exclude each other"),
-            (not distills or bool(self.teacher or self.soft_labels), "distill needs a teacher or soft_labels"),
+            (not (self.teacher and self.has_soft_labels), "teacher and soft_labels exclude each other"),
+            (not distills or bool(self.teacher or self.has_soft_labels), "distill needs a teacher or soft_labels"),
+            (bool(self.init) or all(item.soft_labels != "init" for item in self.sets), "soft_labels: init needs init"),
         )
         for fulfilled, message in rules:
             if not fulfilled:
                 raise ConfigError(message)
+
+    @property
+    def has_soft_labels(self) -> bool:
+        return bool(self.soft_labels or any(item.soft_labels for item in self.sets))
 
     @property
     def epochs(self) -> int:
@@ -227,7 +244,7 @@ _LISTS = {"stages": Stage, "sets": DataSet, "variants": Variant}
 FINETUNE = TrainConfig(
     name="mine", network="rep", init="mien-s", batch=32,
     stages=(Stage(epochs=12, lr=5e-4, size=48),), weight_decay=0.02,
-    warmup=1.0, ema=0.98, gamma=0.3, degrade=0.1, erasing=0.1,
+    warmup=1.0, ema=0.98, gamma=0.3, degrade=0.1, erasing=0.1, patience=4, keep_start=True,
 )  # fmt: skip
 """Fine-tunes the shipped network on some hundreds or thousands of images, in minutes on a CPU."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -55,7 +56,7 @@ def choose_precision(name: str) -> Literal["bf16-mixed", "32-true"]:
     return "bf16-mixed" if "avx512_bf16" in flags or "amx_bf16" in flags else "32-true"
 
 
-def make_fabric(devices: int, precision: str) -> Fabric:
+def make_fabric(devices: int, precision: str, loggers: Sequence[Logger] = ()) -> Fabric:
     """Return a Fabric for this many devices of this machine, or for torchrun's processes; it starts nothing yet."""
     nodes = 1
     environment: ClusterEnvironment = LightningEnvironment()
@@ -71,7 +72,10 @@ def make_fabric(devices: int, precision: str) -> Fabric:
     # Inside a SLURM job Fabric would wait for processes of srun unless the environment is named.
     strategy: Any = DDPStrategy(cluster_environment=environment, timeout=TIMEOUT) if devices * nodes > 1 else "auto"
     try:
-        return Fabric(strategy=strategy, devices=devices, num_nodes=nodes, precision=choose_precision(precision))
+        return Fabric(
+            strategy=strategy, devices=devices, num_nodes=nodes, precision=choose_precision(precision),
+            loggers=list(loggers),
+        )  # fmt: skip
     except (MisconfigurationException, ValueError) as error:
         raise ConfigError(f"cannot train on {devices} devices of this machine: {error}") from error
 

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mien.data import ferplus
 from mien.data.faces import Faces
 from mien.evaluation.calibration import calibrate
 from mien.faces.classifier import OnnxClassifier
-from mien.train import models, targets
+from mien.train import models
 from mien.train.checkpoint import load, reading
 from mien.train.config import Variant, from_dict
 from mien.train.onnx_file import write_model
@@ -81,20 +80,12 @@ def _build_network(
 ) -> tuple[nn.Module, dict[str, Any]]:
     config = from_dict(meta["config"])
     labels = list(meta["labels"])
-    head = [name for name in tensors if name.startswith("head.")][-2:]
     choice = variant or config
-    if choice.blend:
-        names = [ferplus.FERPLUS_NAMES.get(name, name) for name in ferplus.FERPLUS[: targets.EMOTION_VOTES]]
-        rows = label_columns(names, labels)
-        for name in head:
-            tensors[name] = tensors[name] + choice.blend * tensors["auxiliary.2." + name.split(".")[-1]][rows]
     answers = labels if extra else list(CLASSES[variant.classes]) if variant else meta.get("answers", labels)
-    for name in head:
+    label_columns(answers, list(choice.class_bias), "class_bias")  # a bias of a dropped class is a mistake
+    tensors = models.fold_votes(tensors, labels, choice.blend, choice.class_bias)
+    for name in models.last_layer(tensors):
         tensors[name] = tensors[name][label_columns(labels, answers, "the run")]
-    columns = label_columns(answers, list(choice.class_bias), "class_bias")
-    last_bias = next(name for name in head if name.endswith(".bias"))
-    for column, bias in zip(columns, choice.class_bias.values(), strict=True):
-        tensors[last_bias][column] += bias
     model = models.build(config.network, len(answers), config.width)
     model.load_state_dict({name: value for name, value in tensors.items() if not name.startswith("auxiliary.")})
     return model.eval(), {**meta, "labels": answers}
@@ -111,7 +102,7 @@ def export(
         path: of the file.
         version: of the package.
         temperature: divisor of the logits.
-        confidence_threshold: top probability below which an answer counts as uncertain.
+        confidence_threshold: top probability below which an answer counts as uncertain, 0..1; above 1 for all.
         variant: write this one of the recipe's variants.
         fold: fold residual additions into their convolutions: the same function with fewer operations.
     """

@@ -11,10 +11,11 @@ from mien.train.config import Stage, TrainConfig
 
 
 def make_optimizer(config: TrainConfig, stage: Stage, model: nn.Module) -> torch.optim.Optimizer:
-    """Build the recipe's optimizer; biases and batch norms have no weight decay."""
+    """Build the recipe's optimizer for what is not frozen; biases and batch norms have no weight decay."""
+    learning = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in model.parameters() if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": [p for p in learning if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in learning if p.dim() <= 1], "weight_decay": 0.0},
     ]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=stage.lr, momentum=0.9, nesterov=True)

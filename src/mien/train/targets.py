@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mien.data.faces import Faces
+from mien.data.ferplus import EMOTION_VOTES
 from mien.errors import ConfigError
 from mien.faces.models import load_classifier
 from mien.train.config import Stage, TrainConfig
 from mien.train.soft_labels import read_soft_labels
+from mien.train.torch_classifier import TorchClassifier
 from mien.types import Classifier, Floats, label_columns
-
-EMOTION_VOTES = 8
-"""Number of FER+ columns that are emotions; the last two are `unknown` and `NF`, no face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +93,19 @@ class Targets:
         return share * soft + (1 - share) * smooth
 
 
-def build_targets(config: TrainConfig, sets: Sequence[Faces], device: torch.device) -> Targets:
+def build_targets(
+    config: TrainConfig, sets: Sequence[Faces], device: torch.device, start: TorchClassifier | None = None
+) -> Targets:
     """Load everything that a recipe asks for.
 
     Args:
         config: the recipe.
         sets: Training images of each data set, all with the labels of the first.
         device: of the training.
+        start: network that the run starts from, for sets whose soft labels are "init".
     """
     settings = config.settings(len(sets))
-    labels, teachers, draws, start = sets[0].labels, [], [], 0
+    labels, teachers, draws, first = sets[0].labels, [], [], 0
     # A path may contain a +, names do not.
     for name in [config.teacher] if config.teacher.endswith(".onnx") else filter(None, config.teacher.split("+")):
         teacher = load_classifier(name, spin=False)  # its threads would spin while the network trains
@@ -113,17 +115,18 @@ def build_targets(config: TrainConfig, sets: Sequence[Faces], device: torch.devi
         odds = torch.from_numpy(counts.astype(np.float64) ** setting.balance)
         even = setting.weight <= 1 and not setting.balance
         count = round(setting.weight * len(faces))
-        draws.append(Draw(start, start + len(faces), count, None if even else odds))
-        start += len(faces)
+        draws.append(Draw(first, first + len(faces), count, None if even else odds))
+        first += len(faces)
     images, targets = (torch.cat(part) for part in zip(*(to_tensors(faces, device) for faces in sets), strict=True))
     votes, soft, factor = None, None, None
     if config.ferplus:
         if sets[0].votes is None:
             raise ConfigError("the recipe's ferplus needs the FER+ votes: give --votes ferplus_votes.csv")
         votes = torch.from_numpy(np.concatenate([_vote_shares(faces) for faces in sets])).to(device)
-    if config.soft_labels:
-        files = [config.soft_labels if n == 0 else item.soft_labels for n, item in enumerate(settings)]
-        answers = [_soft_labels(file, faces) for file, faces in zip(files, sets, strict=True)]
+    if config.has_soft_labels:
+        files = [item.soft_labels for item in settings]
+        files[0] = config.soft_labels or files[0]
+        answers = [_soft_labels(file, faces, start) for file, faces in zip(files, sets, strict=True)]
         soft = torch.from_numpy(np.concatenate(answers)).to(device)
     if any(setting.distill != 1 for setting in settings):
         factors = [
@@ -140,8 +143,14 @@ def _vote_shares(faces: Faces) -> NDArray[np.float32]:
     return np.asarray(counts / counts.sum(1, keepdims=True).clip(min=1), np.float32)
 
 
-def _soft_labels(file: str, faces: Faces) -> Floats:
-    """Return float32 (N, C): the answers in a file, or without one the labels."""
+def _soft_labels(file: str, faces: Faces, start: TorchClassifier | None) -> Floats:
+    """Return float32 (N, C): the answers in a file or of the start, or without one the labels."""
+    if file == "init" and start is not None:
+        known = [name for name in faces.labels if name in start.labels]
+        answers = np.zeros((len(faces), len(faces.labels)), np.float32)
+        answers[:, label_columns(faces.labels, known)] = start(faces.images)[:, label_columns(start.labels, known)]
+        answers /= np.maximum(answers.sum(1, keepdims=True), 1e-12)
+        return answers
     return read_soft_labels(file, faces) if file else np.eye(len(faces.labels), dtype=np.float32)[faces.targets]
 
 

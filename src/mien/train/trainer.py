@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
 from mien.data.faces import Faces, statistics
+from mien.data.ferplus import EMOTION_VOTES
 from mien.errors import ConfigError, DataError
 from mien.media import atomic
 from mien.train import checkpoint, distributed, log, models
 from mien.train.augment import augment, mix, normalize
 from mien.train.config import Stage, TrainConfig
 from mien.train.schedule import make_average, make_optimizer, make_scheduler
-from mien.train.targets import EMOTION_VOTES, build_targets, to_tensors
+from mien.train.targets import build_targets, to_tensors
+from mien.train.torch_classifier import TorchClassifier
 from mien.types import EMOTIONS, label_columns
 
 Progress = Callable[[dict[str, float]], None]
@@ -31,10 +34,18 @@ Progress = Callable[[dict[str, float]], None]
 
 def fit(
     config: TrainConfig, faces: Faces | Mapping[str, Faces], out: Path, resume: bool = False, devices: int = 1,
-    **options: Any,
+    loggers: Sequence[Logger] = (), **options: Any,
 ) -> Path:  # fmt: skip
-    """Train on this many devices of this machine; `options` are those of `Trainer`."""
-    return Trainer(config, faces, out, distributed.make_fabric(devices, config.precision), **options).fit(resume)
+    """Train on this many devices of this machine; `options` are those of `Trainer`.
+
+    `loggers` are Lightning Fabric's: the figures of each epoch go to them as well as to log.csv.
+    """
+    fabric = distributed.make_fabric(devices, config.precision, loggers)
+    return Trainer(config, faces, out, fabric, **options).fit(resume)
+
+
+NOTHING = (-1.0, -1e9)
+"""Score before any epoch: mean accuracy over the data sets, and the loss, negative, which decides among equals."""
 
 
 class Trainer:
@@ -43,6 +54,7 @@ class Trainer:
     `out` receives `last.safetensors` (the state for `resume`, replaced after an epoch), `best.safetensors` (weights
     only), `log.csv` and `config.json`. A run that was killed and resumed gives the same weights as an uninterrupted
     one: each epoch seeds its own order, augmentation and dropout. Stages that have not begun may be changed on resume.
+    With the recipe's `keep_start` the weights of `init` count as epoch 0: they are kept if no epoch is better.
 
     Args:
         config: the recipe.
@@ -52,11 +64,14 @@ class Trainer:
         source: name of the data, for the metadata of the model file.
         progress: called after each step.
         pause: shortest time between two checkpoints in seconds.
+        on_epoch: called by the first process after each epoch.
+        keep_last: keep the last epoch, although an earlier one was better.
     """
 
     stage: Stage
     model: nn.Module
     average: AveragedModel
+    frozen: list[nn.Module]
     network: nn.Module  # the model as training calls it, with its gradients shared between the processes
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
@@ -64,8 +79,10 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, faces: Faces | Mapping[str, Faces], out: Path, fabric: Fabric,
         source: str = "FER2013", progress: Progress | None = None, pause: float = 0.0,
+        on_epoch: Callable[[log.Epoch], None] | None = None, keep_last: bool = False,
     ) -> None:  # fmt: skip
         self.config, self.out, self.fabric, self.progress, self.pause = config, out, fabric, progress, pause
+        self.on_epoch, self.keep_last = on_epoch, keep_last
         if config.batch < 2 * fabric.world_size:
             raise ConfigError(f"batch {config.batch} is too small for {fabric.world_size} processes (batch norm)")
         sets = dict(faces) if isinstance(faces, Mapping) else {source: faces}
@@ -96,13 +113,19 @@ class Trainer:
             "mean": self.mean, "std": self.std, "labels": list(labels), "train": sum(map(len, train)),
             "valid": sum(map(len, valid.values())), "source": "+".join(sets), "answers": list(answers),
         }  # fmt: skip
-        self.targets = build_targets(config, train, fabric.device)
+        # Where the labels are not known to the start, its answers say nothing about an epoch's worth.
+        self.keeps_start = config.keep_start and self.init is not None and set(labels) <= set(self.init[1]["labels"])
+        start = None
+        if any(item.soft_labels == "init" for item in config.settings(len(sets))):
+            start = TorchClassifier(checkpoint.resolve(config.init))
+        self.targets = build_targets(config, train, fabric.device, start)
         self.valid = {name: to_tensors(item, fabric.device) for name, item in valid.items()}
         self.columns = label_columns(labels, answers)
         self.steps = sum(draw.count for draw in self.targets.draws) // config.batch  # an epoch
         if not self.steps:
             raise DataError(f"{self.info['train']} Training images are too few for batches of {config.batch}")
-        self.epoch, self.best = 0, -1.0  # epochs done; accuracy of the best one of this stage
+        self.epoch, self.waited = 0, 0  # epochs done; those since the best one of this stage
+        self.best = self.start = NOTHING  # score of the best one of this stage, and of the start
         self.best_weights: tuple[dict[str, Tensor], int] | None = None  # and its epoch, not yet saved
         torch.backends.cudnn.benchmark = True  # all batches have one size: find the fastest kernels once
 
@@ -117,27 +140,40 @@ class Trainer:
             writes, saved_at = self.fabric.is_global_zero, time.perf_counter()
             if writes:
                 atomic.write_text(self.out / "config.json", json.dumps(self.meta(), indent=1))
-            while self.epoch < self.config.epochs:
+            while self.epoch < self.config.epochs and not self.impatient:
                 index, within = self.config.stage_at(self.epoch)
                 if within == 0:
                     self.start_stage(self.config.stages[index])
+                if not self.epoch and self.keeps_start:
+                    self.measure_start()
                 started = time.perf_counter()
                 lr, loss, accuracy = self.train_epoch()
                 validation = self.validate()
                 val_loss, val_accuracy = np.mean(list(validation.values()), axis=0).tolist()
                 self.epoch += 1
-                if self.stage is self.config.stages[-1] and val_accuracy > self.best:
-                    self.best = val_accuracy
+                self.waited += 1
+                is_last = self.stage is self.config.stages[-1]
+                is_best = is_last and (val_accuracy, -val_loss) > self.best
+                if is_best:
+                    self.best, self.waited = (val_accuracy, -val_loss), 0
+                if is_best or (is_last and self.keep_last):
                     weights = self.average.module.state_dict() if writes else {}
                     self.best_weights = {name: value.clone() for name, value in weights.items()}, self.epoch
-                seconds = time.perf_counter() - started
+                epoch = log.Epoch(
+                    self.epoch, self.config.epochs, index + 1, lr, loss, accuracy, val_loss, val_accuracy,
+                    time.perf_counter() - started, validation, is_best,
+                )  # fmt: skip
                 if writes:
-                    row = (self.epoch, index + 1, lr, loss, accuracy, val_loss, val_accuracy, seconds)
-                    each = {f"val_accuracy_{name}": accuracy for name, (_, accuracy) in validation.items()}
-                    log.append_row(self.out / "log.csv", row, each if len(validation) > 1 else {})
-                if writes and (self.epoch == self.config.epochs or time.perf_counter() - saved_at >= self.pause):
+                    log.append_row(self.out / "log.csv", epoch.metrics())
+                    self.fabric.log_dict(epoch.metrics(), self.epoch)
+                done = self.epoch == self.config.epochs or self.impatient
+                if writes and (done or time.perf_counter() - saved_at >= self.pause):
                     self.save()
                     saved_at = time.perf_counter()
+                if writes and self.on_epoch:
+                    self.on_epoch(epoch)
+        for logger in self.fabric.loggers:
+            logger.finalize("success")
         best = self.out / "best.safetensors"
         if writes:
             tensors, meta = checkpoint.load(best)
@@ -154,18 +190,41 @@ class Trainer:
             model.load_state_dict(self.average.module.state_dict())
         elif self.init:
             models.load_initial(*self.init, self.config, model, self.info["labels"])
-        self.stage, self.best = stage, -1.0
+        last = stage is self.config.stages[-1]
+        self.stage, self.best, self.waited = stage, self.start if last else NOTHING, 0
+        self.frozen = models.freeze(model, stage.freeze)
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = make_average(self.model, self.config.ema)
         self.optimizer = make_optimizer(self.config, stage, self.model)
         self.scheduler = make_scheduler(self.config, stage, self.optimizer, self.steps)
         self.network = distributed.setup(self.model, self.fabric)
 
+    @property
+    def impatient(self) -> bool:
+        """Whether the last stage has brought nothing for `patience` epochs."""
+        return bool(self.config.patience) and self.waited >= self.config.patience and self.in_last_stage
+
+    @property
+    def in_last_stage(self) -> bool:
+        return self.epoch > self.config.epochs - self.config.stages[-1].epochs
+
+    def measure_start(self) -> None:
+        """Count the start as epoch 0: an epoch must be better to take its place."""
+        loss, accuracy = np.mean(list(self.validate().values()), axis=0).tolist()
+        self.start = accuracy, -loss
+        if self.stage is self.config.stages[-1]:
+            self.best = self.start
+        if self.fabric.is_global_zero:
+            meta = {**self.meta(), "epoch": 0}
+            checkpoint.save(self.out / "best.safetensors", self.average.module.state_dict(), meta)
+
     def train_epoch(self) -> tuple[float, float, float]:
         """Train for one epoch; return its last learning rate, its mean loss and its accuracy on augmented images."""
         config, stage, fabric, targets = self.config, self.stage, self.fabric, self.targets
         torch.manual_seed(config.seed * 1_000_003 + self.epoch)
         self.model.train()
+        for block in self.frozen:
+            block.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=fabric.device if fabric.device.type == "cuda" else "cpu")
         lr, started = stage.lr, time.perf_counter()
         for step, (index, views) in enumerate(self.batches()):
@@ -235,8 +294,9 @@ class Trainer:
         return results
 
     def meta(self) -> dict[str, Any]:
-        """Return what every checkpoint of the run says about recipe and data."""
-        return {"config": self.config.to_dict(), **self.info}
+        """Return what every checkpoint of the run says about recipe, data and start."""
+        start = {"start_accuracy": self.start[0]} if self.start != NOTHING else {}
+        return {"config": self.config.to_dict(), **self.info, **start}
 
     def save(self) -> None:
         """Write the best weights, if new, and the whole state."""
@@ -249,7 +309,7 @@ class Trainer:
         tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         for index, values in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
-        progress = {"epoch": self.epoch, "best": self.best}
+        progress = {"epoch": self.epoch, "best": self.best, "start": self.start, "waited": self.waited}
         schedule = {"param_groups": optimizer["param_groups"], "scheduler": self.scheduler.state_dict()}
         checkpoint.save(self.out / "last.safetensors", tensors, {**self.meta(), **progress, **schedule})
 
@@ -257,7 +317,11 @@ class Trainer:
         """Continue from what `save` wrote."""
         index, _ = self.config.stage_at(meta["epoch"] - 1)
         self.start_stage(self.config.stages[index])
-        self.epoch, self.best = meta["epoch"], meta["best"]
+        self.epoch, self.waited = meta["epoch"], meta.get("waited", 0)
+        best = meta["best"]
+        self.best = (best[0], best[1]) if isinstance(best, list) else (best, NOTHING[1])  # one number in older files
+        start = meta.get("start", NOTHING)
+        self.start = start[0], start[1]
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
         for key, value in tensors.items():
             kind, _, name = key.partition(".")

@@ -33,7 +33,11 @@ export function chart(person, labels, { width, height, duration }) {
     parts.push(`<path d="M${LEFT} ${number(y(p))}H${width - RIGHT}" stroke="#fff" stroke-opacity=".18"/>`);
     parts.push(words(LEFT - 6, y(p) + 4, `${100 * p} %`, "end"));
   }
-  for (const time of ticks(duration, width)) parts.push(words(x(time), height - 6, clock(time), time ? "middle" : "start"));
+  const times = ticks(duration, width);
+  for (const time of times) {
+    const name = times[1] < 1 ? time.toFixed(1) : clock(time);
+    parts.push(words(x(time), height - 6, name, time ? "middle" : "start"));
+  }
   const points = thinned(person.moments, x);
   for (const k of order(labels)) {
     const path = points.map((point) => `${point.begins ? "M" : "L"}${number(point.x)} ${number(y(point.mean[k]))}`);

@@ -24,7 +24,7 @@ export function crop(image, face, margin = 0) {
   let centre = [(x1 + x2) / 2, (y1 + y2) / 2];
   let side = Math.max(x2 - x1, y2 - y1, 1) * (1 + margin);
   const axis = eyeAxis(face, side);
-  let gray = grayWindow(image, centre, side * (Math.abs(axis[0]) + Math.abs(axis[1])) / 2);
+  let gray = grayWindow(image, centre, (side * (Math.abs(axis[0]) + Math.abs(axis[1]))) / 2);
   centre = [centre[0] - gray.x, centre[1] - gray.y];
   // One tap a pixel would alias on a large face, so it is halved, then warped at that resolution and averaged down.
   while (side >= 4 * SIZE && Math.min(gray.width, gray.height) >= 2) {

@@ -44,7 +44,8 @@ export async function isWholeJpeg(file) {
 async function videoComplaint(file) {
   const { name } = file;
   const opened = await videoTrack(file).catch(() => null);
-  if (!opened) return /^\0\0..(ftyp|moov|mdat|wide)/s.test(await latin(file.slice(0, 8))) ? told("cutVideo", { name }) : null;
+  if (!opened)
+    return /^\0\0..(ftyp|moov|mdat|wide)/s.test(await latin(file.slice(0, 8))) ? told("cutVideo", { name }) : null;
   const { track, input } = opened;
   if (!track) return told((await input.getPrimaryAudioTrack()) ? "noVideoTrack" : "cutVideo", { name });
   const codec = await track.getCodec();

@@ -47,10 +47,16 @@ async function* decoded({ library, input, track }, signal) {
 }
 
 async function* sought(video, signal) {
+  const shown = { time: null, count: 0 }; // what the browser has shown last; null where it does not tell
+  const watch = (_, { mediaTime }) => {
+    Object.assign(shown, { time: mediaTime, count: shown.count + 1 });
+    if (!signal.aborted) video.requestVideoFrameCallback(watch);
+  };
+  video.requestVideoFrameCallback?.(watch);
   let [step, last, next] = [STEP, -1, 0];
   // a recording of a browser may not know its duration
   while (next < video.duration && !signal.aborted && (video.duration < Infinity || next - last < 2)) {
-    const time = await seek(video, next);
+    const time = await seek(video, next, shown);
     if (time > last) {
       if (last >= 0) step = Math.min(step, Math.max(time - last, 0.004));
       yield { time, bitmap: await shrunk(video, LARGEST.video) };
@@ -61,17 +67,16 @@ async function* sought(video, signal) {
   }
 }
 
-/** Show the frame at a time; resolves with the frame's own time where the browser tells it. */
-function seek(video, time) {
-  return new Promise((resolve, reject) => {
+/** Show the frame at a time; gives the frame's own time where the browser tells it. */
+async function seek(video, time, shown) {
+  const before = shown.count;
+  await new Promise((resolve, reject) => {
     const once = { once: true };
-    let own = null;
-    const done = () => resolve(own ?? video.currentTime);
-    if ("requestVideoFrameCallback" in video) {
-      video.requestVideoFrameCallback((_, { mediaTime }) => (own = mediaTime));
-    }
-    video.addEventListener("seeked", () => setTimeout(done, own === null ? 40 : 0), once);
+    video.addEventListener("seeked", resolve, once);
     video.addEventListener("error", () => reject(new Error(video.error?.message)), once);
     video.currentTime = time;
   });
+  // a frame that is shown already may not be told again
+  for (let k = 0; k < 15 && shown.count === before; k++) await new Promise((resolve) => setTimeout(resolve, 10));
+  return shown.time ?? video.currentTime;
 }

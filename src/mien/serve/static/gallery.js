@@ -114,7 +114,9 @@ export class Gallery {
       count(all.length, "faces"),
       headline(all, labels),
       failed ? count(failed, "failed") : "",
-    ].filter(Boolean).join(" · ");
+    ]
+      .filter(Boolean)
+      .join(" · ");
   }
 
   /** Mark the picture that the stage shows. */

@@ -1,11 +1,12 @@
 // Files by choice, drop, paste and example.
 
+import { alarm } from "./notices.js";
 import { told } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** @param {{openAll: (files: File[]) => void, alarm: (error: Error) => void}} page */
-export function connectInput({ openAll, alarm }) {
+/** @param {(files: File[]) => void} openAll opens one or several. */
+export function connectInput(openAll) {
   $("open").onclick = () => $("file").click();
   $("file").onchange = ({ target }) => {
     if (target.files.length) openAll([...target.files]);

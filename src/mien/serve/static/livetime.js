@@ -11,7 +11,8 @@ export class LiveTime {
   constructor(smoothed) {
     this.timeline = null; // until there is a model
     this.first = null; // id of the largest face
-    const tell = () => ($("half-life").textContent = settings.smoothing ? t("seconds", { n: settings.smoothing }) : t("off"));
+    const tell = () =>
+      ($("half-life").textContent = settings.smoothing ? t("seconds", { n: settings.smoothing }) : t("off"));
     $("smoothing").value = settings.smoothing;
     tell();
     $("smoothing").oninput = ({ target }) => {

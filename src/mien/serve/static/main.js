@@ -5,6 +5,7 @@ import { isWholeJpeg } from "./formats.js";
 import { Gallery } from "./gallery.js";
 import { connectInput } from "./input.js";
 import { LiveTime } from "./livetime.js";
+import { alarm, announce, hideAlert, note, say } from "./notices.js";
 import { People } from "./people.js";
 import { save } from "./record.js";
 import { Session } from "./session.js";
@@ -31,12 +32,11 @@ const stage = new Stage(parts("stage", "overlay", "preview", "full", "leave"), {
   pointed: (place) => people?.point(place),
   chosen: (place) => people?.reveal(place),
 });
-const gallery = new Gallery(
-  { section: $("gallery"), headline: $("gallery-headline"), rows: $("pictures") },
-  (item) => open(() => openFile(item.file), { item }),
+const gallery = new Gallery({ section: $("gallery"), headline: $("gallery-headline"), rows: $("pictures") }, (item) =>
+  open(() => openFile(item.file), { item }),
 );
 const time = new LiveTime(() => session?.tracker && (session.tracker.halfLife = settings.smoothing));
-const run = new VideoRun({ stage, say, announce, alarm, show: showFaces, changed: show });
+const run = new VideoRun({ stage, show: showFaces, changed: show });
 
 // ---- the networks
 
@@ -147,7 +147,9 @@ async function open(opening, { item = null, camera = false } = {}) {
   run.open(session, () => ({ engine, model, series: ++series }));
   show();
   warn(opened);
-  await engine.ready.then(() => session?.source === opened && !session.engine && session.attach(engine, model)).catch(() => {});
+  await engine.ready
+    .then(() => session?.source === opened && !session.engine && session.attach(engine, model))
+    .catch(() => {});
 }
 
 /** What a person should know about a file that did open. */
@@ -288,7 +290,14 @@ function shown() {
   if (!session) return null;
   const { source, seen } = session;
   const mirrored = Boolean(source.mirrored) && settings.mirror;
-  return { source, mirrored, faces: seen.faces, frame: [seen.width, seen.height], labels: model?.labels, show: shownParts() };
+  return {
+    source,
+    mirrored,
+    faces: seen.faces,
+    frame: [seen.width, seen.height],
+    labels: model?.labels,
+    show: shownParts(),
+  };
 }
 
 function draw() {
@@ -296,45 +305,16 @@ function draw() {
   time.draw();
 }
 
-// ---- words
-
-function say(words) {
-  $("status").textContent = words;
-}
-
-/** For screen readers too. */
-function announce(words) {
-  say(words);
-  $("said").textContent = words;
-}
-
-/** Something that a person should know, until they have read it. */
-function note(words) {
-  $("note-words").textContent = words;
-  $("note").hidden = false;
-}
-
-/** @param {boolean} lasting whether opening something else does not help. */
-function alarm(error, lasting = false) {
-  $("alert-words").textContent = error.message;
-  $("alert").hidden = false;
-  if (lasting) $("retry").hidden = false;
-}
-
-function hideAlert() {
-  if ($("retry").hidden) $("alert").hidden = true;
-}
-
 // ---- what a person does
 
-const takings = takeAway({ shown, alarm, announce });
+const takings = takeAway(shown);
 connectView({
   changed: draw,
   model: changeModel,
   threshold: changeThreshold,
   spoken: speak,
 });
-connectInput({ openAll, alarm });
+connectInput(openAll);
 $("start").onclick = () => (session?.source.kind === "camera" ? stop("saidCameraOff") : startCamera($("device").value));
 $("device").onchange = () => startCamera($("device").value);
 $("close").onclick = () => stop("saidClosed");

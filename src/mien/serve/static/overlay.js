@@ -84,7 +84,12 @@ function styles(boxes, k, show, { unit, width }) {
 export function fitting({ width, height, frame }) {
   const scale = Math.min(width / frame[0], height / frame[1]);
   const [left, top] = [(width - frame[0] * scale) / 2, (height - frame[1] * scale) / 2];
-  return { scale, left, top, inside: { x1: Math.max(left, 0), y1: Math.max(top, 0), x2: width - left, y2: height - top } };
+  return {
+    scale,
+    left,
+    top,
+    inside: { x1: Math.max(left, 0), y1: Math.max(top, 0), x2: width - left, y2: height - top },
+  };
 }
 
 /** The boxes of faces in units of the view. */
@@ -163,7 +168,11 @@ function choose(panel, boxes, k, taken, inside, unit) {
   const [middle, centre] = [(y1 + y2 - panel.height) / 2, (x1 + x2 - panel.width) / 2];
   const beside = [x2 + gap, x1 - gap - panel.width].flatMap((x) => [y1, y2 - panel.height, middle].map((y) => [x, y]));
   const stacked = [y2 + gap, y1 - gap - panel.height].flatMap((y) => [x1, x2 - panel.width, centre].map((x) => [x, y]));
-  const within = [[centre, y2 - panel.height], [x1, y2 - panel.height], [x2 - panel.width, y1]];
+  const within = [
+    [centre, y2 - panel.height],
+    [x1, y2 - panel.height],
+    [x2 - panel.width, y1],
+  ];
   // a line of text beside a face would seem to belong to the next one
   const spots = panel.row || boxes.length < 3 ? [...beside, ...stacked, ...within.slice(1)] : [...stacked, ...within];
   let best;

@@ -28,7 +28,7 @@ export class Table {
    * @param {object[]} faces @param {number} scale from the frame's pixels to the source's.
    */
   add(name, time, faces, scale) {
-    const common = [cell(name), this.frames++, time.toFixed(3)];
+    const common = [cell(name), this.frames++, time.toFixed(3), ""]; // the page finds no shots
     if (this.full) return;
     if (!faces.length) this.rows.push([...common, ...Array(this.labels.length + 11).fill("")].join(","));
     faces.forEach((face, k) => {
@@ -42,11 +42,13 @@ export class Table {
 
   /** A file that could not be opened. */
   fail(name, reason) {
-    this.rows.push([cell(name), this.frames++, "", ...Array(this.labels.length + 10).fill(""), cell(reason)].join(","));
+    this.rows.push(
+      [cell(name), this.frames++, "", "", ...Array(this.labels.length + 10).fill(""), cell(reason)].join(","),
+    );
   }
 
   text() {
-    const head = "name,index,time,face,id,x1,y1,x2,y2,score,emotion,confidence,uncertain";
+    const head = "name,index,time,shot,face,id,x1,y1,x2,y2,score,emotion,confidence,uncertain";
     return `${[[head, ...this.labels.map(cell), "error"].join(","), ...this.rows].join("\n")}\n`;
   }
 }

@@ -36,9 +36,14 @@ export class Report {
     parts.brief.textContent = brief ? count(brief, "brief") : "";
     parts.headline.textContent = [
       count(this.shown.length, "people"),
-      headline(this.shown.map((person) => mostly(person, labels.length)), labels),
+      headline(
+        this.shown.map((person) => mostly(person, labels.length)),
+        labels,
+      ),
       `${count(analysis.frames.length, "frames")}, ${inSeconds(analysis.duration)}`,
-    ].filter(Boolean).join(" · ");
+    ]
+      .filter(Boolean)
+      .join(" · ");
     parts.legend.replaceChildren(
       ...order(labels).map((k) => key(emotion(labels[k]), colour(labels[k]))),
       key(t("uncertain"), null),

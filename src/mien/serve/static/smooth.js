@@ -1,6 +1,9 @@
-// Smoothing of a whole track: the future counts as much as the past, so labels change when the face does, not later.
+// Smoothing of a whole track, as mien.faces.zero_lag does it: the future counts as much as the past, so labels change when
+// the face does, not later.
 
-const [MARGIN, HOLD] = [0.15, 1]; // lead, or seconds, after which another label counts; as in track.js
+const [REACH, LONGEST] = [5, 3]; // half-lives and seconds to which the window reaches on either side
+const COST = 0.55 * 0.15 * 1; // of a change of label, in lead x seconds
+const PAUSE = 0.5; // seconds for which a moment stands at most
 
 /**
  * @param {{time: number, faces: object[]}[]} frames with faces that have id and unsmoothed probabilities.
@@ -18,56 +21,60 @@ export function smoothed(frames, { uncertainBelow, halfLife }) {
   const result = frames.map(({ time, faces }) => ({ time, faces: faces.map((face) => ({ ...face })) }));
   for (const track of tracks.values()) {
     const times = track.map(({ time }) => time);
-    const means = bothWays(track, halfLife);
+    const rows = track.map(({ probabilities }) => probabilities);
+    const means = halfLife && rows.length > 1 ? windowed(times, rows, halfLife) : rows;
+    const durations = times.map((time, k) => Math.min((times[k + 1] ?? time) - time, PAUSE));
     const tops = means.map((mean) => mean.indexOf(Math.max(...mean)));
-    const labels = settled(times, tops, (k, held) => means[k][tops[k]] - means[k][held]);
-    const short = means.map((mean, k) => uncertainBelow - mean[tops[k]]);
-    const doubts = settled(times, short.map((each) => each > 0), (k) => 2 * Math.abs(short[k]));
-    track.forEach(({ frame, place }, k) =>
-      Object.assign(result[frame].faces[place], { probabilities: means[k], label: labels[k], uncertain: doubts[k] }),
+    const labels = bestPath(means, durations);
+    // twice, because a label that loses p to another one changes their distance by 2 p
+    const doubts = bestPath(
+      means.map((mean, k) => [0, 2 * (uncertainBelow - mean[tops[k]])]),
+      durations,
     );
+    track.forEach(({ frame, place }, k) => {
+      const uncertain = doubts[k] === 1;
+      const label = uncertain ? tops[k] : labels[k];
+      Object.assign(result[frame].faces[place], { probabilities: means[k], label, uncertain });
+    });
   }
   return result;
 }
 
-/** The mean of an exponential window into the past and one into the future. */
-function bothWays(track, halfLife) {
-  if (!halfLife) return track.map(({ probabilities }) => probabilities);
-  const past = oneWay(track, halfLife);
-  const future = oneWay([...track].reverse(), halfLife).reverse();
-  return past.map((mean, k) => mean.map((value, n) => (value + future[k][n]) / 2));
-}
-
-/** As in track.js: the signal runs straight from frame to frame. */
-function oneWay(track, halfLife) {
-  let [mean, last] = [null, null];
-  return track.map(({ time, probabilities }) => {
-    if (!mean) mean = [...probabilities];
-    else {
-      const age = (Math.abs(time - last.time) / halfLife) * Math.LN2;
-      const kept = Math.exp(-age);
-      const share = age ? -Math.expm1(-age) / age : 1;
-      mean = mean.map((m, n) => kept * m + (1 - share) * probabilities[n] + (share - kept) * last.probabilities[n]);
+/** The mean of each moment in a window that falls by half in `halfLife` seconds on both sides. */
+function windowed(times, rows, halfLife) {
+  const reach = Math.min(REACH * halfLife, LONGEST);
+  const steps = times.map((time, k) => Math.min((times[k + 1] ?? time) - time, halfLife / 2));
+  const lengths = steps.map((step, k) => 1e-9 + (step + (steps[k - 1] ?? 0)) / 2); // of time, for which a moment stands
+  let first = 0;
+  return times.map((time) => {
+    while (time - times[first] > reach) first++;
+    const mean = new Array(rows[0].length).fill(0);
+    let sum = 0;
+    for (let k = first; k < times.length && times[k] - time <= reach; k++) {
+      const weight = 2 ** (-Math.abs(times[k] - time) / halfLife) * lengths[k];
+      sum += weight;
+      rows[k].forEach((p, n) => (mean[n] += weight * p));
     }
-    last = { time, probabilities };
-    return mean;
+    return mean.map((value) => value / sum);
   });
 }
 
 /**
- * Values that do not flicker: a run of another value counts, from its first frame, when it leads clearly somewhere or
- * lasts; else what was there before goes on.
+ * The columns with the highest sum of value x duration less a cost for each change (Viterbi 1967), one a row: a short or
+ * small lead changes nothing, and a lasting one counts from its start.
  */
-function settled(times, values, lead) {
-  const shown = [];
-  for (let from = 0; from < values.length; ) {
-    let to = from + 1;
-    while (to < values.length && values[to] === values[from]) to++;
-    const held = shown[from - 1];
-    const lasts = times[Math.min(to, times.length - 1)] - times[from] >= HOLD;
-    let counts = from === 0 || lasts || values[from] === held;
-    for (let k = from; k < to && !counts; k++) counts = lead(k, held) >= MARGIN;
-    for (; from < to; from++) shown.push(counts ? values[from] : held);
-  }
-  return shown;
+function bestPath(values, durations) {
+  const best = (row) => row.indexOf(Math.max(...row));
+  let total = values[0].map(() => 0);
+  const came = values.map((row, k) => {
+    const top = best(total);
+    const stay = total.map((value) => value >= total[top] - COST);
+    const lasts = k < values.length - 1 ? durations[k] : durations[k] || 1e-9;
+    total = total.map((value, n) => (stay[n] ? value : total[top] - COST) + row[n] * lasts);
+    return stay.map((stays, n) => (stays ? n : top));
+  });
+  let column = best(total);
+  const path = [column];
+  for (let k = came.length - 1; k > 0; k--) path.push((column = came[k][column]));
+  return path.reverse();
 }

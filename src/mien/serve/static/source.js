@@ -73,7 +73,8 @@ export async function openFile(file) {
   throw await complaint(file);
 }
 
-export const isVideo = ({ type, name }) => type.startsWith("video/") || (!type && /\.(mp4|m4v|mov|webm|mkv)$/i.test(name));
+export const isVideo = ({ type, name }) =>
+  type.startsWith("video/") || (!type && /\.(mp4|m4v|mov|webm|mkv)$/i.test(name));
 
 /** A picture of a file, or null. */
 export async function openPicture(file) {

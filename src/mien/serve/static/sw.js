@@ -19,6 +19,7 @@ const PAGE = [
   "labels.js",
   "livetime.js",
   "main.js",
+  "notices.js",
   "numbers.js",
   "overlay.js",
   "people.js",

@@ -1,6 +1,7 @@
 // Save, copy and share the picture, and record a clip.
 
 import { Clip, named, save, snapshot } from "./record.js";
+import { alarm, announce } from "./notices.js";
 import { clock } from "./numbers.js";
 import { t } from "./words.js";
 
@@ -10,10 +11,10 @@ const LONGEST = 300; // seconds of a clip
 /**
  * Connect the buttons.
  *
- * @param {{shown: () => object | null, alarm: (error: Error) => void, announce: (words: string) => void}} page
+ * @param {() => object | null} shown what the stage shows now; see stage.js.
  * @returns {{frame: () => void, stop: () => void}} to call for each new picture, and when the source is closed.
  */
-export function takeAway({ shown, alarm, announce }) {
+export function takeAway(shown) {
   let clip = null;
   let ticking = 0;
 

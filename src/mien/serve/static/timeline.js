@@ -77,7 +77,7 @@ export class Timeline {
   }
 }
 
-function grid(context, { left, right, top, bottom }, y) {
+function grid(context, { left, right, bottom }, y) {
   context.font = "12px system-ui, sans-serif";
   context.textBaseline = "middle";
   context.fillStyle = "#b4b6bc";

@@ -2,6 +2,7 @@
 
 import { analyse } from "./analysis.js";
 import { clock, inSeconds } from "./numbers.js";
+import { alarm, announce, say } from "./notices.js";
 import { save } from "./record.js";
 import { Report } from "./report.js";
 import { count, t, told } from "./words.js";
@@ -11,19 +12,25 @@ const PAUSE = 120; // milliseconds between two pictures of the progress
 
 export class VideoRun {
   /**
-   * @param {{stage, say, announce, alarm, show, changed}} page `show` shows {faces, width, height}, `changed` is called
+   * @param {{stage, show, changed}} page `show` shows {faces, width, height}, `changed` is called
    *   when a run begins or ends.
    */
   constructor(page) {
     Object.assign(this, { page, session: null, stopper: null, analysis: null });
-    const ids = { section: "report", headline: "report-headline", legend: "legend", persons: "persons", brief: "brief" };
+    const ids = {
+      section: "report",
+      headline: "report-headline",
+      legend: "legend",
+      persons: "persons",
+      brief: "brief",
+    };
     const parts = Object.fromEntries(Object.entries(ids).map(([name, id]) => [name, $(id)]));
     this.report = new Report(parts, (time) => (this.session.source.element.currentTime = time));
     const kinds = { csv: "text/csv", json: "application/json", svg: "image/svg+xml" };
     for (const [suffix, type] of Object.entries(kinds)) {
       $(`save-${suffix}`).onclick = () => {
         const text = suffix === "svg" ? this.report.svg() : this.report[suffix](this.scale);
-        page.announce(t("saved", { name: save(new Blob([text], { type }), suffix) }));
+        announce(t("saved", { name: save(new Blob([text], { type }), suffix) }));
       };
     }
   }
@@ -78,7 +85,7 @@ export class VideoRun {
       analysis = await analyse(session.source, this.given(), this.progress(start, video.duration), stopper.signal);
       if (analysis && !analysis.frames.length) throw told("noFrames", { name: session.source.name });
     } catch (error) {
-      if (!stopper.signal.aborted) page.alarm(error);
+      if (!stopper.signal.aborted) alarm(error);
       analysis = null;
     }
     if (this.stopper !== stopper) return; // something else was opened meanwhile
@@ -87,7 +94,7 @@ export class VideoRun {
     session.held = false;
     if (analysis) this.finish(analysis, (performance.now() - start) / 1000);
     else {
-      page.announce(t("stopped"));
+      announce(t("stopped"));
       session.look();
     }
     page.changed();
@@ -102,7 +109,7 @@ export class VideoRun {
       page.show(analysis.at(time));
     };
     session.look();
-    page.announce(t("analysed", { frames: count(analysis.frames.length, "frames"), time: inSeconds(seconds) }));
+    announce(t("analysed", { frames: count(analysis.frames.length, "frames"), time: inSeconds(seconds) }));
   }
 
   /** Shows how far it is, and now and then a frame with its faces. */
@@ -119,8 +126,13 @@ export class VideoRun {
       const speed = time / passed;
       Object.assign($("progress"), { value: time / duration, hidden: false });
       const left = speed > 0 && duration < Infinity ? inSeconds((duration - time) / speed) : "…";
-      const words = { at: clock(time), length: duration < Infinity ? clock(duration) : "…", speed: speed.toFixed(1), left };
-      this.page.say(t("analysing", { frames, ...words }));
+      const words = {
+        at: clock(time),
+        length: duration < Infinity ? clock(duration) : "…",
+        speed: speed.toFixed(1),
+        left,
+      };
+      say(t("analysing", { frames, ...words }));
       if (time === at) this.page.show({ faces, width: size[0], height: size[1], time });
     };
   }

@@ -140,9 +140,12 @@ export const DE = {
   workerDied:
     "Der Worker der Seite ist stehen geblieben; vielleicht fehlte dem Browser Speicher. Er wird neu gestartet: Warte, bis die Seite bereit ist, und öffne dann das Bild oder starte die Kamera noch einmal.",
   noNetworks: "Die Seite kann keine Bilder ansehen.",
-  noRuntime: "Die Laufzeit (vendor/ort.wasm.min.mjs) fehlt auf dem Server. Wer ihn betreibt, sollte „make web“ ausführen.",
-  modelFails: "Das Modell {file} läuft nicht in diesem Browser ({text}). Versuche es mit einem aktuellen Firefox, Chrome, Edge oder Safari.",
-  noAnswer: "{file} ließ sich nicht laden: Der Server antwortet nicht. Prüfe die Verbindung und versuche es noch einmal.",
+  noRuntime:
+    "Die Laufzeit (vendor/ort.wasm.min.mjs) fehlt auf dem Server. Wer ihn betreibt, sollte „make web“ ausführen.",
+  modelFails:
+    "Das Modell {file} läuft nicht in diesem Browser ({text}). Versuche es mit einem aktuellen Firefox, Chrome, Edge oder Safari.",
+  noAnswer:
+    "{file} ließ sich nicht laden: Der Server antwortet nicht. Prüfe die Verbindung und versuche es noch einmal.",
   missingFile: "{file} fehlt auf dem Server ({status}). Wer ihn betreibt, sollte „make web“ ausführen.",
   damagedFile:
     "{file} kam beschädigt an oder ist nicht die Datei, die models.json nennt. Versuche es noch einmal; hilft das nicht, sollte der Betreiber „make web“ ausführen.",
@@ -164,7 +167,8 @@ export const DE = {
   emptyFile: "{name} ist leer. Kopiere oder lade die Datei noch einmal.",
   neither:
     "{name} ist weder ein Bild noch ein Video, das dieser Browser öffnen kann. Nimm ein Bild als JPEG, PNG, WebP oder GIF oder ein Video als MP4 oder WebM.",
-  cutPicture: "{name} ist ein Bild ({kind}), aber abgeschnitten: Das Ende fehlt. Kopiere oder lade die Datei noch einmal.",
+  cutPicture:
+    "{name} ist ein Bild ({kind}), aber abgeschnitten: Das Ende fehlt. Kopiere oder lade die Datei noch einmal.",
   maybeCut: "{name} ist abgeschnitten: Das Ende fehlt, ein Teil des Bildes ist vielleicht grau.",
   damagedPicture: "{name} ist ein Bild ({kind}), aber beschädigt. Kopiere oder lade die Datei noch einmal.",
   heic: "{name} ist ein HEIC-Bild, das dieser Browser nicht öffnen kann. Speichere es als JPEG, oder nimm Safari.",
@@ -177,7 +181,8 @@ export const DE = {
     "{name} ist ein Video in {kind}, das dieser Browser nicht abspielen kann. Wandle es in MP4 (H.264) oder WebM um, oder nimm einen anderen Browser.",
   noFrames: "{name} gab kein Bild, das sich ansehen lässt.",
   noFile: "Das war keine Datei. Ziehe Bilder oder ein Video von deinem Gerät hierher.",
-  noClipboard: "In der Zwischenablage ist kein Bild. Kopiere ein Bild, nicht seine Adresse, und füge es noch einmal ein.",
+  noClipboard:
+    "In der Zwischenablage ist kein Bild. Kopiere ein Bild, nicht seine Adresse, und füge es noch einmal ein.",
   copyFails: "Der Browser ließ die Seite das Bild nicht kopieren ({text}). Speichere es stattdessen.",
   noRecorder: "Dieser Browser kann keine Clips aufnehmen.",
 };

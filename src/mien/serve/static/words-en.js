@@ -99,8 +99,7 @@ export const EN = {
   cameraNotAllowed:
     "The camera was not allowed. Allow it for this page in the browser's settings (often a sign in the address bar), then press “Start camera” again.",
   cameraNotFound: "No camera was found. Connect one and press “Start camera” again.",
-  cameraInUse:
-    "The camera is in use by another program, or it does not answer. Close the other program and try again.",
+  cameraInUse: "The camera is in use by another program, or it does not answer. Close the other program and try again.",
   cameraGone: "That camera is no longer there. Press “Start camera” again to use another one.",
   cameraForbidden: "The browser's settings keep this page from using a camera.",
   cameraFails: "The camera could not be started ({text}).",

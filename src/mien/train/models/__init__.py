@@ -4,9 +4,9 @@ Each has `features`, the convolutions, and `head`, from their output to the logi
 """
 
 from mien.train.models.baseline import Baseline, LastMaxPool
-from mien.train.models.registry import NETWORKS, build, parameters
+from mien.train.models.registry import NETWORKS, build, freeze, parameters
 from mien.train.models.rep import Fused, Rep, RepBlock, Wide
-from mien.train.models.transfer import load_initial, prune_channels, transfer_weights
+from mien.train.models.transfer import fold_votes, last_layer, load_initial, prune_channels, transfer_weights
 
 __all__ = [
     "NETWORKS",
@@ -17,6 +17,9 @@ __all__ = [
     "RepBlock",
     "Wide",
     "build",
+    "fold_votes",
+    "freeze",
+    "last_layer",
     "load_initial",
     "parameters",
     "prune_channels",

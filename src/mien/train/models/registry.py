@@ -35,6 +35,18 @@ def build(network: str, classes: int, width: float = 1.0, dropout: float = 1.0, 
     return model
 
 
+def freeze(model: nn.Module, share: float) -> list[nn.Module]:
+    """Stop the learning of this share (0..1) of the blocks, from the input on, in place; return these blocks.
+
+    They must also be kept in evaluation mode: their batch norms would go on following the data.
+    """
+    blocks = list(model.get_submodule("features").children())
+    frozen = blocks[: round(share * len(blocks))]
+    for block in frozen:
+        block.requires_grad_(False)
+    return frozen
+
+
 def parameters(model: nn.Module) -> int:
     """Return the number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

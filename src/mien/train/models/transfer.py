@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mien.data import ferplus
 from mien.errors import ConfigError
 from mien.train.config import TrainConfig
 from mien.train.models.registry import build
 from mien.train.models.rep import Rep, RepBlock
+from mien.types import label_columns
 
 
 def load_initial(
     tensors: dict[str, Tensor], meta: dict[str, Any], config: TrainConfig, model: nn.Module, labels: Sequence[str]
 ) -> None:
-    """Load a checkpoint into a fresh network, in place; a wider network of its family is pruned to fit."""
+    """Load a checkpoint into a fresh network, in place; a wider network of its family is pruned to fit.
+
+    A run without a FER+ head begins with the answers of the exported model: blend and biases go into the last layer.
+    """
     network, known = meta["config"]["network"], list(meta["labels"])
+    if not config.ferplus:
+        choice = {key: meta["config"].get(key) for key in ("blend", "class_bias")}
+        tensors = fold_votes(tensors, known, choice["blend"] or 0.0, choice["class_bias"] or {})
     if network != config.network:
         large, small = build(network, len(known)), build(config.network, len(known), config.width)
         if not isinstance(large, Rep) or not isinstance(small, Rep):
@@ -37,7 +45,7 @@ def transfer_weights(tensors: dict[str, Tensor], old: Sequence[str], model: nn.M
     fresh row; so does an auxiliary head that the other network lacks.
     """
     state = model.state_dict()
-    last = [name for name in state if name.startswith("head.")][-2:]
+    last = last_layer(state)
     pairs = [(new.index(label), old.index(label)) for label in new if label in old]
     for name in state:
         value = tensors.get(name)
@@ -53,6 +61,29 @@ def transfer_weights(tensors: dict[str, Tensor], old: Sequence[str], model: nn.M
                 state[name][row] = value[old_row]
         else:
             state[name].copy_(value)
+
+
+def fold_votes(
+    tensors: Mapping[str, Tensor], labels: Sequence[str], blend: float, class_bias: Mapping[str, float]
+) -> dict[str, Tensor]:
+    """Add `blend` times the FER+ head, and biases by class, to the last layer: both heads read the same features."""
+    tensors = dict(tensors)
+    head = last_layer(tensors)
+    if blend:
+        names = [ferplus.FERPLUS_NAMES.get(name, name) for name in ferplus.FERPLUS[: ferplus.EMOTION_VOTES]]
+        rows = label_columns(names, labels)
+        for name in head:
+            tensors[name] = tensors[name] + blend * tensors["auxiliary.2." + name.split(".")[-1]][rows]
+    bias = next(name for name in head if name.endswith(".bias"))
+    tensors[bias] = tensors[bias].clone()
+    for column, value in zip(label_columns(labels, list(class_bias), "class_bias"), class_bias.values(), strict=True):
+        tensors[bias][column] += value
+    return tensors
+
+
+def last_layer(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of weight and bias of the last layer."""
+    return [name for name in tensors if name.startswith("head.")][-2:]
 
 
 @torch.no_grad()
