@@ -174,7 +174,7 @@ def test_folder_goes_to_the_sinks(pipeline: Pipeline, holiday: Path, tmp_path: P
 def test_summary_reads_well(pipeline: Pipeline, holiday: Path) -> None:
     summary = mien.predict([holiday / "a.png", holiday / "black.png", holiday / "none.png"], pipeline=pipeline)
     text = repr(summary)
-    assert text.startswith("Summary(2 images, 1 face (1 bright), 1 without a face, 1 failed, ")
+    assert text.startswith("Summary(2 images, 1 face (1 uncertain), 1 without a face, 1 failed, ")  # no edges: blurred
     assert text == f"Summary({summary})" and "\n" not in text
 
 

@@ -70,7 +70,7 @@ def main() -> None:
         return rows[:, order].argmax(1) == targets, rows.max(1) >= classifier.confidence_threshold
 
     right, sure = answers(faces.images, faces.targets)
-    sharpness, brightness = quality.look(faces.images)
+    sharpness, brightness = quality.sharpness_and_brightness(faces.images)
     values: dict[str, Any] = {"model": options.model, "sha256": classifier.sha256, "clean": len(faces)}
     values["quantiles"] = {
         name: {str(q): float(np.quantile(row, q)) for q in (0, COST, 0.01, 0.5, 0.99, 1 - COST, 1)}
@@ -85,8 +85,8 @@ def main() -> None:
         for severity in SEVERITIES:
             images = corrupt(chosen.images, name, severity)
             good, certain = answers(images, chosen.targets)
-            look = quality.look(images)
-            for key, column in zip(table, (good, certain, *look), strict=True):
+            seen = quality.sharpness_and_brightness(images)
+            for key, column in zip(table, (good, certain, *seen), strict=True):
                 table[key].append(column)
             if name == "low-resolution":
                 sizes[corruption.levels[severity]] = {"answered": share(certain), "right": share(good[certain])}

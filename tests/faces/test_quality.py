@@ -54,9 +54,9 @@ def test_size_and_share_inside_the_image() -> None:
 
 def test_blur_lowers_sharpness_and_light_does_not() -> None:
     crops = noise_crops(4)
-    sharp, bright = quality.look(crops)
-    blurred, _ = quality.look(corrupt(crops, "defocus", 5))
-    darker, dark = quality.look(np.asarray(crops // 2, np.uint8))
+    sharp, bright = quality.sharpness_and_brightness(crops)
+    blurred, _ = quality.sharpness_and_brightness(corrupt(crops, "defocus", 5))
+    darker, dark = quality.sharpness_and_brightness(np.asarray(crops // 2, np.uint8))
     assert (blurred < 0.8 * sharp).all()
     assert darker == pytest.approx(sharp, rel=0.1)
     assert dark == pytest.approx(bright / 2, abs=1)

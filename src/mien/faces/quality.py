@@ -37,14 +37,14 @@ def measure(faces: Sequence[Face], crops: NDArray[np.uint8], shape: Sequence[int
     """Return the quality of each face of an image of shape (H, W, ...), from its crop, uint8 gray (N, 48, 48)."""
     if not len(crops):
         return []
-    sharpness, brightness = look(crops)
+    sharpness, brightness = sharpness_and_brightness(crops)
     return [
         Quality(size(face), float(sharp), float(bright), *pose(face.landmarks), inside(face, shape))
         for face, sharp, bright in zip(faces, sharpness, brightness, strict=True)
     ]
 
 
-def look(crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def sharpness_and_brightness(crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return sharpness and brightness of crops, uint8 gray (N, 48, 48), each float32 (N,)."""
     pixels = crops.astype(np.float32)
     inner = pixels[:, 1:-1, 1:-1]
