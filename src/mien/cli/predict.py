@@ -128,7 +128,6 @@ class _Sinks:
         from functools import partial
 
         from mien import sinks
-        from mien.draw import draw
 
         self._lines = None
         if jsonl:
@@ -137,7 +136,10 @@ class _Sinks:
         self._parquet = sinks.Parquet.ask(outputs, parquet) if parquet else None
         self._failures = sinks.Failures(sinks.Failures.ask(outputs, failures)) if failures else None
         self._images: list[Any] = []
-        paint = partial(draw, style=style)
+        if save:
+            from mien.draw import draw
+
+            paint = partial(draw, style=style)
         if save and len(paths) == 1 and save.suffix.lower() in IMAGE_SUFFIXES and not save.is_dir():
             self._images.append(sinks.AnnotatedImage(sinks.AnnotatedImage.ask(outputs, save), paint))
         elif save:
