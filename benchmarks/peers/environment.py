@@ -48,7 +48,7 @@ class PeerProcess:
 
     def __init__(self, python: Path, *arguments: str | Path) -> None:
         self._process = subprocess.Popen(
-            [python, WORKER, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [python, "-P", WORKER, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, env=isolated(),
         )  # fmt: skip
         self.hello = self._receive()
