@@ -9,7 +9,7 @@ RECIPE = $(firstword $(wildcard recipes/$(MODEL).yaml experiments/$(MODEL).yaml)
 FURTHER = $(if $(filter mien-s mien-s-a mien-s-b,$(MODEL)),--data photographs:$(PHOTOS))
 RUNTIME := web/node_modules/.package-lock.json
 
-.PHONY: demo install check test lower fuzz train soft-labels bench figures docs web
+.PHONY: demo install check test lower fuzz train soft-labels bench accuracy figures docs web
 .NOTPARALLEL:
 
 demo: .venv/light ## install mien without extras and run it on a portrait
@@ -56,7 +56,10 @@ soft-labels: .venv/full ## train the ten teachers and make experiments/soft_labe
 	$(BIN)/mien data soft-labels $(DATA) --classes 7 --out experiments/soft_labels.npz \
 	$(foreach kind,cutmix mixup,$(foreach fold,0 1 2 3 4,--model runs/teacher-$(kind)-$(fold)/best.safetensors))
 
-bench: .venv/full ## measure the accuracy of the shipped models; benchmarks/ has the other scripts
+bench: .venv/full ## measure the speed on this machine beside fer and an older commit, in under ten minutes
+	$(BIN)/python -m benchmarks.speed.machine --env .venv-fer
+
+accuracy: .venv/full ## measure the accuracy of the shipped models; benchmarks/ has the other scripts
 	$(BIN)/python -m benchmarks.accuracy.evaluate --data $(DATA) --votes $(VOTES)
 
 figures: .venv/full ## write the measured figures into the documents

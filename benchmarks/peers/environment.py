@@ -48,8 +48,8 @@ class PeerProcess:
 
     def __init__(self, python: Path, *arguments: str | Path) -> None:
         self._process = subprocess.Popen(
-            [python, WORKER, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, env=isolated(),
+            [python, "-P", WORKER, *arguments],  # -P: peers/fer.py must not hide the package
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=isolated(),
         )  # fmt: skip
         self.hello = self._receive()
 

@@ -92,7 +92,7 @@ def size(folder: Path) -> int:
 
 def used(python: Path, package: str) -> dict[str, Any]:
     """Return peak memory and number of faces in this environment, or the "reason" why it does not run there."""
-    command = [python, WORKER, "memory", package, PORTRAIT]
+    command = [python, "-P", WORKER, "memory", package, PORTRAIT]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=isolated())
     if done.returncode:
         return {"reason": done.stderr.strip().splitlines()[-1]}

@@ -26,6 +26,9 @@ On 300 images of FER2013, the longer side of YuNet's box is 1.01 times the image
 same centre: without a margin, crops look like the training images.
 """
 
+REDETECT_EVERY = 0.5
+"""Seconds of a video between two full detections."""
+
 
 class Pipeline:
     """Detect faces, crop them and classify their expression. Safe to use from several threads.
@@ -169,7 +172,7 @@ class Pipeline:
         *,
         smoothing: float = 0.25,
         detect_every: int = 1,
-        redetect_every: float = 0.5,
+        redetect_every: float = REDETECT_EVERY,
         on_failure: Callable[[Failure], None] | None = None,
     ) -> Iterator[Result]:
         """Yield a result for each frame of a video or camera, with ids and smoothed probabilities.

@@ -9,26 +9,26 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import cv2
 
 from mien import sinks
-from mien.draw import Overlay, Style
 from mien.errors import SourceError
 from mien.faces import onnx
-from mien.faces.tracker import Tracker
 from mien.media import readers
 from mien.media.inputs import is_many
 from mien.media.output_paths import Output, OutputPaths
 from mien.media.paths import VIDEO_SUFFIXES, expand_source, list_images, numbered_images
 from mien.media.prefetch import Prefetch, map_batches
-from mien.media.video import Video
-from mien.pipeline import Pipeline, load
-from mien.sinks import Csv, MultiSink, Parquet, Timeline
+from mien.pipeline import REDETECT_EVERY, Pipeline, load
+from mien.sinks import Csv, MultiSink, Parquet
 from mien.types import Face, Failure, Frame, Result, Sink
-from mien.video_pipeline import REDETECT_EVERY, VideoPipeline
+
+if TYPE_CHECKING:
+    from mien.draw import Style
+    from mien.sinks import Timeline
 
 THREADS = min(8, onnx.cores())
 """Threads that read images and detect faces; OpenCV and ONNX Runtime work in parallel."""
@@ -74,8 +74,13 @@ def video(
         style: style of the annotated copy.
         thumbnails: keep a small image of each person in the summary's `people`.
     """
+    from mien.draw import Overlay  # here: images start a third sooner without what only videos need
+    from mien.faces.tracker import Tracker
+    from mien.media.video import Video
+    from mien.video_pipeline import VideoPipeline
+
     tracked = VideoPipeline(pipeline, Tracker(smoothing), detect_every, redetect_every)
-    people = Timeline(pipeline.classifier.labels, thumbnails)
+    people = sinks.Timeline(pipeline.classifier.labels, thumbnails)
     failures: list[Failure] = []
     count, total, silent = 0, None, ""
     with ExitStack() as stack:

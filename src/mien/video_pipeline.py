@@ -21,13 +21,10 @@ from mien.media.camera import Camera
 from mien.media.prefetch import Prefetch, map_batches
 from mien.media.shots import NumberShots, ShotDetector, thumbnail
 from mien.media.video import Video
-from mien.pipeline import Pipeline
+from mien.pipeline import REDETECT_EVERY, Pipeline
 from mien.types import Face, Failure, Frame, FrameSource, Result, ScaledDetector
 
 logger = logging.getLogger("mien")
-
-REDETECT_EVERY = 0.5
-"""Seconds of a video between two full detections."""
 
 _Numbered = tuple[Frame, int]
 """A frame and the number of its shot."""

@@ -261,6 +261,35 @@ def test_second_run_computes_only_missing_parts(tmp_path: Path, plain: list[str]
     assert not list(out.glob(".*"))
 
 
+def test_shards_share_the_rows_of_a_whole_run_and_resume(tmp_path: Path, plain: list[str]) -> None:
+    folder, whole, shards = fill(tmp_path / "in", 7), tmp_path / "whole", tmp_path / "shards"
+    (folder / "notes.txt").write_text("no image")
+    total = runner.run(folder, whole, crops=True, size=2)
+    summaries = [runner.run(folder, shards, crops=True, size=2, shard=f"{k}/3") for k in (1, 2, 3)]
+    assert sorted(path.name for path in shards.iterdir()) == [f"shard-{k}-of-3" for k in (1, 2, 3)]
+    assert [summary.parts for summary in summaries] == [2, 1, 1]
+    assert sum(summary.rows for summary in summaries) == 7
+    assert [summary.skipped for summary in summaries] == [total.skipped, {}, {}]
+    together = [row for k in (1, 2, 3) for row in rows(shards / f"shard-{k}-of-3")]
+    assert sorted(together, key=lambda row: row["index"]) == rows(whole)
+    gone = min(parts_of(shards / "shard-1-of-3"))
+    (shards / "shard-1-of-3" / gone).unlink()
+    plain.clear()
+    summary = runner.run(folder, shards, crops=True, size=2, shard="1/3")
+    assert plain == [gone] and (summary.parts, summary.reused) == (2, 1)
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
+def test_impossible_shards_are_rejected(shard: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no shard"):
+        runner.run(fill(tmp_path / "in", 1), tmp_path / "out", shard=shard)
+
+
+def test_more_shards_than_parts_are_rejected(tmp_path: Path, plain: list[str]) -> None:
+    with pytest.raises(SourceError, match="has no part for shard 2/2"):
+        runner.run(fill(tmp_path / "in", 1), tmp_path / "out", shard="2/2")
+
+
 def test_changed_source_replaces_only_changed_parts(tmp_path: Path, plain: list[str]) -> None:
     folder, out = fill(tmp_path / "in", 4), tmp_path / "out"
     runner.run(folder, out, crops=True, size=2)

@@ -314,3 +314,17 @@ def test_train_then_evaluate(kaggle: Path, tmp_path: Path) -> None:
     views = json.loads((tmp_path / "e.json").read_text())["views"]
     assert views["fer2013"]["n"] == 10
     assert (tmp_path / "p" / "confusion-fer2013.png").exists()
+
+
+def test_predict_imports_neither_video_nor_progress_bar(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((40, 40, 3), 9, np.uint8))
+    code = f"""import sys
+sys.argv[1:] = ["predict", {str(tmp_path / "a.png")!r}]
+from mien.cli import main
+try:
+    main.main()
+except SystemExit as end:
+    assert end.code == 0
+print(*sorted({{"av", "http.client", "rich.progress", "PIL.ImageFont", "mien.cli.train"}} & set(sys.modules)))"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "", done.stdout

@@ -74,6 +74,7 @@ def run(
     column: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     min_score: float | None = None,
+    shard: str | None = None,
 ) -> Summary:
     """Process all images of a source; parts that `out` already holds are not computed again.
 
@@ -89,18 +90,24 @@ def run(
         size: images in a part.
         column: column of Parquet sources, see `mien.batch.partition.split`.
         on_progress: called after each part with the number of finished parts and of all.
+        shard: "i/n" for the i-th of n runs, from 1, that share the parts of the source; the results are in the folder
+            `shard-i-of-n` of `out`. Part k, from 0, belongs to shard k mod n + 1.
     """
     start = monotonic()
+    place, count = parse_shard(shard)
     if missing := [name for name in ("ray", "pyarrow", "pandas") if importlib.util.find_spec(name) is None]:
         raise ConfigError(f"batch needs {missing[0]}: pip install 'mien[batch]'")
     if workers is not None and workers < 1:
         raise ConfigError(f"{workers} workers are not possible; give 1 or more")
     name, classifier = _model(model)
     detectors.load_detector(detector, min_face, min_score=min_score)
-    job = Job(_normalize(out), name, classifier.sha256, detector, min_face, min_score)
+    out = _normalize(out)
+    _check_apart(_normalize(source), out)
+    if count > 1:
+        out = _below(out, f"shard-{place}-of-{count}")
+    job = Job(out, name, classifier.sha256, detector, min_face, min_score)
     if crops:
-        job = Job(_normalize(out), name, classifier.sha256, None)
-    _check_apart(_normalize(source), job.out)
+        job = Job(out, name, classifier.sha256, None)
     settings: dict[str, Any] = {"source": _normalize(source), "model": classifier.sha256, "detector": job.detector}
     settings |= {
         "min_face": job.min_face,
@@ -113,7 +120,12 @@ def run(
     parts = {
         f"part-{number:06d}-{digest(json.dumps([settings, part]).encode())[:12]}.parquet": part
         for number, part in enumerate(partition.split(_normalize(source), size, column, skipped))
+        if number % count == place - 1
     }
+    if place > 1:  # the first shard alone counts the other files of folders
+        skipped.clear()
+    if not parts and count > 1:
+        raise SourceError(f"{source}: has no part for shard {shard}; use fewer shards, or smaller parts")
     if not parts:
         raise SourceError(f"{source}: holds no images; check the path")
     with contextlib.ExitStack() as stack:
@@ -135,6 +147,23 @@ def run(
             advice = "check the folder and its free space"
             raise OutputError(f"{job.out}: cannot be written ({reason}); {advice}") from error
     return summary
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """Return i and n of "i/n", 1 and 1 of None."""
+    if text is None:
+        return 1, 1
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    place, count = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= place <= count:
+        raise ConfigError(f"{text!r} is no shard; give i/n with i from 1 to n, such as 2/8")
+    return place, count
+
+
+def _below(out: str, name: str) -> str:
+    """Return a folder in a folder, both a path or URL."""
+    path, mark, query = out.partition("?") if "://" in out else (out, "", "")
+    return f"{path.rstrip('/')}/{name}{mark}{query}"
 
 
 def _clear(out: str) -> None:

@@ -23,6 +23,7 @@ def batch(
     min_score: options.MinScore = None,
     part: int = 1000,
     column: str | None = None,
+    shard: str | None = None,
     quiet: options.Quiet = False,
 ) -> int:
     """Process millions of images on all cores or a cluster, into a folder of Parquet files.
@@ -36,6 +37,8 @@ def batch(
         address: Address of a Ray cluster; by default this machine.
         part: Images in one result file (a tar is always one file), and the most that each worker can lose when killed.
         column: Column of a Parquet source that holds the images or paths.
+        shard: i/n: only the i-th of n shares of the source, into the folder shard-i-of-n of the results; for clusters
+            without Ray.
     """
     from mien.batch.runner import run
     from mien.media.paths import skipped_line
@@ -47,7 +50,7 @@ def batch(
             task = bar.add_task("parts", total=None)
             summary = run(
                 source, to, model=model_, detector=detector, min_face=min_face, crops=cropped, workers=workers,
-                address=address, size=part, column=column, min_score=min_score,
+                address=address, size=part, column=column, min_score=min_score, shard=shard,
                 on_progress=lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
     except KeyboardInterrupt:

@@ -9,16 +9,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from mien.media import atomic
-from mien.media.targets import resolve
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 out = Console()
 err = Console(stderr=True)  # warnings, errors and progress
@@ -71,12 +70,35 @@ def single_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler if stopped == -math.inf else signal.SIG_IGN)
 
 
+class _NoProgress:
+    """What `progress` returns where nothing is shown: rich's progress bar takes a tenth of the start of a command."""
+
+    console = err
+    disable = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def add_task(self, description: str, **_: Any) -> TaskID:
+        return cast("TaskID", 0)
+
+    def update(self, task: TaskID, **_: Any) -> None:
+        pass
+
+
 def progress(show: bool, *more: ProgressColumn) -> Progress:
     """Show how much is done and the time left, on stderr."""
+    if not (show and err.is_terminal) or out.quiet:
+        return cast("Progress", _NoProgress())
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
     columns += [BarColumn(bar_width=None)] if err.width >= _BAR else []
     columns += [MofNCompleteColumn(), *(more or (TimeRemainingColumn(),))]
-    return Progress(*columns, console=err, disable=not (show and err.is_terminal) or out.quiet)
+    return Progress(*columns, console=err)
 
 
 def above(bar: Progress, screen: Console) -> Console:
@@ -86,6 +108,8 @@ def above(bar: Progress, screen: Console) -> Console:
 
 def screen_for(*outputs: Path | None) -> Console:
     """Return stdout's console, or one on stderr if one of the outputs goes to stdout."""
+    from mien.media.targets import resolve
+
     return aside if any(path is not None and resolve(path).descriptor == 1 for path in outputs) else out
 
 
@@ -143,4 +167,6 @@ def literal(text: str) -> str:
 
 
 def write_json(path: Path, values: Any) -> None:
+    from mien.media import atomic
+
     atomic.write_text(path, json.dumps(values, indent=1) + "\n")

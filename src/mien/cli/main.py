@@ -14,20 +14,8 @@ from typing import Any
 from cyclopts import App, CycloptsError
 
 import mien
-from mien.cli.batch import batch
 from mien.cli.console import single_interrupt, warn
-from mien.cli.data import audit, info, montage, soft_labels
-from mien.cli.doctor import doctor
-from mien.cli.evaluate import evaluate
 from mien.cli.examples import epilogue
-from mien.cli.explain import explain
-from mien.cli.live import live
-from mien.cli.personalize import personalize
-from mien.cli.predict import predict
-from mien.cli.report import report
-from mien.cli.serve import serve, web
-from mien.cli.train import train
-from mien.cli.video import video
 from mien.errors import Error
 from mien.media.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.media.targets import output_error
@@ -42,14 +30,17 @@ app = App(
 )
 data_app = App(name="data", help="Inspect a data set.", help_epilogue=epilogue("data"))
 app.command(data_app)
-_COMMANDS: tuple[tuple[App, tuple[Callable[..., int], ...]], ...] = (
-    (app, (predict, video, live, personalize, batch, serve, web, train, evaluate, report, explain, doctor)),
-    (data_app, (info, audit, montage, soft_labels)),
-)
-for group, commands in _COMMANDS:
-    for command in commands:
-        name = command.__name__.replace("_", "-")
-        group.command(command, name=name, help_epilogue=epilogue(name if group is app else f"data {name}"))
+_MODULES = {"web": "serve"}
+for command in (
+    "predict", "video", "live", "personalize", "batch", "serve", "web", "train", "evaluate", "report", "explain",
+    "doctor",
+):  # fmt: skip
+    # The module is imported when its command is used.
+    app.command(f"mien.cli.{_MODULES.get(command, command)}:{command}", name=command, help_epilogue=epilogue(command))
+for command in ("info", "audit", "montage", "soft-labels"):
+    function = command.replace("-", "_")
+    data_app.command(f"mien.cli.data:{function}", name=command, help_epilogue=epilogue(f"data {command}"))
+_GROUPS = (app, data_app)
 app.register_install_completion_command(help="Install completion with Tab for bash, zsh, fish or PowerShell.")
 
 _FORMER = {
@@ -114,11 +105,21 @@ def main() -> None:
 
 
 def _command(words: list[str]) -> Any:
+    _import_for_list(words)
     try:
         return app(current_words(words), result_action="return_value", exit_on_error=False, print_error=False)
     except CycloptsError as error:
         text = " ".join(str(error).split())
         return _fail(_hint(words) or f"{text} (mien --help lists commands, mien COMMAND --help flags)")
+
+
+def _import_for_list(words: list[str]) -> None:
+    """Import all commands where the words name none: their list takes its help from the functions."""
+    is_data = words[:1] == ["data"]
+    group, word = _GROUPS[is_data], next(iter(words[is_data:]), "-")
+    if word.startswith("-") or word not in group:
+        for name in group:
+            group[name]
 
 
 def _hint(words: list[str]) -> str:

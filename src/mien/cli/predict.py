@@ -79,6 +79,8 @@ def predict(
     if len(images) > 1:  # images run in parallel: more threads for each would compete
         threads = 1
         cv2.setNumThreads(-1 if detector == "haar" else 1)
+    elif detector == "yunet" and min_face is None:
+        threads = 1  # for one search and one call of the classifier, more threads take longer to start than they save
     pipeline = mien.load(model=model, detector=detector, min_face=min_face, threads=threads, min_score=min_score)
     pipeline = with_profile(pipeline, profile)
     with ExitStack() as stack:
@@ -126,7 +128,6 @@ class _Sinks:
         from functools import partial
 
         from mien import sinks
-        from mien.draw import draw
 
         self._lines = None
         if jsonl:
@@ -135,7 +136,10 @@ class _Sinks:
         self._parquet = sinks.Parquet.ask(outputs, parquet) if parquet else None
         self._failures = sinks.Failures(sinks.Failures.ask(outputs, failures)) if failures else None
         self._images: list[Any] = []
-        paint = partial(draw, style=style)
+        if save:
+            from mien.draw import draw
+
+            paint = partial(draw, style=style)
         if save and len(paths) == 1 and save.suffix.lower() in IMAGE_SUFFIXES and not save.is_dir():
             self._images.append(sinks.AnnotatedImage(sinks.AnnotatedImage.ask(outputs, save), paint))
         elif save:

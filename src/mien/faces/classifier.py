@@ -45,15 +45,16 @@ class OnnxClassifier:
         self._path, self._threads, self._spin = Path(path), threads, spin
         with parsing(path, ModelError, "cannot read the model", "check the path"):
             content = self._path.read_bytes()
-        onnx.check_shipped(self._path, content)
         self.sha256 = hashlib.sha256(content).hexdigest()
+        is_shipped = onnx.check_shipped(self._path, self.sha256)
         self._session = onnx.open_session(self._path, _ADVICE, threads, spin)
         with parsing(path, ModelError, "its metadata cannot be read", _ADVICE):
             self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.name = self.metadata.get("name") or self._path.stem
         self.labels = self._parse_labels()
         self.confidence_threshold = self._parse_threshold()
-        self._check_graph()
+        if not is_shipped:  # a shipped file is the one that the tests have checked
+            self._check_graph()
 
     def __call__(self, crops: NDArray[np.uint8]) -> Floats:
         """Classify crops, uint8 gray (N, 48, 48) -> float32 (N, C); rows sum to 1, columns follow `labels`."""

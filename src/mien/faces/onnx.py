@@ -18,17 +18,21 @@ ASSETS = Path(__file__).parents[1] / "assets"
 SUMS = "SHA256SUMS"
 
 
-def check_shipped(path: Path, content: bytes | None = None) -> None:
-    """Raise a ModelError if a file of the assets differs from its checksum; other files pass."""
+def check_shipped(path: Path, sha256: str | None = None) -> bool:
+    """Raise a ModelError if a file of the assets differs from its checksum; return whether it has one.
+
+    `sha256` is the file's hash, in hexadecimal, where it is known.
+    """
     sums = ASSETS / SUMS
     if path.parent != ASSETS or not sums.is_file() or not path.is_file():
-        return
+        return False
     digests = {
         name: digest for digest, name in (line.split(maxsplit=1) for line in sums.read_text("utf-8").splitlines())
     }
-    found = hashlib.sha256(path.read_bytes() if content is None else content).hexdigest()
+    found = sha256 or hashlib.sha256(path.read_bytes()).hexdigest()
     if digests.get(path.name, found) != found:
         raise ModelError(f"{display(path)}: damaged, or another file than the one shipped; install mien again")
+    return path.name in digests
 
 
 def open_session(
