@@ -75,6 +75,7 @@ class _NoProgress:
 
     console = err
     disable = True
+    task_ids: tuple[TaskID, ...] = ()
 
     def __enter__(self) -> Self:
         return self

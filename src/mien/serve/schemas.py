@@ -103,6 +103,16 @@ _FACE = {
     "confidence": 0.97,
     "uncertain": False,
     "probabilities": {"angry": 0.01, "happy": 0.97, "sad": 0.01, "surprise": 0.004, "neutral": 0.006},
+    "quality": {
+        "size": 188.5,
+        "sharpness": 0.62,
+        "brightness": 146.4,
+        "yaw": -2.3,
+        "pitch": -4.2,
+        "roll": 3.6,
+        "inside": 1.0,
+    },
+    "weaknesses": [],
 }
 
 PREDICTION: dict[str, Any] = {
