@@ -69,7 +69,7 @@ def test_camera_can_be_selected(launch: Callable[..., Any], site: Any) -> None:
     page.wait_for_selector("#devices:not([hidden])")
     offered = page.evaluate("[...document.querySelectorAll('#device option')].map(({ value, text }) => [value, text])")
     assert len({value for value, _ in offered}) == len({text for _, text in offered}) == 2
-    running = "document.querySelector('#video').srcObject?.getVideoTracks()[0].getSettings().deviceId"
+    running = "document.querySelector('#video')?.srcObject?.getVideoTracks()[0].getSettings().deviceId"
     for value, _ in reversed(offered):
         page.select_option("#device", value)
         page.wait_for_function(f"(chosen) => {running} === chosen", arg=value)
