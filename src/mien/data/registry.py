@@ -154,7 +154,7 @@ def _read_folder(kind: str, path: Path, unusable: dict[str, str] | None) -> Face
         splits[splits == 1] = 2  # the validation set is used as test set
     people = np.array([item.person for item in usable])
     columns = (np.stack(images), targets, splits, names)
-    return carve_splits(Faces(*columns, labels, people=people if people.astype(bool).any() else None))
+    return carve_splits(Faces(*columns, labels, people=people if (people != "").any() else None))
 
 
 def _crop_or_error(item: Item) -> NDArray[np.uint8] | DataError:
