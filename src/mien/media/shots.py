@@ -251,8 +251,8 @@ class NumberShots:
         if isinstance(first, Failure):
             return first
         self._held -= first.nbytes
-        look = self._thumbnails.popleft()
-        return first, self._detector.update(look, None if self._live else list(self._thumbnails))
+        current = self._thumbnails.popleft()
+        return first, self._detector.update(current, None if self._live else list(self._thumbnails))
 
     def close(self) -> None:
         """Close the items, if they have `close` and are no generator; any thread may call it."""
