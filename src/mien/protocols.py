@@ -36,8 +36,8 @@ class Pixels(Protocol):
         """Return the image scaled to a size in pixels, uint8 BGR."""
         ...
 
-    def gray(self, box: tuple[int, int, int, int] | None = None) -> Image:
-        """Return the part (x1, y1, x2, y2) of the image, uint8 gray (H, W)."""
+    def gray(self, box: tuple[int, int, int, int] | None = None, halvings: int = 0) -> Image:
+        """Return the part (x1, y1, x2, y2) of the image, uint8 gray (H, W), each side halved that often."""
         ...
 
     def thumbnail(self, width: int, height: int) -> Image:

@@ -19,7 +19,7 @@ from media_files import HEIGHT, WIDTH, click, natural, number, numbered, write_v
 from PIL import Image
 
 from mien.errors import SourceError, VideoError
-from mien.media.video_frame import VideoFrame
+from mien.media.video_frame import Turn, VideoFrame
 from mien.media.video_reader import VideoReader, _Clock
 
 STEPS = [0.02, 0.5, 0.05, 0.1, 0.05, 0.02, 0.3, 0.04] * 3
@@ -481,6 +481,28 @@ def test_gray_parts_equal_those_of_opencv(pixels: str, space: int) -> None:
     assert frame.gray((5, 5, 5, 9)).shape == (4, 0)
     with pytest.raises(ValueError, match="exceeds"):
         frame.gray((0, 0, WIDTH + 1, 4))
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "gray", "nv12"])
+@pytest.mark.parametrize("space", [1, 6])
+@pytest.mark.parametrize("turn", [Turn(), Turn(flip_x=True), Turn(True, False, True)])
+def test_halved_gray_parts_are_averages_of_the_frame(pixels: str, space: int, turn: Turn) -> None:
+    picture: Any = av.VideoFrame.from_ndarray(natural(), "bgr24").reformat(
+        format=pixels, dst_colorspace=5 if space == 6 else 1, dst_color_range=2 if pixels == "yuvj420p" else 1
+    )
+    picture.colorspace = space
+    frame = VideoFrame(picture, turn=turn)
+    for box in ((0, 0, 96, 96), (11, 7, 62, 52), (12, 8, 13, 9), (10, 12, 15, 90)):
+        for step in (2, 4):
+            part = frame.gray(box, step.bit_length() - 1).astype(int)
+            x1, y1, x2, y2 = box
+            width, height = (max((high - low) // step, 1) for low, high in ((x1, x2), (y1, y2)))
+            kept = (x1, y1, min(x1 + width * step, x2), min(y1 + height * step, y2))
+            expected = cv2.resize(
+                gray_of(frame.bgr(), kept).astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA
+            )
+            assert part.shape == expected.shape
+            assert np.abs(part - expected).max() <= 4
 
 
 @pytest.mark.parametrize("space", range(20))

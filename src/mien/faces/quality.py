@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,11 +47,13 @@ def measure(faces: Sequence[Face], crops: NDArray[np.uint8], shape: Sequence[int
 
 def sharpness_and_brightness(crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return sharpness and brightness of crops, uint8 gray (N, 48, 48), each float32 (N,)."""
-    pixels = crops.astype(np.float32)
-    inner = pixels[:, 1:-1, 1:-1]
-    detail = 4 * inner - pixels[:, :-2, 1:-1] - pixels[:, 2:, 1:-1] - pixels[:, 1:-1, :-2] - pixels[:, 1:-1, 2:]
-    contrast = pixels.std(axis=(1, 2))
-    return np.sqrt(np.square(detail).mean(axis=(1, 2))) / np.maximum(contrast, 1.0), pixels.mean(axis=(1, 2))
+    sharpness, brightness = np.zeros((2, len(crops)), np.float32)
+    for k, pixels in enumerate(crops):
+        detail = cv2.Laplacian(pixels, cv2.CV_16S)[1:-1, 1:-1]
+        mean, contrast = cv2.meanStdDev(pixels)
+        sharpness[k] = cv2.norm(detail) / math.sqrt(detail.size) / max(contrast.item(), 1.0)
+        brightness[k] = mean.item()
+    return sharpness, brightness
 
 
 def size(face: Face) -> float:

@@ -151,20 +151,22 @@ class VideoFrame:
         with self._lock:
             return self._converted(width, height)
 
-    def gray(self, box: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8]:
+    def gray(self, box: tuple[int, int, int, int] | None = None, halvings: int = 0) -> NDArray[np.uint8]:
         """Return the part (x1, y1, x2, y2) of the frame, or all of it, in gray: uint8 (y2 - y1, x2 - x1).
 
-        It equals OpenCV's gray within rounding and comes from the luma plane where there is one.
+        It equals OpenCV's gray within rounding and comes from the luma plane where there is one. Each halving averages
+        2x2 pixels; an odd last row or column is dropped, but the last one stays.
         """
         x1, y1, x2, y2 = box or (0, 0, self.width, self.height)
         if not (0 <= x1 <= x2 <= self.width and 0 <= y1 <= y2 <= self.height):
             raise ValueError(f"the box {box} exceeds the frame of {self.width} x {self.height} pixels")
         if x1 == x2 or y1 == y2:
             return np.zeros((y2 - y1, x2 - x1), np.uint8)
+        x2, y2 = (high - (high - low) % 2**halvings % (high - low) for low, high in ((x1, x2), (y1, y2)))
         stored = self._turn.stored_box((x1, y1, x2, y2), self.width, self.height)
-        luma = _luma(self._picture, stored) if self._is_unscaled() else None
+        luma = _luma(self._picture, stored, halvings) if self._is_unscaled() else None
         if luma is None:
-            return np.asarray(cv2.cvtColor(self.bgr()[y1:y2, x1:x2], cv2.COLOR_BGR2GRAY), np.uint8)
+            return _halved(cv2.cvtColor(self.bgr()[y1:y2, x1:x2], cv2.COLOR_BGR2GRAY), halvings)
         return self._turn.apply(luma)
 
     def thumbnail(self, width: int, height: int) -> NDArray[np.uint8]:
@@ -255,8 +257,16 @@ def _reduced_picture(width: int, height: int, pixels: str) -> Any:
     return made
 
 
-def _luma(picture: Any, box: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
-    """Return a part of a stored picture in OpenCV's gray, or None if its planes do not give it."""
+def _halved(pixels: Any, halvings: int) -> NDArray[np.uint8]:
+    """Return gray pixels, (H, W), with each side halved that often by averaging, but with one pixel at least."""
+    for _ in range(halvings):
+        height, width = (max(side // 2, 1) for side in pixels.shape)
+        pixels = cv2.resize(pixels[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(pixels, np.uint8)
+
+
+def _luma(picture: Any, box: tuple[int, int, int, int], halvings: int) -> NDArray[np.uint8] | None:
+    """Return a part of a stored picture in OpenCV's gray, halved, or None if its planes do not give it."""
     name, space = picture.format.name, picture.colorspace
     if name not in _PLANAR or any(plane.line_size <= 0 for plane in picture.planes):
         return None
@@ -265,19 +275,28 @@ def _luma(picture: Any, box: tuple[int, int, int, int]) -> NDArray[np.uint8] | N
     full = name == "gray" or name.startswith("yuvj") or picture.color_range == _FULL_RANGE
     x1, y1, x2, y2 = box
     luma = _plane(picture, 0)[y1:y2, x1:x2]
-    gray = luma.copy() if full else np.asarray(cv2.LUT(luma, _FROM_LIMITED), np.uint8)
     step = _PLANAR[name]
     if space not in _LUMA or step is None:
-        return gray
-    # BT.709 and others weigh colours differently from OpenCV's gray: chroma gives the difference.
+        luma = _halved(luma, halvings)
+        return luma.copy() if full else np.asarray(cv2.LUT(luma, _FROM_LIMITED), np.uint8)
+    # BT.709 and others weigh colours differently from OpenCV's gray: chroma gives the difference, which is scaled to
+    # fill 8 bits.
     of_blue, of_red = _chroma_weights(space, full)
+    unit = (abs(of_blue) + abs(of_red)) * 128 / 127
     sx, sy = step
     part = np.s_[y1 >> sy : ((y2 - 1) >> sy) + 1, x1 >> sx : ((x2 - 1) >> sx) + 1]
     cb, cr = _plane(picture, 1)[part], _plane(picture, 2)[part]
-    offset = of_blue * (cb.astype(np.float32) - 128) + of_red * (cr.astype(np.float32) - 128)
-    offset = offset.repeat(1 << sy, 0).repeat(1 << sx, 1)
-    offset = offset[y1 - (y1 >> sy << sy) :, x1 - (x1 >> sx << sx) :][: y2 - y1, : x2 - x1]
-    return np.asarray(np.clip(np.rint(gray + offset), 0, 255), np.uint8)
+    offset = cv2.addWeighted(cb, of_blue / unit, cr, of_red / unit, 128 * (1 - (of_blue + of_red) / unit))
+    if halvings and step == (1, 1) and not (x1 % 2 or y1 % 2) and min(luma.shape) > 1:
+        luma, halvings = _halved(luma, 1), halvings - 1  # now one pixel a sample of chroma
+        offset = offset[: luma.shape[0], : luma.shape[1]]
+    else:
+        size = offset.shape[1] << sx, offset.shape[0] << sy
+        offset = cv2.resize(offset, size, interpolation=cv2.INTER_NEAREST)
+        offset = offset[y1 - (y1 >> sy << sy) :, x1 - (x1 >> sx << sx) :][: y2 - y1, : x2 - x1]
+    scale, black = (1.0, 0.0) if full else (255 / 219, 16.0)
+    gray = cv2.addWeighted(luma, scale, offset, unit, -black * scale - 128 * unit)
+    return _halved(gray, halvings)
 
 
 def _plane(picture: Any, k: int) -> NDArray[np.uint8]:
