@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outputs(folder: Path) -> list[dict[str, str]]:
-    """Run the notebook in an empty folder; return what each code cell shows: MIME type, or "text" for printed, -> text."""
+    """Run the notebook in an empty folder; return what each code cell shows: MIME type, "text" if printed -> text."""
     notebook = nbformat.read(NOTEBOOK, 4)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
