@@ -55,7 +55,7 @@ def examples() -> str:
     """Return the list of the examples and, below it, the code of each script."""
     folder = ROOT / "examples"
     text = (folder / "README.md").read_text("utf-8")
-    scripts = re.findall(r"^\| `(\w+\.py)` ", text, re.MULTILINE)
+    scripts = re.findall(r"^- `(\w+\.py)`:", text, re.MULTILINE)
     return text + "".join(f"\n## {name}\n\n```python\n{(folder / name).read_text('utf-8')}```\n" for name in scripts)
 
 

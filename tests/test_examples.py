@@ -220,5 +220,5 @@ def test_examples_are_short_and_all_run_here() -> None:
     for path in EXAMPLES.glob("*.py"):
         assert len(path.read_text().splitlines()) <= 40, path.name
         assert path.name in told
-    listed = re.findall(r"^\| `([\w.]+)` ", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE)
+    listed = re.findall(r"^- `([\w.]+)`:", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb"))
