@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -243,6 +244,18 @@ def test_missing_module_names_its_extra(monkeypatch: pytest.MonkeyPatch, capsys:
     with pytest.raises(SystemExit, match="2"):
         main.main()
     assert capsys.readouterr().err == "error: this command needs torch: pip install 'mien[train]'\n"
+
+
+def test_each_imported_module_is_in_the_plain_install_or_has_an_extra() -> None:
+    plain = {"IPython", "PIL", "av", "cv2", "cyclopts", "numpy", "onnxruntime", "rich"}  # in IPython it is there
+    imported = set()
+    for path in Path(mien.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.partition(".")[0])
+    assert imported - set(sys.stdlib_module_names) - {"mien"} - plain - set(main._EXTRAS) == set()
 
 
 def test_train_without_torch_and_matplotlib_names_the_extra_with_both() -> None:
