@@ -166,7 +166,7 @@ def renderer(browser: Any) -> int:
 
 
 def summary(samples: Samples) -> dict[str, Any]:
-    """Return the means of the first and last minute and the peak in MB, and the slope after the first in MB a minute."""
+    """Return means of the first and last minute and the peak in MB, and the slope after the first in MB a minute."""
     seconds, values = np.array(samples).T
     late = seconds >= min(60.0, seconds[-1] / 2)
     return {

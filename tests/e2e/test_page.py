@@ -345,7 +345,7 @@ def test_missing_or_damaged_file_is_reported(
     page = opened(browser, site)
     assert words in complaint(page)
     page.wait_for_timeout(500)  # for what still loads
-    assert page.inner_text("#status") == "The page cannot look at pictures."
+    assert page.inner_text("#status") == "The page cannot analyse pictures."
     page.click("#example")
     page.wait_for_selector("#picture")
     assert words in complaint(page)
@@ -835,7 +835,12 @@ def test_analysis_can_be_cancelled(page: Any, tmp_path: Path) -> None:
     assert len(bars(page)) == 5
 
 
-def test_video_is_analysed_by_seeking_where_frames_cannot_be_decoded(browser: Any, site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", ["decoder", "container"])
+def test_video_is_analysed_by_seeking_where_frames_cannot_be_decoded(
+    browser: Any, site: Site, missing: str, tmp_path: Path
+) -> None:
+    if missing == "container":
+        site.altered["/vendor/mediabunny.min.mjs"] = b"throw new Error()"
     page = opened(browser, site, "delete window.VideoDecoder;")
     analysed(page, tmp_path, 8)
     rows = list(csv.DictReader(io.StringIO(saved(page, "#save-csv").decode())))
