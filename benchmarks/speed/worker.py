@@ -11,6 +11,7 @@ system, all threads), and the number of items.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -46,6 +47,8 @@ class Checkout:
 
 def main() -> None:
     """Answer the tasks of the standard input."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=formatter).parse_args()
     import cv2
     import numpy as np
 
