@@ -125,7 +125,7 @@ decode (float[1, 16, rows_8, columns_8] head_8, float[1, 16, rows_16, columns_16
 # recomputed until it stays: a row is right once those above it are.
 DROP = """
 drop (float[found, 15] found) => (float[faces, 15] faces)
-  <float sure = {0.8}, float share = {0.25}, float nothing = {0}, int64 minus_one = {-1},
+  <float sure = {0.8}, float share = {0.25}, float nothing = {0}, int64 minus_one = {-1}, bool begin = {1},
    int64[1] at_0 = {0}, int64[1] at_1 = {1}, int64[1] at_2 = {2}, int64[1] at_4 = {4}, int64[1] at_5 = {5}>
 {
   found_scores = Slice (found, at_4, at_5, at_1)
@@ -156,7 +156,7 @@ drop (float[found, 15] found) => (float[faces, 15] faces)
       rounds = Cast <to = 7> (doubts)
       every = Equal (doubtful, doubtful)
       keep_all = Cast <to = 1> (every)
-      keep = Loop (rounds, any_doubt, keep_all) <
+      keep = Loop (rounds, begin, keep_all) <
         body = again (int64 round, bool going, float[boxes, 1] before) => (bool changed, float[boxes, 1] after) {
           covered = MatMul (covers, before)
           is_free = Equal (covered, nothing)
