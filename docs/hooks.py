@@ -51,11 +51,20 @@ def commands() -> str:
     )
 
 
+def examples() -> str:
+    """Return the list of the examples and, below it, the code of each script."""
+    folder = ROOT / "examples"
+    text = (folder / "README.md").read_text("utf-8")
+    scripts = re.findall(r"^- `(\w+\.py)`:", text, re.MULTILINE)
+    return text + "".join(f"\n## {name}\n\n```python\n{(folder / name).read_text('utf-8')}```\n" for name in scripts)
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are no files of docs/."""
     for name, place in COPIES.items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / name)))
     files.append(File.generated(config, "cli.md", content=commands()))
+    files.append(File.generated(config, "examples.md", content=examples()))
     return files
 
 
@@ -78,6 +87,8 @@ def links(markdown: str, source: str, place: str) -> str:
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
         if path in COPIES:
             goal = COPIES[path]
+        elif path == "examples/README.md":
+            goal = "examples.md"
         elif path.startswith("docs/"):
             goal = path.removeprefix("docs/")
         else:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
+import runpy
+import sqlite3
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +103,21 @@ def test_code_of_the_python_guide_runs(talk: Path, tmp_path: Path, monkeypatch: 
     assert done.stdout.splitlines() == [f"Result('{k}.jpg', 512 x 512, 1 face: happy 0.98)" for k in "ab"]
 
 
+def test_code_of_the_guide_to_own_parts_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "holiday").mkdir()
+    for name in ("photo.jpg", "holiday/a.jpg"):
+        (tmp_path / name).write_bytes(PORTRAIT.read_bytes())
+    text = (EXAMPLES.parent / "docs/howto/own-parts.md").read_text("utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, names)
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("Result('photo.jpg', 512 x 512, 1 face: ") and last == "faces: 1 failures: 0"
+
+
 def test_people_tells_what_each_showed(talk: Path) -> None:
     (line,) = run("people.py", talk)
     assert line == "person 1, from 0.0 to 1.0 s: happy 100%"
@@ -130,6 +148,63 @@ def test_own_labels_measures_a_folder_of_crops(tmp_path: Path) -> None:
     assert "happy: 100.0% of 1" in lines and "sad: 0.0% of 1" in lines
 
 
+def faces_and_no_picture(folder: Path) -> Path:
+    """Return a folder with a face crop and a file that is no picture."""
+    folder.mkdir()
+    image = cv2.imread(str(PORTRAIT))
+    cv2.imwrite(str(folder / "a.png"), image[60:180, 165:285])
+    (folder / "b.png").write_bytes(b"no picture")
+    return folder
+
+
+def test_own_parts_answer_with_classes_of_their_own(tmp_path: Path) -> None:
+    (line,) = run("own_parts.py", faces_and_no_picture(tmp_path / "crops"))
+    assert line.startswith("1 image, 1 face (1 positive), 1 failed, ")
+
+
+def test_own_sink_fills_a_database(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(PORTRAIT.read_bytes())
+    (tmp_path / "photos" / "b.jpg").write_bytes(b"no picture")
+    bad, summary = run("own_sink.py", tmp_path / "photos", tmp_path / "faces.db")
+    assert bad.startswith("left out: ") and summary.startswith("1 image, 1 face (1 happy), 1 failed, ")
+    with closing(sqlite3.connect(tmp_path / "faces.db")) as table:
+        ((name, emotion, confidence),) = table.execute("SELECT * FROM faces")
+    assert (Path(name).name, emotion) == ("a.jpg", "happy") and confidence > 0.9
+
+
+def covered_and_open_faces(folder: Path, count: int) -> None:
+    """Write photographs of the portrait that a shaking camera took, in one half with paper over the mouth."""
+    portrait, rng = cv2.imread(str(PORTRAIT)), np.random.default_rng(0)
+    for label in ("covered", "open"):
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            image = portrait.copy()
+            if label == "covered":
+                image[128 + rng.integers(-6, 7) :, 150:300] = rng.integers(100, 250)
+            matrix = cv2.getRotationMatrix2D((223, 120), rng.uniform(-10, 10), rng.uniform(0.8, 1.2))
+            matrix[:, 2] -= (95, 20)
+            image = cv2.warpAffine(image, matrix, (256, 256), borderMode=cv2.BORDER_REFLECT)
+            cv2.imwrite(str(folder / label / f"{number}.jpg"), cv2.convertScaleAbs(image, alpha=rng.uniform(0.7, 1.2)))
+
+
+def test_own_data_become_a_model_that_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finetune = pytest.importorskip("mien.train.finetune")
+    monkeypatch.setattr(finetune, "PASS", 48)  # images an epoch: seconds instead of a minute
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "cache"))
+    covered_and_open_faces(tmp_path / "mine", 20)
+    photo = tmp_path / "mine" / "covered" / "0.jpg"
+    monkeypatch.setattr(sys, "argv", ["own_data.py", str(tmp_path / "mine"), str(tmp_path / "run"), str(photo)])
+    runpy.run_path(str(EXAMPLES / "own_data.py"))
+    counts, *epochs, answer = capsys.readouterr().out.splitlines()
+    assert counts == "{'covered': 20, 'open': 20}"
+    assert epochs[-1].endswith("100% of the validation images right")
+    assert "1 face: covered" in answer
+    assert (tmp_path / "run" / "mine.onnx").exists()
+
+
 @pytest.mark.parametrize("name", ["outputs.md", "serve.md"])
 def test_the_answer_shown_in_a_document_is_the_shipped_models(name: str) -> None:
     text = (EXAMPLES.parent / "docs" / name).read_text(encoding="utf-8")
@@ -141,7 +216,9 @@ def test_the_answer_shown_in_a_document_is_the_shipped_models(name: str) -> None
 
 
 def test_examples_are_short_and_all_run_here() -> None:
-    told = Path(__file__).read_text()
+    told = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     for path in EXAMPLES.glob("*.py"):
         assert len(path.read_text().splitlines()) <= 40, path.name
-        assert f'"{path.name}"' in told
+        assert path.name in told
+    listed = re.findall(r"^- `([\w.]+)`:", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb"))

@@ -62,6 +62,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="+", help="names of commands")
     options = parser.parse_args()
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background of a shell inherits that it is ignored
     rng, values = random.Random(options.seed), {}
     with tempfile.TemporaryDirectory() as scratch:
         commands = prepare(Path(scratch))

@@ -10,12 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import ConfigError, DataError, Error, ModelError, OutputError, SourceError
-from mien.types import EMOTIONS, Face, Failure, Frame, Result
+from mien.types import EMOTIONS, Face, Failure, Frame, Result, Results
 
 if TYPE_CHECKING:
     from mien import data, draw, evaluation, serve, sinks, train
     from mien.pipeline import Pipeline, load
-    from mien.results import Results
     from mien.runner import Summary, predict
 
 __version__ = "0.2.0"
@@ -26,9 +25,7 @@ __all__ = [
     "predict", "serve", "sinks", "train",
 ]  # fmt: skip
 
-_MODULES = {
-    "Pipeline": "pipeline", "Results": "results", "Summary": "runner", "load": "pipeline", "predict": "runner",
-}  # fmt: skip
+_MODULES = {"Pipeline": "pipeline", "Summary": "runner", "load": "pipeline", "predict": "runner"}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from mien.errors import ConfigError
 from mien.faces import crop, detectors, models, orientation, quality
 from mien.media.inputs import ImageLike, is_many, read_frame
-from mien.results import Results
-from mien.types import Classifier, Detector, Face, Failure, Floats, Frame, Image, Pixels, Quality, Result
+from mien.types import Classifier, Detector, Face, Failure, Floats, Frame, Image, Pixels, Quality, Result, Results
 
 MARGIN = 0.0
 """Share of the box's side to add around a face.

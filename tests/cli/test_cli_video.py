@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,8 @@ import mien
 from mien.cli import main
 from mien.cli.video import annotated_paths
 from mien.errors import ConfigError, SourceError
+from mien.faces.yunet import YuNet
+from mien.live import window
 from mien.media.output_paths import OutputPaths
 from mien.media.video_reader import VideoReader
 
@@ -172,6 +175,42 @@ def test_live_headless_prints_a_line_a_second(film: Film, tmp_path: Path, capsys
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) in (2, 3)  # a busy machine skips frames
     assert "no face" in lines[0] and "file" in lines[0] and "yunet" in lines[0]
+
+
+class Presser:
+    """A window that presses d at first and q in the end."""
+
+    size = None
+
+    def __init__(self, title: str) -> None:
+        self.turns = deque(["", "d", "q"])
+
+    def __enter__(self) -> Presser:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, image: np.ndarray, lines: Sequence[str] = ()) -> None: ...
+
+    def keys(self) -> list[str]:
+        return [key for key in [self.turns.popleft()] if key]
+
+
+def test_live_keeps_min_face_and_min_score_with_the_next_detector(
+    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: list[dict[str, object]] = []
+
+    def spy(**given: object) -> YuNet:
+        settings.append(given)
+        return YuNet()
+
+    monkeypatch.setattr(window, "Window", Presser)
+    monkeypatch.setattr("mien.faces.detectors.DETECTORS", {"yunet": YuNet, "mtcnn": spy})
+    monkeypatch.setattr("mien.live.viewer.DETECTORS", {"yunet": YuNet, "mtcnn": spy})
+    path = film(tmp_path / "a.mp4", [k / 10 for k in range(20)])
+    assert run("live", path, "--min-face", "50", "--min-score", "0.9") == 0
+    assert settings == [{"min_face": 50.0, "thresholds": (0.6, 0.7, 0.9)}]
 
 
 def test_live_headless_writes_files(film: Film, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

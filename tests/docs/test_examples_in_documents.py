@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import mien
+from mien.batch import worker
+from mien.sinks import base
 
 ROOT = Path(__file__).parents[2]
 PORTRAIT = Path(mien.__file__).parent / "assets" / "portrait.jpg"
@@ -68,3 +71,13 @@ def test_python_of_a_document_runs(name: str, folder: Path) -> None:
     assert done.stdout.startswith("happy ")
     if "save(" in program:
         assert (folder / "annotated.jpg").exists()
+
+
+def test_documents_name_every_column_and_key() -> None:
+    batch, outputs = ((ROOT / "docs" / name).read_text("utf-8") for name in ("batch.md", "outputs.md"))
+    named = [name for cell in re.findall(r"^\| ([\w, ]+) \|", batch, re.MULTILINE) for name in cell.split(", ")]
+    assert set(worker.COLUMNS) <= set(named)
+    assert all(f"`{name}`" in outputs for name in base.COLUMNS)
+    (answer,) = (json.loads(text) for text in fences("docs/serve.md", "json") if text.startswith('{"model"'))
+    (face,) = answer["results"][0]["faces"]
+    assert list(face) == list(mien.load()(PORTRAIT)[0].to_dict())

@@ -224,6 +224,18 @@ def test_d_cycles_detectors_and_keeps_ids(monkeypatch: pytest.MonkeyPatch) -> No
     assert view.result is not None and [face.id for face in view.result.faces] == [1]
 
 
+def test_d_loads_detectors_as_told() -> None:
+    loaded = []
+
+    def load(name: str) -> Middle:
+        loaded.append(name)
+        return Middle(name)
+
+    view = Viewer(Items(*frames(3)), stream(), view=Screen("d", "d"), load_detector=load)
+    view.run()
+    assert loaded == ["haar", "mtcnn"] and view.status.detector == "mtcnn"
+
+
 def test_h_shows_keys_and_c_shows_crops() -> None:
     screen = Screen("", "h", "h", "c")
     Viewer(Items(*frames(4)), stream(), view=screen).run()

@@ -351,6 +351,18 @@ def test_video_shows_drawn_frames_at_their_times(tmp_path: Path) -> None:
         sink.write(Result(Frame(numbered(0))))
 
 
+def test_video_raises_the_error_of_a_drawing_and_leaves_no_file(tmp_path: Path) -> None:
+    def fails(result: Result) -> Image:
+        raise ValueError(f"cannot draw {result.index}")
+
+    with pytest.raises(ValueError, match="cannot draw 0"), Video(tmp_path / "a.mp4", fails) as sink:
+        for k in range(20):
+            sink.write(Result(Frame(np.zeros((64, 64, 3), np.uint8), k, k / 10)))
+    with pytest.raises(ValueError, match="cannot draw 0"), Video(tmp_path / "b.mp4", fails) as sink:
+        sink.write(Result(Frame(np.zeros((64, 64, 3), np.uint8))))
+    assert not list(tmp_path.iterdir())
+
+
 def test_video_keeps_its_source_and_an_older_file(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"older")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import mien
@@ -44,6 +45,7 @@ def live(
     """
     from mien import sinks
     from mien.draw import Overlay
+    from mien.faces.detectors import load_detector
     from mien.faces.tracker import Tracker
     from mien.live import playback, viewer
     from mien.live.window import Window
@@ -78,6 +80,7 @@ def live(
             mirror=feed.kind == "camera",
             style=style,
             open_camera=playback.open_source,
+            load_detector=partial(load_detector, min_face=min_face, min_score=min_score),
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             old = signal.signal(number, lambda *_: view.stop())

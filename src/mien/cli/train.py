@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -87,7 +86,6 @@ def train(
         read = list(sets.values())
         config = finetune.plan(config, read[: len(data)], read[len(data) :])
     loggers = [tensorboard(folder)] if log == "tensorboard" else []
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # otherwise a line for each process
     with ExitStack() as stack:
         if asked:
             stack.enter_context(asked)  # the folder is locked for the whole run

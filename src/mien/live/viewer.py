@@ -18,14 +18,14 @@ from mien import sinks
 from mien.draw import Overlay, Status, Style
 from mien.draw.scale import fit_size, transform
 from mien.errors import Error, OutputError
-from mien.faces.detectors import DETECTORS
+from mien.faces.detectors import DETECTORS, load_detector
 from mien.faces.tracker import Tracker
 from mien.live.strip import Strip
 from mien.media import atomic
 from mien.media.drafts import draft_path
 from mien.pipeline import Pipeline
 from mien.sinks import MultiSink
-from mien.types import Failure, Frame, FrameSource, Image, Result, Sink, View
+from mien.types import Detector, Failure, Frame, FrameSource, Image, Result, Sink, View
 from mien.video_pipeline import VideoPipeline
 
 HELP = (
@@ -71,6 +71,7 @@ class Viewer:
         mirror: bool = False,
         style: Style = "panels",
         open_camera: Callable[[str], FrameSource] | None = None,
+        load_detector: Callable[[str], Detector] = load_detector,
     ) -> None:
         """Prepare the view; source, sinks and window stay open.
 
@@ -85,6 +86,7 @@ class Viewer:
             mirror: mirror the image in the window, as in a mirror on the wall. Outputs are not mirrored.
             style: style of the overlay.
             open_camera: opens the camera of a number, for the keys 1 to 9. The viewer closes what it opens.
+            load_detector: loads the detector of a name, for the key d.
         """
         self.stream = stream
         self.result: Result | None = None
@@ -92,6 +94,7 @@ class Viewer:
         self._source, self._outputs, self._view, self._folder = source, MultiSink(outputs), view, folder
         self._on_message, self._report = on_message, report
         self._mirror, self._style, self._open_camera = mirror, style, open_camera
+        self._load_detector = load_detector
         self._own_source: FrameSource | None = None  # a camera that a key opened
         self._overlay = Overlay(style=style)
         self._strip = Strip()
@@ -284,7 +287,7 @@ class Viewer:
         at = names.index(old.detector.name) if old.detector.name in names else -1
         for name in names[at + 1 :] + names[: at + 1]:
             try:
-                new = Pipeline(name, old.classifier, old.margin, old.align)
+                new = Pipeline(self._load_detector(name), old.classifier, old.margin, old.align)
             except Error as error:  # a detector that this OpenCV lacks
                 self._show_message(str(error))
                 continue

@@ -61,7 +61,7 @@ class FileSink:
             with writing(self.path):
                 self._finish()
         except BaseException:
-            self.file.abandon()
+            (self.file.discard if self._is_empty else self.file.abandon)()
             raise
         self.file.commit()
 

@@ -4,24 +4,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mien.train.config import TrainConfig, read_recipe
+    from mien.train.config import FINETUNE, TrainConfig, read_recipe
     from mien.train.export import export_all
+    from mien.train.finetune import plan
     from mien.train.log import Epoch, tensorboard
     from mien.train.torch_classifier import TorchClassifier
     from mien.train.trainer import Trainer, fit
 
 _MODULES = {
+    "FINETUNE": "mien.train.config",
     "Epoch": "mien.train.log",
     "TorchClassifier": "mien.train.torch_classifier",
     "TrainConfig": "mien.train.config",
     "Trainer": "mien.train.trainer",
     "export_all": "mien.train.export",
     "fit": "mien.train.trainer",
+    "plan": "mien.train.finetune",
     "read_recipe": "mien.train.config",
     "tensorboard": "mien.train.log",
 }
 
-__all__ = ["Epoch", "TorchClassifier", "TrainConfig", "Trainer", "export_all", "fit", "read_recipe", "tensorboard"]
+__all__ = [
+    "FINETUNE", "Epoch", "TorchClassifier", "TrainConfig", "Trainer", "export_all", "fit", "plan", "read_recipe",
+    "tensorboard",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

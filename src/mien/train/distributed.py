@@ -6,6 +6,7 @@ batch. The recipe's batch is that of all processes together, and mixing pairs im
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -69,6 +70,7 @@ def make_fabric(devices: int, precision: str, loggers: Sequence[Logger] = ()) ->
         devices, nodes, environment = local, world // local, TorchElasticEnvironment()
     if devices < 1:
         raise ConfigError(f"--devices must be at least 1, got {devices}")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # otherwise a line for each process
     # Inside a SLURM job Fabric would wait for processes of srun unless the environment is named.
     strategy: Any = DDPStrategy(cluster_environment=environment, timeout=TIMEOUT) if devices * nodes > 1 else "auto"
     try:

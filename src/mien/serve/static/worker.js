@@ -1,15 +1,18 @@
 // The worker: loads the runtime and the networks, then does one task after the other.
 //
 // In:  {id, task: "load" | "use", model}      -> {id, answer: {manifest, classifier}}; {loaded, total} meanwhile
-//      {id, task: "look", series, bitmap, live} -> {id, answer: {faces, width, height}}
+//      {id, task: "look", series, bitmap, live} -> {id, answer: {faces, width, height, planes}}; see shots.js for planes
 //      {id, task: "explain", crop, label}     -> {id, answer: Float32Array}; see explain.js
 // or {id, failed: {key, values}}, words of words.js. `model` is a name of models.json, `series` the number of the source,
 // `live` says that it moves, so that most of its frames may be searched at a smaller size.
-// A face has box, score and landmarks as in detect.js, probabilities in the order of the model's labels, and its crop.
+// A face has box, score and landmarks as in detect.js, probabilities in the order of the model's labels, its crop, and
+// quality and weaknesses as in quality.js.
 
 import { SIZE, crop } from "./crop.js";
 import { occlusionMap } from "./explain.js";
+import { measure, weaknesses } from "./quality.js";
 import { Search } from "./search.js";
+import { mayBeNew, reduced, thumbnail } from "./shots.js";
 
 const RUNTIME = new URL("./vendor/", import.meta.url).href;
 const MODELS = new URL("./models/", import.meta.url);
@@ -18,6 +21,7 @@ const [SCORE, NMS] = [0.7, 0.3]; // lowest score of a face; boxes that overlap a
 let ort, find, classify, manifest;
 let search = null; // of the present source
 let searched = -1; // its number
+let last = null; // thumbnail of its last frame
 const canvas = new OffscreenCanvas(1, 1);
 const context = canvas.getContext("2d", { willReadFrequently: true });
 
@@ -144,7 +148,10 @@ async function look({ series, bitmap, live }) {
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const image = context.getImageData(0, 0, width, height);
-  if (series !== searched) [search, searched] = [new Search(find), series];
+  const planes = live ? reduced(image) : null;
+  const thumb = planes && thumbnail(planes, 0);
+  if (series !== searched || (thumb && mayBeNew(last, thumb))) search = new Search(find); // knows no faces yet
+  [searched, last] = [series, thumb];
   const faces = await search.faces(image, live);
   const crops = new Uint8Array(faces.length * SIZE ** 2);
   faces.forEach((face, k) => crops.set(crop(image, face, manifest.margin), k * SIZE ** 2));
@@ -153,6 +160,8 @@ async function look({ series, bitmap, live }) {
   faces.forEach((face, k) => {
     face.probabilities = Array.from(probabilities.subarray(k * classes, (k + 1) * classes));
     face.crop = crops.slice(k * SIZE ** 2, (k + 1) * SIZE ** 2);
+    face.quality = measure(face, face.crop, width, height);
+    face.weaknesses = weaknesses(face.quality);
   });
-  return { faces, width, height };
+  return { faces, width, height, planes };
 }

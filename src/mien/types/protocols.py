@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from mien.types import Face, Failure, Frame, Result
+    from mien.types.face import Face
+    from mien.types.frame import Failure, Frame
+    from mien.types.result import Result
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
