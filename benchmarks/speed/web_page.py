@@ -33,7 +33,7 @@ window.answers = 0;
 window.Worker = class extends Worker {
   constructor(...given) {
     super(...given);
-    this.addEventListener("message", ({ data }) => (window.answers += data.faces ? 1 : 0));
+    this.addEventListener("message", ({ data }) => (window.answers += data.answer?.faces ? 1 : 0));
   }
 };
 """

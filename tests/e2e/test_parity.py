@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.video import shots as made
 from mien import draw, pipeline
 from mien.evaluation import explain
-from mien.faces import crop, models, onnx, resize, yunet
+from mien.faces import crop, models, onnx, quality, resize, yunet
 from mien.faces.tracker import Tracker
 from mien.faces.zero_lag import ZeroLagSmoother
-from mien.media import image
-from mien.types import EMOTIONS, Face, Frame, Result
+from mien.media import image, shots
+from mien.media.video import Video
+from mien.media.video_writer import VideoWriter
+from mien.types import EMOTIONS, QUALITY, Face, Frame, Result
 
 from .conftest import ROOT, STATIC, Site
 
@@ -153,12 +157,13 @@ def test_half_size_detection_equals_python(page: Any) -> None:
       {PIXELS}
       const ort = await import("/vendor/ort.wasm.min.mjs");
       Object.assign(ort.env.wasm, {{ wasmPaths: "/vendor/", numThreads: 1 }});
-      const network = await ort.InferenceSession.create("/models/face_detection_yunet_2023mar.onnx");
+      const network = await ort.InferenceSession.create("/models/yunet.onnx");
       const widths = [];
-      const run = async (planes, height, width) => {{
+      const run = async (data, height, width) => {{
         widths.push(width);
-        const maps = await network.run({{ input: new ort.Tensor("float32", planes, [1, 3, height, width]) }});
-        return Object.fromEntries(Object.entries(maps).map(([name, {{ data }}]) => [name, data]));
+        const [score, nms] = [0.7, 0.3].map((value) => new ort.Tensor("float32", [value], []));
+        const image = new ort.Tensor("uint8", data, [height, width, 3]);
+        return (await network.run({{ image, score, nms }})).faces.data;
       }};
       const {{ Search }} = await import("/search.js");
       const search = new Search(run);
@@ -175,22 +180,12 @@ def test_half_size_detection_equals_python(page: Any) -> None:
 SEARCH = """async ([frames, live]) => {
   const { Search } = await import("/search.js");
   let faces, widths;
-  const run = async (planes, height, width) => {
+  const run = async (pixels, height, width) => {
     widths.push(width);
-    const cells = (height / 32) * (width / 32);
-    const maps = {};
-    for (const stride of [8, 16, 32]) {
-      for (const [name, values] of Object.entries({ cls: 1, obj: 1, bbox: 4, kps: 10 })) {
-        maps[`${name}_${stride}`] = new Float32Array((cells * (32 / stride) ** 2) * values);
-      }
-    }
-    for (const [column, side, least] of faces) { // in shares of the width; not found where it has less than `least` px
-      if (side * width < least) continue;
-      const cell = Math.floor((column * width) / 32);
-      maps.cls_32[cell] = maps.obj_32[cell] = 1;
-      maps.bbox_32.fill(Math.log((side * width) / 32), 4 * cell + 2, 4 * cell + 4);
-    }
-    return maps;
+    // left and side in shares of the width; not found where it has less than `least` pixels
+    const found = faces.filter(([left, side, least]) => side * width >= least);
+    const rows = found.map(([left, side]) => [left, 0, left + side, side].map((share) => share * width));
+    return Float32Array.from(rows.flatMap((box) => [...box, 1, ...Array(10).fill(0)]));
   };
   const search = new Search(run);
   const image = { width: 640, height: 640, data: new Uint8ClampedArray(4 * 640 * 640) };
@@ -287,6 +282,161 @@ def test_smoothing_of_files_equals_python(page: Any) -> None:
     assert [face["uncertain"] for face in found] == [face.uncertain for face in expected]
     for face, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(face["probabilities"], list(other.probabilities.values()), atol=1e-9)
+
+
+def variants() -> dict[str, np.ndarray]:
+    """The portrait, and made worse in several ways."""
+    portrait = image.decode((onnx.ASSETS / "portrait.jpg").read_bytes(), "portrait")
+    turn = cv2.getRotationMatrix2D((256, 256), 25, 1)
+    return {
+        "portrait": portrait,
+        "blurred": cv2.GaussianBlur(portrait, (0, 0), 5),
+        "dark": np.asarray(portrait * 0.12, np.uint8),
+        "bright": np.asarray(205 + portrait * 0.17, np.uint8),
+        "small": cv2.resize(portrait, None, fx=0.19, fy=0.19, interpolation=cv2.INTER_AREA),
+        "half": np.ascontiguousarray(portrait[:130]),
+        "tilted": cv2.warpAffine(portrait, turn, (512, 512)),
+    }
+
+
+@pytest.mark.parametrize("kind", list(variants()))
+def test_quality_equals_python(page: Any, kind: str) -> None:
+    picture = variants()[kind]
+    page.site.altered["/given.png"] = cv2.imencode(".png", picture)[1].tobytes()
+    found = page.evaluate(LOOK, "/given.png")
+    expected = pipeline.Pipeline().process(Frame(picture)).faces
+    assert len(found) == len(expected) > 0
+    for face, other in zip(found, expected, strict=True):
+        assert other.quality
+        assert list(face["quality"]) == list(QUALITY)
+        for name, value in other.quality.to_dict().items():
+            assert face["quality"][name] == pytest.approx(value, abs=0.3 if name in ("yaw", "pitch", "roll") else 0.1)
+        assert face["weaknesses"] == list(other.weaknesses)
+        measured = Face(tuple(face["box"]), 1.0, tuple(map(tuple, face["landmarks"])))
+        (exact,) = quality.measure([measured], np.array(face["crop"], np.uint8).reshape(1, 48, 48), picture.shape)
+        assert face["quality"] == pytest.approx(exact.to_dict(), abs=1e-3)
+    if kind not in ("portrait", "half", "tilted"):
+        assert kind in found[0]["weaknesses"]
+
+
+def test_smoothing_of_poor_faces_equals_python(page: Any) -> None:
+    random = np.random.default_rng(6)
+    times = np.cumsum(random.choice([0.04, 0.05, 0.2], 80)).tolist()
+    rows = [random.dirichlet(np.eye(5)[1] * 3 + 0.5).tolist() for _ in times]
+    weak = [["blurred"] if 20 <= k < 45 or k % 9 == 0 else [] for k in range(80)]
+    script = """async ([times, rows, weak]) => {
+      const { smoothed } = await import("/smooth.js");
+      const { Tracker } = await import("/track.js");
+      const faces = rows.map((probabilities, k) => ({ box: [0, 0, 9, 9], probabilities, weaknesses: weak[k] }));
+      const frames = times.map((time, k) => ({ time, faces: [{ id: 1, ...faces[k] }] }));
+      const tracker = new Tracker({ uncertainBelow: 0.3 });
+      return [
+        smoothed(frames, { uncertainBelow: 0.3, halfLife: 0.25 }).map(({ faces }) => faces[0].uncertain),
+        times.map((time, k) => tracker.update([faces[k]], time)[0].uncertain),
+      ];
+    }"""
+    found = page.evaluate(script, [times, rows, weak])
+    tracker, live, results = Tracker(), [], []
+    for k, time in enumerate(times):
+        answers = dict(zip(EMOTIONS, rows[k], strict=True))
+        face = Face((0, 0, 9, 9), probabilities=answers, confidence_threshold=0.3, weaknesses=tuple(weak[k]))
+        live += [tracker.update([face], time)[0].uncertain]
+        followed = replace(face, id=1)
+        results.append(Result(Frame(np.zeros((1, 1, 3), np.uint8), k, time, "a"), (followed,)))
+    smooth = ZeroLagSmoother()
+    for result in results:  # all at once, as the page does it
+        smooth._waiting.append(result)
+        smooth._add(result)
+    whole = [item.faces[0].uncertain for item in smooth._finish(np.inf, lambda _: 0) if isinstance(item, Result)]
+    assert found == [whole, live]
+    assert len(set(whole)) == 2
+
+
+@pytest.mark.parametrize("size", [(480, 270), (1920, 1080), (101, 77), (37, 640)])
+def test_thumbnails_equal_python(page: Any, size: tuple[int, int]) -> None:
+    picture = np.random.default_rng(7).integers(0, 256, (6, 9, 3), np.uint8)
+    picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    script = f"""async (picture) => {{
+      {PIXELS}
+      const {{ reduced, thumbnail }} = await import("/shots.js");
+      const planes = reduced(pixels(picture));
+      const {{ image, values, norm, blank }} = thumbnail(planes, 0);
+      return [Array.from(image), Array.from(values), norm, blank];
+    }}"""
+    brightness, values, norm, blank = page.evaluate(script, rgba(picture))
+    expected = shots.thumbnail(picture, 0.0)
+    luma, chroma = 219 / 255, 224 / 255  # the page has the smaller range of videos
+    np.testing.assert_allclose(brightness, 16 + luma * expected.image.ravel(), atol=1.5)
+    scaled = np.concatenate(
+        [luma * expected.values[: expected.image.size], chroma * expected.values[expected.image.size :]]
+    )
+    np.testing.assert_allclose(values, scaled, atol=4)  # a rounded step of colour counts twice
+    assert norm == pytest.approx(float(np.linalg.norm(scaled)), rel=5e-3)
+    assert blank == expected.is_blank
+
+
+NUMBERS = """async ([planes, times, live]) => {
+  const { ShotDetector, ShotsAhead, thumbnail } = await import("/shots.js");
+  const all = planes.map((text, k) => thumbnail(Uint8Array.from(atob(text), (c) => c.charCodeAt()), times[k]));
+  const detector = new ShotDetector();
+  if (live) return all.map((each) => detector.update(each));
+  const ahead = new ShotsAhead();
+  const numbered = [...all.flatMap((each, k) => ahead.add(each, k)), ...ahead.finish()];
+  return numbered.map(([, shot]) => shot);
+}"""
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoded video with cuts, dissolves and fades, and with events that are no cut."""
+    photographs = [
+        *(cv2.resize(variant, (700, 700)) for variant in list(variants().values())[:1]),
+        *map(scenery, (1, 2)),
+    ]
+    clips = [[np.roll(made.fitted(scenery(seed)), 2 * k, axis=1) for k in range(30)] for seed in (3, 4, 5)]
+    frames, joints, events = made.make(clips, photographs, 2)
+    assert {joint.kind for joint in joints} > {"cut", "dissolve"} and len(events) > 2
+    path = tmp_path_factory.mktemp("film") / "made.mp4"
+    with VideoWriter(path, made.WIDTH, made.HEIGHT, made.RATE) as writer:
+        for k, frame in enumerate(frames):
+            writer.write(np.ascontiguousarray(frame), k / made.RATE)
+    return path
+
+
+def scenery(seed: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
+    return np.asarray(cv2.resize(coarse, (800, 600), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_shots_of_the_same_thumbnails_equal_python(page: Any, film: Path, live: bool) -> None:
+    frames = [item for item in Video(film) if isinstance(item, Frame)]
+    planes = [base64.b64encode(frame.pixels.thumbnail(shots.WIDTH, shots.HEIGHT)).decode() for frame in frames]
+    numbers = page.evaluate(NUMBERS, [planes, [frame.time for frame in frames], live])
+    cuts = [frame.time for frame, a, b in zip(frames[1:], numbers, numbers[1:], strict=False) if a != b]
+    assert cuts == made.found_cuts(film, live)
+    assert len(cuts) >= 5
+
+
+def test_cuts_of_a_video_file_equal_python(page: Any, film: Path) -> None:
+    page.site.altered["/film.mp4"] = film.read_bytes()
+    script = """async () => {
+      const [{ framesOf }, { ShotsAhead, reduced, thumbnail }] =
+        await Promise.all([import("/frames.js"), import("/shots.js")]);
+      const file = new File([await (await fetch("/film.mp4")).blob()], "film.mp4");
+      const ahead = new ShotsAhead();
+      const numbered = [];
+      for await (const { time, bitmap } of framesOf({ file }, new AbortController().signal)) {
+        const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+        context.drawImage(bitmap, 0, 0);
+        const planes = reduced(context.getImageData(0, 0, bitmap.width, bitmap.height));
+        numbered.push(...ahead.add(thumbnail(planes, time), time));
+      }
+      numbered.push(...ahead.finish());
+      return numbered.filter(([, shot], k) => k && shot !== numbered[k - 1][1]).map(([time]) => time);
+    }"""
+    # the end of a fade from black may differ by a frame: browsers convert the colours
+    assert page.evaluate(script) == pytest.approx(made.found_cuts(film, False), abs=1.01 / made.RATE)
 
 
 def test_order_and_colours_equal_the_overlay(page: Any) -> None:

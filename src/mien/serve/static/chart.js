@@ -16,10 +16,11 @@ export const scaleOf = (width, duration) => ({
 
 /**
  * @param {object} person of summary.js. @param {string[]} labels
- * @param {{width: number, height: number, duration: number}} size in pixels and seconds.
+ * @param {{width: number, height: number, duration: number, cuts: number[]}} size in pixels and seconds; `cuts` are the
+ *   times at which shots begin.
  * @returns {string} the inside of an SVG element.
  */
-export function chart(person, labels, { width, height, duration }) {
+export function chart(person, labels, { width, height, duration, cuts }) {
   const { x } = scaleOf(width, duration);
   const y = (p) => TOP + (1 - p) * (height - TOP - BOTTOM);
   const number = (value) => value.toFixed(1);
@@ -32,6 +33,10 @@ export function chart(person, labels, { width, height, duration }) {
   for (const p of [0, 0.5, 1]) {
     parts.push(`<path d="M${LEFT} ${number(y(p))}H${width - RIGHT}" stroke="#fff" stroke-opacity=".18"/>`);
     parts.push(words(LEFT - 6, y(p) + 4, `${100 * p} %`, "end"));
+  }
+  for (const time of cuts) {
+    const line = `stroke="${INK}" stroke-dasharray="4 4" class="cut"`;
+    parts.push(`<path d="M${number(x(time))} ${TOP}V${number(y(0))}" ${line}/>`);
   }
   const times = ticks(duration, width);
   for (const time of times) {
@@ -48,7 +53,7 @@ export function chart(person, labels, { width, height, duration }) {
 }
 
 /** A file with the charts of several people. */
-export function chartFile(persons, labels, title, duration) {
+export function chartFile(persons, labels, title, { duration, cuts }) {
   const [width, height, gap] = [1000, 170, 34];
   const total = 64 + persons.length * (height + gap);
   const head = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${total}" viewBox="0 0 ${width} ${total}">`;
@@ -56,10 +61,14 @@ export function chartFile(persons, labels, title, duration) {
     const x = 12 + 120 * place;
     return `<rect x="${x}" y="36" width="12" height="12" fill="${colour(labels[k])}"/>${words(x + 18, 47, emotion(labels[k]))}`;
   });
+  if (cuts.length) {
+    const x = 12 + 120 * labels.length;
+    keys.push(`<path d="M${x + 6} 34V50" stroke="${INK}" stroke-dasharray="4 4"/>${words(x + 18, 47, t("cut"))}`);
+  }
   const rows = persons.map((person, k) => {
     const y = 64 + k * (height + gap);
     const name = words(12, y + 18, t("personN", { n: person.id }));
-    return `${name}<g transform="translate(0 ${y + 26})">${chart(person, labels, { width, height, duration })}</g>`;
+    return `${name}<g transform="translate(0 ${y + 26})">${chart(person, labels, { width, height, duration, cuts })}</g>`;
   });
   const ground = `<rect width="${width}" height="${total}" fill="#0d0e10"/>`;
   return `${head}${ground}${words(12, 24, title)}${keys.join("")}${rows.join("")}</svg>\n`;

@@ -134,7 +134,7 @@ export class Gallery {
     const table = new Table(this.model.labels);
     for (const { file, judged, answer, failed } of this.items) {
       if (failed) table.fail(file.name, failed);
-      else if (judged) table.add(file.name, 0, judged, answer.scale);
+      else if (judged) table.add(file.name, { time: 0, shot: "", faces: judged }, answer.scale);
     }
     return table.text();
   }

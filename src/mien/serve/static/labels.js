@@ -45,8 +45,8 @@ export function headline(faces, labels) {
   return keys.map((key) => `${counts.get(key)} ${emotion(key < 0 ? "uncertain" : labels[key])}`).join(", ");
 }
 
-/** Label and doubt of a face whose probabilities are not smoothed. */
+/** Label and doubt of a face whose probabilities are not smoothed; a poor one is uncertain. */
 export function judged(face, uncertainBelow) {
   const top = Math.max(...face.probabilities);
-  return { ...face, label: face.probabilities.indexOf(top), uncertain: top < uncertainBelow };
+  return { ...face, label: face.probabilities.indexOf(top), uncertain: face.weaknesses?.length > 0 || top < uncertainBelow };
 }

@@ -1,4 +1,4 @@
-// The page: buttons, drops and pastes on one side, the worker that looks at pictures on the other.
+// The page: buttons, drops and pastes on one side, the worker that analyses pictures on the other.
 
 import { startEngine } from "./engine.js";
 import { isWholeJpeg } from "./formats.js";
@@ -277,10 +277,10 @@ function showFaces(given, alive = new Set(), still = false) {
 }
 
 function summary() {
-  const { source, seen, moving, came, looked, table } = session;
+  const { source, seen, moving, came, analysed, table } = session;
   const { length } = seen.faces;
   const words = [source.name, source.size().join("×"), length ? count(length, "faces") : t("noFace")];
-  if (moving) words.push(t("rate", { came, looked }));
+  if (moving) words.push(t("rate", { came, analysed }));
   if (table.full) words.push(t("tableFull"));
   return words.join(" · ");
 }

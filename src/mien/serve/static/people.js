@@ -131,8 +131,10 @@ export class People {
     row.face = face;
     const name = `${face.id ? `#${face.id} ` : ""}${face.uncertain ? t("uncertain") : label}`;
     const sure = `${face.uncertain ? t("perhaps", { label }) : ""}${percent(face.probabilities[face.label])}`;
+    const weak = face.uncertain ? (face.weaknesses ?? []).map((name) => t(name)) : [];
     if (row.name.textContent !== name) row.name.textContent = name;
-    if (row.sure.textContent !== sure) row.sure.textContent = sure;
+    const words = [sure, ...weak].join(" · ");
+    if (row.sure.textContent !== words) row.sure.textContent = words;
     row.item.classList.toggle("doubt", face.uncertain);
     order(this.labels).forEach((k, place) => {
       const p = face.probabilities[k];

@@ -1,6 +1,7 @@
-// What a person takes away: a table of all frames that were looked at, a picture, a clip.
+// What a person takes away: a table of all analysed frames, a picture, a clip.
 
 import { drawFaces } from "./overlay.js";
+import { QUALITY } from "./quality.js";
 import { told } from "./words.js";
 
 const MOST = 200_000; // rows, some 30 MB of text
@@ -24,33 +25,44 @@ export class Table {
   }
 
   /**
-   * @param {string} name of the source. @param {number} time in seconds.
-   * @param {object[]} faces @param {number} scale from the frame's pixels to the source's.
+   * @param {string} name of the source. @param {{time: number, shot: number | "", faces: object[]}} frame its time in
+   *   seconds. @param {number} scale from the frame's pixels to the source's.
    */
-  add(name, time, faces, scale) {
-    const common = [cell(name), this.frames++, time.toFixed(3), ""]; // the page finds no shots
+  add(name, { time, shot, faces }, scale) {
+    const common = [cell(name), this.frames++, time.toFixed(3), shot];
     if (this.full) return;
-    if (!faces.length) this.rows.push([...common, ...Array(this.labels.length + 11).fill("")].join(","));
+    if (!faces.length) this.rows.push([...common, ...this.empty(11)].join(","));
     faces.forEach((face, k) => {
       const { id, box, score, label, uncertain, probabilities } = face;
       const place = box.map((value) => (value * scale).toFixed(1));
       const shown = [score.toFixed(4), cell(this.labels[label]), probabilities[label].toFixed(6), Number(uncertain)];
+      const seen = Object.values(shownQuality(face.quality, scale)).map((value) => value ?? "");
       const all = probabilities.map((p) => p.toFixed(6));
-      this.rows.push([...common, k, id ?? "", ...place, ...shown, ...all, ""].join(","));
+      this.rows.push([...common, k, id ?? "", ...place, ...shown, ...seen, ...all, ""].join(","));
     });
   }
 
   /** A file that could not be opened. */
   fail(name, reason) {
-    this.rows.push(
-      [cell(name), this.frames++, "", "", ...Array(this.labels.length + 10).fill(""), cell(reason)].join(","),
-    );
+    this.rows.push([cell(name), this.frames++, "", "", ...this.empty(10), cell(reason)].join(","));
+  }
+
+  /** Empty cells of a face, `others` beside its quality and probabilities. */
+  empty(others) {
+    return Array(this.labels.length + QUALITY.length + others).fill("");
   }
 
   text() {
     const head = "name,index,time,shot,face,id,x1,y1,x2,y2,score,emotion,confidence,uncertain";
-    return `${[[head, ...this.labels.map(cell), "error"].join(","), ...this.rows].join("\n")}\n`;
+    return `${[[head, ...QUALITY, ...this.labels.map(cell), "error"].join(","), ...this.rows].join("\n")}\n`;
   }
+}
+
+/** A face's quality as it is saved: rounded, its size in pixels of the source. */
+export function shownQuality(quality, scale) {
+  const values = { ...quality, size: quality.size * scale };
+  const round = (value) => (value === null ? null : Math.round(value * 1e3) / 1e3);
+  return Object.fromEntries(QUALITY.map((name) => [name, round(values[name])]));
 }
 
 /** A cell of a table; quoted where it must be, and never taken for a formula by a spreadsheet. */

@@ -41,12 +41,14 @@ export class Report {
         labels,
       ),
       `${count(analysis.frames.length, "frames")}, ${inSeconds(analysis.duration)}`,
+      count(analysis.cuts.length + 1, "shots"),
     ]
       .filter(Boolean)
       .join(" · ");
     parts.legend.replaceChildren(
       ...order(labels).map((k) => key(emotion(labels[k]), colour(labels[k]))),
-      key(t("uncertain"), null),
+      key(t("uncertain"), "doubt"),
+      ...(analysis.cuts.length ? [key(t("cut"), "cut")] : []),
     );
     parts.persons.replaceChildren(...this.shown.map((person) => this.person(person)));
     this.width = 0;
@@ -99,7 +101,8 @@ export class Report {
     const width = this.charts[0]?.box.clientWidth;
     if (!width || width === this.width) return;
     this.width = width;
-    const size = { width, height: HEIGHT, duration: this.analysis.duration };
+    const { duration, cuts } = this.analysis;
+    const size = { width, height: HEIGHT, duration, cuts };
     for (const { person, svg } of this.charts) {
       svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
       const source = `<svg xmlns="http://www.w3.org/2000/svg">${chart(person, this.analysis.labels, size)}</svg>`;
@@ -131,7 +134,7 @@ export class Report {
 
   csv(scale) {
     const table = new Table(this.analysis.labels);
-    for (const { time, faces } of this.analysis.frames) table.add(this.analysis.name, time, faces, scale);
+    for (const frame of this.analysis.frames) table.add(this.analysis.name, frame, scale);
     return table.text();
   }
 
@@ -140,8 +143,8 @@ export class Report {
   }
 
   svg() {
-    const { labels, name, duration } = this.analysis;
-    return chartFile(this.shown, labels, name, duration);
+    const { labels, name } = this.analysis;
+    return chartFile(this.shown, labels, name, this.analysis);
   }
 }
 
@@ -165,10 +168,11 @@ function sentence({ seconds, share, longest, changes }, labels) {
   return words.join("; ");
 }
 
-function key(name, colour) {
+/** An entry of the legend; `look` is a colour or a class. */
+function key(name, look) {
   const item = make("li", "", name);
-  const sign = make("span", colour ? "sign" : "sign doubt");
-  if (colour) sign.style.backgroundColor = colour;
+  const sign = make("span", look.startsWith("#") ? "sign" : `sign ${look}`);
+  if (look.startsWith("#")) sign.style.backgroundColor = look;
   item.prepend(sign);
   return item;
 }

@@ -1,8 +1,9 @@
-// Looks at the frames of one source and follows its faces.
+// Analyses the frames of one source and follows its faces.
 
 import { judged } from "./labels.js";
 import { Table } from "./record.js";
 import { settings } from "./settings.js";
+import { ShotDetector, thumbnail } from "./shots.js";
 import { Rate, eachFrame } from "./source.js";
 import { Tracker } from "./track.js";
 
@@ -11,7 +12,7 @@ let last = 0; // number of the source that was opened last, and of its model
 export class Session {
   /**
    * @param {object} source see source.js. @param {(session: Session) => void} seen called after each answer.
-   * @param {(error: Error) => void} failed called when a frame could not be looked at.
+   * @param {(error: Error) => void} failed called when a frame could not be analysed.
    */
   constructor(source, seen, failed) {
     Object.assign(this, { source, onSeen: seen, onFailed: failed });
@@ -19,10 +20,10 @@ export class Session {
     this.seen = { faces: [], width: 1, height: 1, time: 0 };
     this.busy = false;
     this.wanted = false; // a frame came while the worker was busy
-    this.held = false; // nothing is looked at meanwhile
+    this.held = false; // nothing is analysed meanwhile
     this.replay = null; // shows what is known of a time already
     this.ended = false;
-    [this.came, this.looked] = [new Rate(), new Rate()];
+    [this.came, this.analysed] = [new Rate(), new Rate()];
     this.unwatch = () => {};
     if (!this.moving) return;
     source.element.onseeked = () => this.look();
@@ -32,11 +33,12 @@ export class Session {
     });
   }
 
-  /** Begin to look with an engine and a model, {labels, uncertainBelow}; what was seen before is forgotten. */
+  /** Begin to analyse with an engine and a model, {labels, uncertainBelow}; what was seen before is forgotten. */
   attach(engine, model) {
     const { uncertainBelow } = model;
     Object.assign(this, { engine, model, series: ++last, raw: null });
     this.tracker = new Tracker({ uncertainBelow, halfLife: settings.smoothing });
+    this.shots = new ShotDetector();
     this.table = new Table(model.labels);
     this.look();
   }
@@ -73,7 +75,7 @@ export class Session {
       if (this.ended) return bitmap.close();
       const answer = await engine.look({ series, bitmap, live: this.moving });
       if (this.ended || this.held || series !== this.series) return;
-      this.looked.tick();
+      this.analysed.tick();
       this.take(answer, time);
     } catch (error) {
       if (!this.ended) this.onFailed(error);
@@ -83,16 +85,21 @@ export class Session {
     }
   }
 
-  take({ faces, width, height }, time) {
+  take({ faces, width, height, planes }, time) {
     const { model, source } = this;
-    if (this.moving) faces = this.tracker.update(faces, time);
-    else {
+    let shot = "";
+    if (this.moving) {
+      const before = this.shots.shot;
+      shot = this.shots.update(thumbnail(planes, time));
+      if (shot !== before) this.tracker.endTracks();
+      faces = this.tracker.update(faces, time);
+    } else {
       this.raw = { faces, width, height };
       faces = faces.map((face) => judged({ ...face, id: null }, model.uncertainBelow));
       this.table.clear();
     }
     this.seen = { faces, width, height, time };
-    this.table.add(source.name, time, faces, source.size()[0] / width);
+    this.table.add(source.name, { time, shot, faces }, source.size()[0] / width);
     this.onSeen(this);
   }
 }

@@ -1,24 +1,26 @@
 // Smoothing of a whole track, as mien.faces.zero_lag does it: the future counts as much as the past, so labels change when
 // the face does, not later.
 
+import { WEAK } from "./track.js";
+
 const [REACH, LONGEST] = [5, 3]; // half-lives and seconds to which the window reaches on either side
 const COST = 0.55 * 0.15 * 1; // of a change of label, in lead x seconds
 const PAUSE = 0.5; // seconds for which a moment stands at most
 
 /**
- * @param {{time: number, faces: object[]}[]} frames with faces that have id and unsmoothed probabilities.
+ * @param {{time: number, faces: object[]}[]} frames with faces that have id, unsmoothed probabilities and weaknesses.
  * @param {{uncertainBelow: number, halfLife: number}} settings halfLife in seconds; 0 does not smooth.
  * @returns the same frames; faces have smoothed probabilities, `label` (an index) and `uncertain`.
  */
 export function smoothed(frames, { uncertainBelow, halfLife }) {
   const tracks = new Map();
   frames.forEach(({ time, faces }, frame) =>
-    faces.forEach(({ id, probabilities }, place) => {
+    faces.forEach(({ id, probabilities, weaknesses }, place) => {
       if (!tracks.has(id)) tracks.set(id, []);
-      tracks.get(id).push({ frame, place, time, probabilities });
+      tracks.get(id).push({ frame, place, time, probabilities, weak: weaknesses?.length ? WEAK : -1 });
     }),
   );
-  const result = frames.map(({ time, faces }) => ({ time, faces: faces.map((face) => ({ ...face })) }));
+  const result = frames.map(({ faces, ...frame }) => ({ ...frame, faces: faces.map((face) => ({ ...face })) }));
   for (const track of tracks.values()) {
     const times = track.map(({ time }) => time);
     const rows = track.map(({ probabilities }) => probabilities);
@@ -28,7 +30,7 @@ export function smoothed(frames, { uncertainBelow, halfLife }) {
     const labels = bestPath(means, durations);
     // twice, because a label that loses p to another one changes their distance by 2 p
     const doubts = bestPath(
-      means.map((mean, k) => [0, 2 * (uncertainBelow - mean[tops[k]])]),
+      means.map((mean, k) => [0, 2 * Math.max(uncertainBelow - mean[tops[k]], track[k].weak)]),
       durations,
     );
     track.forEach(({ frame, place }, k) => {

@@ -9,6 +9,8 @@ const INTERVALS = 5; // a track outlives LOOKS times the median of the last INTE
 const LOOKS = 2;
 const APART = 3.0; // cost of leaving a face and a track apart
 
+export const WEAK = 0.05; // how far a face of poor quality counts as below the threshold, in probability
+
 /** Follows the faces of one camera or video. Ids count from 1 and are never used again. */
 export class Tracker {
   /**
@@ -30,6 +32,11 @@ export class Tracker {
     return new Set(this.tracks.map((track) => track.id));
   }
 
+  /** End all tracks, as at a cut: the next faces get new ids. */
+  endTracks() {
+    this.tracks = [];
+  }
+
   /** Seconds that a track outlives its last face at the present rate of updates. */
   get patience() {
     const sorted = this.intervals.toSorted((a, b) => a - b);
@@ -39,7 +46,7 @@ export class Tracker {
   /**
    * Take in one frame.
    *
-   * @param {{box: number[], probabilities: number[]}[]} faces in any order.
+   * @param {{box: number[], probabilities: number[], weaknesses?: string[]}[]} faces in any order.
    * @param {number} time of the frame in seconds, on any clock.
    * @returns the same faces with `id`, smoothed `probabilities`, `label` (an index) and `uncertain`.
    */
@@ -62,7 +69,7 @@ export class Tracker {
         track = new Track(this.next++, places[k]);
         this.tracks.push(track);
       }
-      track.look(face.probabilities, this);
+      track.look(face, this);
       const { id, mean, label, unsure } = track;
       const shown = unsure.value ? mean.indexOf(Math.max(...mean)) : label.value;
       return { ...face, id, probabilities: [...mean], label: shown, uncertain: unsure.value };
@@ -177,7 +184,7 @@ class Track {
   }
 
   /** The mean of a signal that runs straight from frame to frame, seen through an exponential window. */
-  look(probabilities, settings) {
+  look({ probabilities, weaknesses }, settings) {
     const fresh = this.last === null;
     const passed = this.unread;
     this.unread = 0;
@@ -193,7 +200,8 @@ class Track {
     }
     this.last = probabilities;
     const top = this.mean.indexOf(Math.max(...this.mean));
-    const short = settings.uncertainBelow - this.mean[top];
+    // a poor face is not uncertain at once, or one at a limit would flicker
+    const short = Math.max(settings.uncertainBelow - this.mean[top], weaknesses?.length ? WEAK : -Infinity);
     if (fresh) [this.label, this.unsure] = [new Choice(top), new Choice(short > 0)];
     this.label.hear(top, this.mean[top] - this.mean[this.label.value], passed, settings);
     // twice, because a label that loses p to another one changes their distance by 2 p

@@ -43,7 +43,7 @@ export class VideoRun {
     return Boolean(this.analysis);
   }
 
-  /** From the pixels of the frames that were looked at to the video's. */
+  /** From the pixels of the analysed frames to the video's. */
   get scale() {
     return this.session.source.size()[0] / this.analysis.size[0];
   }

@@ -11,6 +11,12 @@ export const DE = {
   fear: "ängstlich",
   uncertain: "unsicher",
   perhaps: "vielleicht {label}, ",
+  small: "zu klein",
+  blurred: "unscharf",
+  dark: "zu dunkel",
+  bright: "zu hell",
+  turned: "abgewandt",
+  "cut off": "angeschnitten",
   unknown: "unbekannt",
   // index.html
   tagline: "Wie ein Gesicht aussieht, in ein paar Balken. Alles geschieht in diesem Browser:",
@@ -65,7 +71,7 @@ export const DE = {
   about4:
     "In der Europäischen Union sind Systeme verboten, die am Arbeitsplatz oder in der Bildung auf Gefühle schließen, außer aus medizinischen Gründen oder für die Sicherheit (KI-Verordnung, Art. 5 Abs. 1 f).",
   about5:
-    "„Unsicher“ heißt, dass kein Ausdruck wahrscheinlich genug ist. Die Glättung ist die Zeit, nach der ein älteres Bild halb so viel zählt. Die Tabelle (CSV) hat eine Zeile für jedes Gesicht in jedem angesehenen Bild, mit Zeit, Rahmen und Wahrscheinlichkeiten.",
+    "„Unsicher“ heißt, dass kein Ausdruck wahrscheinlich genug ist, oder dass das Gesicht zu klein, unscharf, zu dunkel, zu hell, abgewandt oder angeschnitten ist. Die Glättung ist die Zeit, nach der ein älteres Bild halb so viel zählt. Die Tabelle (CSV) hat eine Zeile für jedes Gesicht in jedem ausgewerteten Bild, mit Zeit, Rahmen, Güte und Wahrscheinlichkeiten.",
   // words that come and go
   camera: "Kamera",
   startCamera: "Kamera starten",
@@ -87,9 +93,12 @@ export const DE = {
   people1: "1 Person",
   frames: "{n} Bilder",
   frames1: "1 Bild",
+  shots: "{n} Einstellungen",
+  shots1: "1 Einstellung",
+  cut: "Schnitt",
   changes: "{n} Wechsel",
   changes1: "1 Wechsel",
-  rate: "{came} Bilder in der Sekunde, {looked} angesehen",
+  rate: "{came} Bilder in der Sekunde, {analysed} ausgewertet",
   tableFull: "die Tabelle ist voll",
   why: "Warum?",
   whyWait: "Moment…",
@@ -109,7 +118,7 @@ export const DE = {
   failed: "{n} ohne Erfolg",
   failed1: "1 ohne Erfolg",
   analysing: "{frames} Bilder · {at} von {length} · {speed}-mal so schnell wie das Video · noch {left}",
-  analysed: "Jedes Bild wurde angesehen: {frames} in {time}.",
+  analysed: "Jedes Bild wurde ausgewertet: {frames} in {time}.",
   stopped: "Abgebrochen.",
   saved: "{name} gespeichert.",
   copied: "Das Bild ist in der Zwischenablage.",
@@ -139,7 +148,7 @@ export const DE = {
     "Der Worker der Seite ist nicht gestartet: Eine Datei fehlt auf dem Server, oder der Browser oder eine Erweiterung verhindert WebAssembly oder Worker.",
   workerDied:
     "Der Worker der Seite ist stehen geblieben; vielleicht fehlte dem Browser Speicher. Er wird neu gestartet: Warte, bis die Seite bereit ist, und öffne dann das Bild oder starte die Kamera noch einmal.",
-  noNetworks: "Die Seite kann keine Bilder ansehen.",
+  noNetworks: "Die Seite kann keine Bilder auswerten.",
   noRuntime:
     "Die Laufzeit (vendor/ort.wasm.min.mjs) fehlt auf dem Server. Wer ihn betreibt, sollte „make web“ ausführen.",
   modelFails:
@@ -179,7 +188,7 @@ export const DE = {
   noVideoTrack: "{name} hat Ton, aber kein Bild.",
   videoCodec:
     "{name} ist ein Video in {kind}, das dieser Browser nicht abspielen kann. Wandle es in MP4 (H.264) oder WebM um, oder nimm einen anderen Browser.",
-  noFrames: "{name} gab kein Bild, das sich ansehen lässt.",
+  noFrames: "{name} gab kein Bild, das sich auswerten lässt.",
   noFile: "Das war keine Datei. Ziehe Bilder oder ein Video von deinem Gerät hierher.",
   noClipboard:
     "In der Zwischenablage ist kein Bild. Kopiere ein Bild, nicht seine Adresse, und füge es noch einmal ein.",

@@ -1,22 +1,27 @@
 // The worker: loads the runtime and the networks, then does one task after the other.
 //
 // In:  {id, task: "load" | "use", model}      -> {id, answer: {manifest, classifier}}; {loaded, total} meanwhile
-//      {id, task: "look", series, bitmap, live} -> {id, answer: {faces, width, height}}
+//      {id, task: "look", series, bitmap, live} -> {id, answer: {faces, width, height, planes}}; see shots.js for planes
 //      {id, task: "explain", crop, label}     -> {id, answer: Float32Array}; see explain.js
 // or {id, failed: {key, values}}, words of words.js. `model` is a name of models.json, `series` the number of the source,
 // `live` says that it moves, so that most of its frames may be searched at a smaller size.
-// A face has box, score and landmarks as in detect.js, probabilities in the order of the model's labels, and its crop.
+// A face has box, score and landmarks as in detect.js, probabilities in the order of the model's labels, its crop, and
+// quality and weaknesses as in quality.js.
 
 import { SIZE, crop } from "./crop.js";
 import { occlusionMap } from "./explain.js";
+import { measure, weaknesses } from "./quality.js";
 import { Search } from "./search.js";
+import { mayBeNew, reduced, thumbnail } from "./shots.js";
 
 const RUNTIME = new URL("./vendor/", import.meta.url).href;
 const MODELS = new URL("./models/", import.meta.url);
+const [SCORE, NMS] = [0.7, 0.3]; // lowest score of a face; boxes that overlap a better one by more are dropped
 
 let ort, find, classify, manifest;
 let search = null; // of the present source
 let searched = -1; // its number
+let last = null; // thumbnail of its last frame
 const canvas = new OffscreenCanvas(1, 1);
 const context = canvas.getContext("2d", { willReadFrequently: true });
 
@@ -54,11 +59,11 @@ async function load({ model }) {
     numThreads: self.crossOriginIsolated ? Math.min(4, Math.ceil(navigator.hardwareConcurrency / 2)) : 1,
   });
   find = await session(detector, manifest.detector, async (network, pixels, height, width) => {
-    const input = new ort.Tensor("float32", pixels, [1, 3, height, width]);
-    const maps = await network.run({ [network.inputNames[0]]: input });
-    return Object.fromEntries(Object.entries(maps).map(([name, tensor]) => [name, tensor.data]));
+    const [score, nms] = [SCORE, NMS].map((value) => new ort.Tensor("float32", [value], []));
+    const image = new ort.Tensor("uint8", pixels, [height, width, 3]);
+    return (await network.run({ image, score, nms })).faces.data;
   });
-  await find(new Float32Array(3 * 64 * 64), 64, 64); // the first run of a network takes longer
+  await find(new Uint8Array(3 * 64 * 64), 64, 64); // the first run of a network takes longer
   classify = await classifying(bytes, chosen);
   return { manifest, classifier: chosen };
 }
@@ -143,7 +148,10 @@ async function look({ series, bitmap, live }) {
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const image = context.getImageData(0, 0, width, height);
-  if (series !== searched) [search, searched] = [new Search(find), series];
+  const planes = live ? reduced(image) : null;
+  const thumb = planes && thumbnail(planes, 0);
+  if (series !== searched || (thumb && mayBeNew(last, thumb))) search = new Search(find); // knows no faces yet
+  [searched, last] = [series, thumb];
   const faces = await search.faces(image, live);
   const crops = new Uint8Array(faces.length * SIZE ** 2);
   faces.forEach((face, k) => crops.set(crop(image, face, manifest.margin), k * SIZE ** 2));
@@ -152,6 +160,8 @@ async function look({ series, bitmap, live }) {
   faces.forEach((face, k) => {
     face.probabilities = Array.from(probabilities.subarray(k * classes, (k + 1) * classes));
     face.crop = crops.slice(k * SIZE ** 2, (k + 1) * SIZE ** 2);
+    face.quality = measure(face, face.crop, width, height);
+    face.weaknesses = weaknesses(face.quality);
   });
-  return { faces, width, height };
+  return { faces, width, height, planes };
 }
