@@ -2,8 +2,8 @@
 
 Delay: one emotion gives way to another at once or within a second, at several rates, clearly or narrowly; the delay is
 the time from where the curves cross to the change of the shown label. The same for a change of certainty at once.
-Flicker: the logits of two emotions that are equally likely, with noise, for 200 seconds; changes a second between certain
-labels, of certainty, and of the name shown, certain or not.
+Flicker: the logits of two emotions that are equally likely, with noise, for 200 seconds; changes a second between
+certain labels, of certainty, and of the name shown, certain or not.
 
 Usage: python -m benchmarks.video.smoothing [--out FILE]
 """
