@@ -2,9 +2,11 @@
 
 Both run at the same time. The live window shows a video that repeats at its own rate in place of a camera, with the
 strip of the last 30 seconds, in a window of SDL's driver "dummy" if there is no screen, and writes a table. The page
-runs in Chromium with a file as its camera. Every few seconds the resident memory is read of this process, of the page's
-renderer, and its JavaScript heap after a collection. What counts is the mean of the first and the last minute, and the
-slope of a line through all values but those of the first minute, in which everything is loaded.
+runs in Chromium with a file as its camera. Every few seconds the memory of the window's process and of the page's
+renderer is read: all that is resident, and the part of it that is the process's own, without files and memory shared with
+other processes, such as the frames of the camera; and the page's JavaScript heap after a collection. What counts is the
+mean of the first and the last minute, and the slope of a line through all values but those of the first minute, in which
+everything is loaded. The page keeps a row a face and frame for its table.
 
 Usage: python -m benchmarks.reliability.soak VIDEO [--minutes 10] [--every 20] [--out FILE]
 (Linux; needs `make web`, chromium, playwright and the extra `live`)
@@ -16,6 +18,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -47,6 +50,25 @@ FRAMES = 120
 
 Samples = list[tuple[float, float]]
 """Seconds and MB."""
+
+
+class Memory:
+    """Resident memory of a process, and its own part of it, over time."""
+
+    def __init__(self, process: int | str = "self") -> None:
+        self._status = Path(f"/proc/{process}/status")
+        self._resident: Samples = []
+        self._own: Samples = []
+
+    def read(self, seconds: float) -> None:
+        text = self._status.read_text()
+        for samples, name in ((self._resident, "VmRSS"), (self._own, "RssAnon")):
+            found = re.search(rf"{name}:\s+(\d+) kB", text)
+            assert found
+            samples.append((seconds, 1.024e-3 * int(found[1])))
+
+    def summary(self) -> dict[str, Any]:
+        return {"resident": summary(self._resident), "own": summary(self._own)}
 
 
 def read_frames(path: Path) -> list[Image]:
@@ -94,7 +116,7 @@ def live(video: Path, minutes: float, every: float) -> dict[str, Any]:
     """Run the live window, and read this process's memory."""
     if "DISPLAY" not in os.environ:
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    samples: Samples = []
+    memory, count = Memory(), 0
     pipeline = Pipeline()
     before = set(threading.enumerate())
     with ExitStack() as stack:
@@ -107,21 +129,20 @@ def live(video: Path, minutes: float, every: float) -> dict[str, Any]:
         start = time.monotonic()
         while (passed := time.monotonic() - start) < 60 * minutes:
             viewer.step()
-            if passed >= every * len(samples):
-                samples.append((passed, harness.resident_mb()))
+            if passed >= every * count:
+                memory.read(passed)
+                count += 1
         frames = camera._last + 1 - camera.skipped
     left = [thread.name for thread in set(threading.enumerate()) - before]
     driver = os.environ.get("SDL_VIDEODRIVER", "")
-    return {"frames": frames, "dropped": camera.skipped, "driver": driver, "threads_left": left} | {
-        "resident": summary(samples)
-    }
+    found = {"frames": frames, "dropped": camera.skipped, "driver": driver, "threads_left": left}
+    return found | memory.summary()
 
 
 def page(video: Path, minutes: float, every: float) -> dict[str, Any]:
     """Run the page with a camera, and read the memory of its renderer and its heap."""
     from playwright.sync_api import sync_playwright
 
-    resident: Samples = []
     heap: Samples = []
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0), lambda *given: web_page.Handler(*given, directory=str(web_page.STATIC))
@@ -141,19 +162,19 @@ def page(video: Path, minutes: float, every: float) -> dict[str, Any]:
         shown.wait_for_selector("html[data-ready]", timeout=120_000)
         shown.click("#start")
         shown.wait_for_selector(".face .number:not(:empty)", timeout=60_000)
-        process = renderer(browser)
+        memory = Memory(renderer(browser))
         debugger = shown.context.new_cdp_session(shown)
         start = time.monotonic()
         while (passed := time.monotonic() - start) <= 60 * minutes:
             debugger.send("HeapProfiler.collectGarbage")
             heap.append((passed, debugger.send("Runtime.getHeapUsage")["usedSize"] / 1e6))
-            resident.append((passed, harness.resident_mb(process)))
+            memory.read(passed)
             shown.wait_for_timeout(1000 * max(every * len(heap) - (time.monotonic() - start), 0))
         answers = shown.evaluate("window.answers")
         found = {"chromium": browser.version, "frames": answers, "faces": shown.locator(".face").count()}
         browser.close()
     server.shutdown()
-    return found | {"resident": summary(resident), "heap": summary(heap)}
+    return found | memory.summary() | {"heap": summary(heap)}
 
 
 def renderer(browser: Any) -> int:
