@@ -204,6 +204,30 @@ def test_track_releases_frames() -> None:
     assert len(made) == 200 and 1 <= most <= 16 + 16 + 3 + 4 + 26
 
 
+class Collected(list[Result]):
+    """A sink that keeps the results."""
+
+    write, fail = list.append, list.append
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def test_pixels_are_kept_only_for_sinks_that_read_them(film: Film, tmp_path: Path) -> None:
+    path, pipeline = film(tmp_path / "a.mp4", [k / 10 for k in range(6)]), Pipeline(Even(), Happy())
+    reader, counter = Collected(), Collected()
+    counter.reads_pixels = False  # type: ignore[attr-defined]
+    runner.video(path, pipeline, [reader, counter])
+    assert [number(result.frame.image) for result in reader] == list(range(6))
+    counter.clear()
+    runner.video(path, pipeline, [counter])
+    assert [len(result) for result in counter] == [1, 0, 1, 0, 1, 0]
+    assert counter[0].frame.shape == reader[0].frame.shape
+    assert counter[0].frame.nbytes == 0
+    with pytest.raises(ConfigError, match="reads_pixels"):
+        _ = counter[0].frame.image
+
+
 def test_ids_start_at_1_in_each_video(film: Film, tmp_path: Path) -> None:
     pipeline = Pipeline(Even(always=True), Happy())
     paths = [film(tmp_path / name, [0.0, 0.1, 0.2]) for name in ("a.mp4", "b.mp4")]

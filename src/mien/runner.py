@@ -99,7 +99,7 @@ def video(
                 copy = sinks.Video(save, Overlay(style=style), source.rate, sound, source.start, on_message)
                 goals.append(stack.enter_context(copy))
         sink = MultiSink(goals, OutputPaths(input_files(path)))
-        for item in tracked.track(items):
+        for item in tracked.track(items, keep_pixels=any(getattr(goal, "reads_pixels", True) for goal in goals)):
             if isinstance(item, Failure):
                 failures.append(item)
             else:
@@ -229,6 +229,8 @@ def predict(
 
 class _Tally:
     """A sink that counts."""
+
+    reads_pixels = False
 
     def __init__(self, on_progress: Callable[[int], None] | None) -> None:
         self.images = self.faces = self.without_face = self.failed = 0

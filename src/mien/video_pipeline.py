@@ -92,13 +92,16 @@ class VideoPipeline:
         shots = [self._shots.update(thumbnail(frame.pixels, frame.time)) for frame in frames]
         return self._process_shots(list(zip(frames, shots, strict=True)), smooth=True)
 
-    def track(self, items: Iterable[Frame | Failure]) -> Generator[Result | Failure, None, None]:
+    def track(
+        self, items: Iterable[Frame | Failure], keep_pixels: bool = True
+    ) -> Generator[Result | Failure, None, None]:
         """Yield a result for each frame, in order, and pass failures on.
 
         A background thread detects faces ahead, and faces of up to 16 frames are classified in one call. Results of a
         file are smoothed with those before and after, so they come about two seconds of video late; those of a camera
         (`FrameSource`) come at once and depend on the past only. Close the iterator to end the thread early; it closes
-        `items`, too, if they have `close`.
+        `items`, too, if they have `close`. Without `keep_pixels` the frames of a file's results have only their size,
+        which bounds the memory of the wait.
         """
         is_live = isinstance(items, FrameSource)
         numbered = NumberShots(items, is_live)
@@ -109,7 +112,8 @@ class VideoPipeline:
             tracker = self.tracker
             smoother = ZeroLagSmoother(tracker.smoothing, tracker.margin, tracker.hysteresis)
             with closing(self._track(numbered, smooth=False)) as results:
-                yield from smoother(results, lambda result: result.frame.nbytes)
+                waiting = results if keep_pixels else map(_without_pixels, results)
+                yield from smoother(waiting, lambda result: result.frame.nbytes)
         finally:
             if isinstance(items, Generator):
                 items.close()
@@ -235,6 +239,10 @@ class _Detections(NamedTuple):
     shot: int
     faces: Sequence[Face]
     detected: bool
+
+
+def _without_pixels(item: Result | Failure) -> Result | Failure:
+    return item if isinstance(item, Failure) else replace(item, frame=item.frame.without_pixels())
 
 
 def _item_bytes(item: Frame | Failure) -> int:

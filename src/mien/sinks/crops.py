@@ -11,6 +11,7 @@ from mien.types import Result
 class Crops(FolderSink):
     """The 48x48 gray crops that the network saw, as `<stem>_<k>_<emotion>.png`, k from 0."""
 
+    reads_pixels = False
     _options: ClassVar = {"what": "crops"}
 
     def write(self, result: Result) -> None:

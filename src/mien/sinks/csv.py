@@ -20,6 +20,7 @@ class Csv(TextSink):
     in the labels of its model.
     """
 
+    reads_pixels = False
     _options: ClassVar = {
         "what": "a CSV table", "suffixes": (".csv", ".txt", ""), "keep": True, "stdout": True,
     }  # fmt: skip

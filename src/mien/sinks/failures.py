@@ -15,6 +15,7 @@ from mien.types import Failure, Result
 class Failures(TextSink):
     """Names and reasons of failures: a JSON object a line, or a table if the path ends in .csv; empty without any."""
 
+    reads_pixels = False
     _options: ClassVar = {
         "what": "a list of failures", "suffixes": (".jsonl", ".json", ".csv", ".txt", ""), "keep": True, "stdout": True,
     }  # fmt: skip

@@ -16,6 +16,7 @@ from mien.types import Failure, Result
 class Jsonl(TextSink):
     """One JSON object a line, in UTF-8: `Result.to_dict()` of an image, {"name", "error"} of a failure."""
 
+    reads_pixels = False
     _options: ClassVar = {
         "what": "JSON lines", "suffixes": (".jsonl", ".json", ".ndjson", ".txt", ""), "keep": True, "resumable": True,
         "stdout": True,

@@ -23,6 +23,7 @@ class Parquet(FileSink):
     `close` joins them, a row group each, with no more than one in memory.
     """
 
+    reads_pixels = False
     _options: ClassVar = {
         "what": "a Parquet table", "suffixes": (".parquet", ".pq"), "draft_folder": True, "keep": True, "stream": False,
     }  # fmt: skip

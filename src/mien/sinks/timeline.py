@@ -75,6 +75,7 @@ class Timeline:
         labels: the emotions in the order of the columns.
         failures: number of items that could not be read.
         cuts: times of the first frame of each shot but the first, in seconds.
+        reads_pixels: whether thumbnails are kept.
         thumbnails: a person's largest certain face, uint8 BGR (96, 96, 3), if they are kept.
     """
 
@@ -84,6 +85,7 @@ class Timeline:
         self.failures = 0
         self.cuts: list[float] = []
         self.thumbnails: dict[int | None, Image] = {}
+        self.reads_pixels = thumbnails
         self._sizes: dict[int | None, float] | None = {} if thumbnails else None
         self._shot: int | None = None
         self._times = array("d")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import numpy as np
 
+from mien.errors import ConfigError
 from mien.types.protocols import Image, Pixels
 
 
@@ -42,6 +44,11 @@ class Frame:
         """Bytes that the pixels hold in memory."""
         return self.pixels.nbytes
 
+    def without_pixels(self) -> Frame:
+        """Return the frame with nothing but the size of its pixels, to save memory."""
+        height, width = self.shape[:2]
+        return replace(self, pixels=NoPixels((height, width, 3)))
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Frame):
             return NotImplemented
@@ -57,6 +64,29 @@ class Frame:
 
     def __repr__(self) -> str:
         return f"Frame({self.name!r}, {self.shape[1]} x {self.shape[0]}, index={self.index}, time={self.time:g})"
+
+
+@dataclass(frozen=True, slots=True)
+class NoPixels:
+    """The size of pixels that were not kept; asking for them is a ConfigError."""
+
+    shape: tuple[int, int, int]
+
+    @property
+    def nbytes(self) -> int:
+        return 0
+
+    def bgr(self) -> NoReturn:
+        raise ConfigError("the pixels of this frame were not kept; a sink that needs them sets `reads_pixels = True`")
+
+    def small(self, width: int, height: int) -> NoReturn:
+        self.bgr()
+
+    def gray(self, box: tuple[int, int, int, int] | None = None, halvings: int = 0) -> NoReturn:
+        self.bgr()
+
+    def thumbnail(self, width: int, height: int) -> NoReturn:
+        self.bgr()
 
 
 @dataclass(frozen=True)

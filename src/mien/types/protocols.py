@@ -83,7 +83,11 @@ class Classifier(Protocol):
 
 
 class Sink(Protocol):
-    """Writes results one by one."""
+    """Writes results one by one.
+
+    A sink that never looks at `result.frame.image` may say so with `reads_pixels = False`. `mien.runner.video` then
+    keeps no pixels while it waits for the frames that follow.
+    """
 
     def write(self, result: Result) -> None:
         """Add one result."""
