@@ -3,10 +3,10 @@
 Both run at the same time. The live window shows a video that repeats at its own rate in place of a camera, with the
 strip of the last 30 seconds, in a window of SDL's driver "dummy" if there is no screen, and writes a table. The page
 runs in Chromium with a file as its camera. Every few seconds the memory of the window's process and of the page's
-renderer is read: all that is resident, and the part of it that is the process's own, without files and memory shared with
-other processes, such as the frames of the camera; and the page's JavaScript heap after a collection. What counts is the
-mean of the first and the last minute, and the slope of a line through all values but those of the first minute, in which
-everything is loaded. The page keeps a row a face and frame for its table.
+renderer is read: all that is resident, and the part of it that is the process's own, without files and memory shared
+with other processes, such as the frames of the camera; and the page's JavaScript heap after a collection. What counts
+is the mean of the first and the last minute, and the slope of a line through all values but those of the first minute,
+in which everything is loaded. The page keeps a row a face and frame for its table.
 
 Usage: python -m benchmarks.reliability.soak VIDEO [--minutes 10] [--every 20] [--out FILE]
 (Linux; needs `make web`, chromium, playwright and the extra `live`)
