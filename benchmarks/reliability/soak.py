@@ -4,9 +4,10 @@ Both run at the same time. The live window shows a video that repeats at its own
 strip of the last 30 seconds, in a window of SDL's driver "dummy" if there is no screen, and writes a table. The page
 runs in Chromium with a file as its camera. Every few seconds the memory of the window's process and of the page's
 renderer is read: all that is resident, and the part of it that is the process's own, without files and memory shared
-with other processes, such as the frames of the camera; and the page's JavaScript heap after a collection. What counts
-is the mean of the first and the last minute, and the slope of a line through all values but those of the first minute,
-in which everything is loaded. The page keeps a row a face and frame for its table.
+with other processes, such as the frames of the camera; and the page's JavaScript heap. The page and its worker collect
+their garbage before. What counts is the mean of the first and the last minute, and the slope of a line through all
+values but those of the first minute, in which everything is loaded. The page keeps a row a face and frame for its
+table.
 
 Usage: python -m benchmarks.reliability.soak VIDEO [--minutes 10] [--every 20] [--out FILE]
 (Linux; needs `make web`, chromium, playwright and the extra `live`)
@@ -154,7 +155,7 @@ def page(video: Path, minutes: float, every: float) -> dict[str, Any]:
             file.write(f"YUV4MPEG2 W{SIZE[0]} H{SIZE[1]} F{RATE:.0f}:1 Ip A1:1 C420jpeg\n".encode())
             for image in read_frames(video):
                 file.write(b"FRAME\n" + cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420).tobytes())
-        flags = [*web_page.FLAGS, f"--use-file-for-fake-video-capture={film}"]
+        flags = [*web_page.FLAGS, f"--use-file-for-fake-video-capture={film}", "--js-flags=--expose-gc"]
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
         shown = browser.new_page(service_workers="block", viewport={"width": 1280, "height": 900})
         shown.add_init_script(web_page.COUNT)
@@ -166,7 +167,8 @@ def page(video: Path, minutes: float, every: float) -> dict[str, Any]:
         debugger = shown.context.new_cdp_session(shown)
         start = time.monotonic()
         while (passed := time.monotonic() - start) <= 60 * minutes:
-            debugger.send("HeapProfiler.collectGarbage")
+            for realm in (shown, *shown.workers):
+                realm.evaluate("gc()")
             heap.append((passed, debugger.send("Runtime.getHeapUsage")["usedSize"] / 1e6))
             memory.read(passed)
             shown.wait_for_timeout(1000 * max(every * len(heap) - (time.monotonic() - start), 0))
