@@ -56,7 +56,7 @@ soft-labels: .venv/full ## train the ten teachers and make experiments/soft_labe
 	$(BIN)/mien data soft-labels $(DATA) --classes 7 --out experiments/soft_labels.npz \
 	$(foreach kind,cutmix mixup,$(foreach fold,0 1 2 3 4,--model runs/teacher-$(kind)-$(fold)/best.safetensors))
 
-bench: .venv/full ## measure the speed on this machine beside fer and an older commit, in under ten minutes
+bench: .venv/full ## measure the speed on this machine beside fer and an older commit, in about ten minutes
 	$(BIN)/python -m benchmarks.speed.machine --env .venv-fer
 
 accuracy: .venv/full ## measure the accuracy of the shipped models; benchmarks/ has the other scripts

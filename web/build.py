@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "src/mien/serve/static"
 PACKAGES = ROOT / "web/node_modules"
 ASSETS = onnx.ASSETS
-DETECTOR = "face_detection_yunet_2023mar.onnx"
+DETECTOR = "yunet.onnx"
 WASM = "ort-wasm-simd-threaded.wasm"
 CLASSIFIERS = (DEFAULT, "mien-xs", "mien-s-7")
 """The models that a person can choose on the page, the default first."""

@@ -12,10 +12,7 @@ The first checkout is the one to which the others are compared.
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -26,23 +23,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.pages.speed import checkout_table
 from benchmarks.speed.video import scaled
-
-WORKER = """
-import json, sys, time
-import cv2, mien
-try:
-    from mien import runner
-except ImportError:  # its first name
-    from mien import run as runner
-pipeline = mien.load(threads=1)
-cv2.setNumThreads(1)
-for line in sys.stdin:
-    path, save = json.loads(line)
-    cpu, wall = time.process_time(), time.perf_counter()
-    seen = runner.video(path, pipeline, save=save)
-    print(json.dumps({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "frames": seen.frames}))
-    sys.stdout.flush()
-"""
+from benchmarks.speed.worker import Checkout
 
 
 def main() -> None:
@@ -56,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     folders = dict(each.split("=", 1) for each in options.checkouts)
     with tempfile.TemporaryDirectory() as folder:
-        workers = {name: start(Path(checkout)) for name, checkout in folders.items()}
+        workers = {name: Checkout(Path(checkout)) for name, checkout in folders.items()}
         values = {
             size: measure(
                 workers,
@@ -67,9 +48,7 @@ def main() -> None:
             for size in options.sizes
         }
         for worker in workers.values():
-            assert worker.stdin
-            worker.stdin.close()
-            worker.wait()
+            worker.close()
     commits = {name: commit(Path(checkout)) for name, checkout in folders.items()}
     settings = {name: getattr(options, name) for name in ("rounds", "frames", "save")}
     harness.save(options.out, {"commits": commits, **settings, "sizes": values})
@@ -82,35 +61,24 @@ def dimensions(size: str) -> tuple[int, int]:
     return width, height
 
 
-def start(checkout: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(checkout.absolute() / "src")}
-    return subprocess.Popen(
-        [sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
-    )
-
-
 def commit(checkout: Path) -> str:
     command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def measure(workers: dict[str, subprocess.Popen[str]], video: Path, copy: Path | None, rounds: int) -> dict[str, Any]:
+def measure(workers: dict[str, Checkout], video: Path, copy: Path | None, rounds: int) -> dict[str, Any]:
     """Return milliseconds a frame of each checkout, and the quartiles of its turns over those of the first."""
     answers: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
 
     def turn(name: str) -> float:
-        worker = workers[name]
-        assert worker.stdin and worker.stdout
-        print(json.dumps([str(video), copy and str(copy)]), file=worker.stdin, flush=True)
-        answers[name].append(json.loads(worker.stdout.readline()))
+        answers[name].append(workers[name].ask("video", str(video), copy and str(copy)))
         return answers[name][-1]["wall"]
 
     harness.take_turns({name: partial(turn, name) for name in workers}, rounds)
     values: dict[str, Any] = {}
     for kind in ("cpu", "wall"):
         per_frame = {
-            name: np.array([1000 * each[kind] / each["frames"] for each in given[1:]])
-            for name, given in answers.items()
+            name: np.array([1000 * each[kind] / each["items"] for each in given[1:]]) for name, given in answers.items()
         }
         first = next(iter(per_frame.values()))
         values[kind] = {

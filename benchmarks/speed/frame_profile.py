@@ -38,6 +38,7 @@ from benchmarks import harness
 from benchmarks.pages.speed import frame_tables
 from benchmarks.speed import peaks
 from benchmarks.speed.video import SIZE, looped, scaled
+from experiments.yunet import PUBLISHED
 from mien.draw import Overlay
 from mien.faces.classifier import OnnxClassifier
 from mien.faces.crop import crops as cut
@@ -46,14 +47,15 @@ from mien.faces.tracker import Tracker
 from mien.faces.yunet import YuNet
 from mien.media.video import Video
 from mien.media.video_writer import VideoWriter
-from mien.types import Face, Floats, Frame, Result
+from mien.types import Face, Floats, Frame, Image, Result
 from mien.video_pipeline import REDETECT_EVERY
 
 STEPS = ("decode", "detect, nearby", "detect, full", "crop", "classify", "track", "draw", "encode")
 BLOCK = 16
 NEARBY = 0.6
 """Share of the smallest known face that nearby detection looks for, as in `VideoPipeline`."""
-YUNET = ASSETS / "face_detection_yunet_2023mar.onnx"
+YUNET = PUBLISHED
+"""The same convolutions as the shipped detector, with the height and width as inputs of their own."""
 FACE = 4 + 1 + 10 + 5
 """Numbers of a face that the tracker reads and writes: box, score, landmarks, probabilities."""
 
@@ -86,15 +88,16 @@ class Clock:
 
 
 class InputSizes:
-    """A detector's network that notes the sizes of its inputs."""
+    """YuNet's network; notes the sizes of its inputs, (height, width), after padding."""
 
-    def __init__(self, network: Callable[[Floats], list[Floats]]) -> None:
+    def __init__(self, network: Callable[..., list[Floats]]) -> None:
         self.network = network
         self.sizes: list[tuple[int, int]] = []
 
-    def __call__(self, blob: Floats) -> list[Floats]:
-        self.sizes.append((blob.shape[2], blob.shape[3]))
-        return self.network(blob)
+    def __call__(self, image: Image, *settings: Floats) -> list[Floats]:
+        height, width = (-(-side // YuNet.step) * YuNet.step for side in image.shape[:2])
+        self.sizes.append((height, width))
+        return self.network(image, *settings)
 
 
 def main() -> None:

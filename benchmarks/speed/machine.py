@@ -1,7 +1,8 @@
 """Measure the speed of mien on the machine at hand, each figure beside `fer` or an older commit in the same run.
 
-The table has the classifier on one face and on 64 faces, a video of 640x480 and the start of `mien predict`. `fer` runs
-in an environment of its own, which is made where it is missing (see peers/environment.py). Where it cannot be made, as
+The table has the classifier on one face and on 64 faces and a video of 640x480, beside `fer`; the same, an annotated
+copy, a folder of images of 640 pixels and the start of `mien predict` beside an older commit. `fer` runs in an
+environment of its own, which is made where it is missing (see peers/environment.py). Where it cannot be made, as
 without a network, only the comparison with the older commit is left, for which the checkout needs its history. The
 contestants take turns, so that other work slows all of them: the ratios mean something, single times do not. A machine
 that is busy when the run begins is marked as such.
@@ -29,13 +30,14 @@ from benchmarks import harness
 from benchmarks.peers.environment import PeerProcess, install
 from benchmarks.peers.fer import Peer, times
 from benchmarks.speed.video import ours
+from benchmarks.speed.worker import Checkout
 from mien.faces.crop import to_network_input
 from mien.faces.models import load_classifier
 from mien.faces.onnx import ASSETS
 from mien.media.video_writer import VideoWriter
 
 BEFORE = "3108254"
-"""The commit to which the start is compared."""
+"""The commit to which mien is compared."""
 
 MODELS = ("mien-s", "mien-xs", "mien-s-fp32")
 FRAMES = 48
@@ -46,7 +48,7 @@ def main() -> None:
     parser = harness.parser(__doc__, "machine")
     parser.add_argument("--env", type=Path, help="folder of the environment of `fer`; default: a temporary one")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--before", default=BEFORE, help="commit to which the start is compared")
+    parser.add_argument("--before", default=BEFORE, help="commit to compare with")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     values: dict[str, Any] = {"rounds": options.rounds, "load_before": os.getloadavg()[0], "rows": []}
@@ -59,6 +61,7 @@ def main() -> None:
         else:
             values["rows"] += beside_fer(python, scratch, options.rounds)
         if checkout := older_checkout(options.before, scratch / "before"):
+            values["rows"] += beside_older(checkout, options.before, scratch, options.rounds)
             values["rows"] += start(checkout, options.before, options.rounds)
     harness.save(options.out, values)
     print(report(harness.load(options.out.stem, options.out.parent)))
@@ -85,6 +88,39 @@ def beside_fer(python: Path, scratch: Path, rounds: int) -> list[dict[str, Any]]
     }
     seconds = {name: np.array(each) / FRAMES for name, each in harness.take_turns(contestants, rounds).items()}
     return [*rows, compared("video of 640x480, one face", "ms a frame", seconds, "fer", 1e3)]
+
+
+def beside_older(checkout: Path, commit: str, scratch: Path, rounds: int) -> list[dict[str, Any]]:
+    """Return the rows of the default classifier, videos and a folder, today and at the older commit."""
+    clip, copy = moving_portrait(scratch / "own-clip.mp4"), scratch / "copy.mp4"
+    folder = scratch / "folder"
+    folder.mkdir()
+    portrait = cv2.resize(cv2.imread(str(PORTRAIT)), (640, 640))
+    for k in range(60):
+        cv2.imwrite(str(folder / f"{k}.jpg"), np.roll(portrait, 2 * k, axis=1))
+    tasks = [
+        ("default model, 1 in a call, 1 thread", "ms a face", ("crops", 1, 1)),
+        ("default model, 64 in a call, 2 threads", "ms a face", ("crops", 64, 2)),
+        ("video of 640x480, one face", "ms a frame", ("video", str(clip), None)),
+        ("the same with an annotated copy", "ms a frame", ("video", str(clip), str(copy))),
+        ("folder of images of 640 pixels", "ms an image", ("folder", str(folder))),
+    ]
+    workers = {"mien": Checkout(harness.ROOT), commit: Checkout(checkout)}
+
+    def run(name: str, task: tuple[Any, ...]) -> Callable[[], float]:
+        def turn() -> float:
+            answer = workers[name].ask(*task)
+            return answer["wall"] / answer["items"]
+
+        return turn
+
+    rows = []
+    for what, unit, task in tasks:
+        seconds = harness.take_turns({name: run(name, task) for name in workers}, rounds)
+        rows.append(compared(what, unit, {name: np.array(each) for name, each in seconds.items()}, commit, 1e3))
+    for worker in workers.values():
+        worker.close()
+    return rows
 
 
 def start(checkout: Path, commit: str, rounds: int) -> list[dict[str, Any]]:

@@ -332,8 +332,8 @@ def test_failing_camera_is_reported(browser: Any, site: Site, name: str, words: 
     ("path", "content", "words"),
     [
         ("/models/models.json", None, "models.json is missing"),
-        ("/models/face_detection_yunet_2023mar.onnx", None, "face_detection_yunet_2023mar.onnx is missing"),
-        ("/models/face_detection_yunet_2023mar.onnx", b"damaged", "arrived damaged"),
+        ("/models/yunet.onnx", None, "yunet.onnx is missing"),
+        ("/models/yunet.onnx", b"damaged", "arrived damaged"),
         ("/vendor/ort.wasm.min.mjs", None, "runtime"),
         ("/worker.js", None, "worker did not start"),
     ],

@@ -157,12 +157,13 @@ def test_half_size_detection_equals_python(page: Any) -> None:
       {PIXELS}
       const ort = await import("/vendor/ort.wasm.min.mjs");
       Object.assign(ort.env.wasm, {{ wasmPaths: "/vendor/", numThreads: 1 }});
-      const network = await ort.InferenceSession.create("/models/face_detection_yunet_2023mar.onnx");
+      const network = await ort.InferenceSession.create("/models/yunet.onnx");
       const widths = [];
-      const run = async (planes, height, width) => {{
+      const run = async (data, height, width) => {{
         widths.push(width);
-        const maps = await network.run({{ input: new ort.Tensor("float32", planes, [1, 3, height, width]) }});
-        return Object.fromEntries(Object.entries(maps).map(([name, {{ data }}]) => [name, data]));
+        const [score, nms] = [0.7, 0.3].map((value) => new ort.Tensor("float32", [value], []));
+        const image = new ort.Tensor("uint8", data, [height, width, 3]);
+        return (await network.run({{ image, score, nms }})).faces.data;
       }};
       const {{ Search }} = await import("/search.js");
       const search = new Search(run);
@@ -179,22 +180,12 @@ def test_half_size_detection_equals_python(page: Any) -> None:
 SEARCH = """async ([frames, live]) => {
   const { Search } = await import("/search.js");
   let faces, widths;
-  const run = async (planes, height, width) => {
+  const run = async (pixels, height, width) => {
     widths.push(width);
-    const cells = (height / 32) * (width / 32);
-    const maps = {};
-    for (const stride of [8, 16, 32]) {
-      for (const [name, values] of Object.entries({ cls: 1, obj: 1, bbox: 4, kps: 10 })) {
-        maps[`${name}_${stride}`] = new Float32Array((cells * (32 / stride) ** 2) * values);
-      }
-    }
-    for (const [column, side, least] of faces) { // in shares of the width; not found where it has less than `least` px
-      if (side * width < least) continue;
-      const cell = Math.floor((column * width) / 32);
-      maps.cls_32[cell] = maps.obj_32[cell] = 1;
-      maps.bbox_32.fill(Math.log((side * width) / 32), 4 * cell + 2, 4 * cell + 4);
-    }
-    return maps;
+    // left and side in shares of the width; not found where it has less than `least` pixels
+    const found = faces.filter(([left, side, least]) => side * width >= least);
+    const rows = found.map(([left, side]) => [left, 0, left + side, side].map((share) => share * width));
+    return Float32Array.from(rows.flatMap((box) => [...box, 1, ...Array(10).fill(0)]));
   };
   const search = new Search(run);
   const image = { width: 640, height: 640, data: new Uint8ClampedArray(4 * 640 * 640) };

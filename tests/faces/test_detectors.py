@@ -11,10 +11,10 @@ import onnx
 import pytest
 
 import mien
+from experiments import yunet as recipe
 from mien.errors import ConfigError, ModelError
 from mien.faces import base, detectors, haar, mtcnn, resize, yunet
 from mien.faces import onnx as sessions
-from mien.faces.onnx import ASSETS
 from mien.media.image import decode
 from mien.types import Detector, ScaledDetector
 
@@ -46,7 +46,7 @@ def test_haar_without_cascades_names_the_remedy(monkeypatch: pytest.MonkeyPatch)
 
 def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sessions, "ASSETS", tmp_path)
-    with pytest.raises(ModelError, match="yunet_2023mar"):
+    with pytest.raises(ModelError, match=r"yunet\.onnx"):
         yunet.YuNet()
 
 
@@ -155,7 +155,7 @@ def test_threads_detect_equal_faces(name: str) -> None:
 
 def opencv_yunet(folder: Path, image: np.ndarray) -> np.ndarray:
     """Return the rows of OpenCV's `FaceDetectorYN`, (N, 15): x, y, width, height, landmarks, score."""
-    model = onnx.load(ASSETS / "face_detection_yunet_2023mar.onnx")
+    model = onnx.load(recipe.PUBLISHED)
     for axis in (2, 3):
         model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 640
     onnx.save(model, folder / "yunet.onnx")

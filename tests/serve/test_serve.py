@@ -856,8 +856,8 @@ def test_files_outside_the_page_are_not_served(page: Path, path: str) -> None:
 
 def test_only_models_of_the_assets_are_served(page: Path) -> None:
     with client(static=page) as api:
-        answer = api.get("/models/face_detection_yunet_2023mar.onnx")
-        assert answer.content == (PORTRAIT.parent / "face_detection_yunet_2023mar.onnx").read_bytes()
+        answer = api.get("/models/yunet.onnx")
+        assert answer.content == (PORTRAIT.parent / "yunet.onnx").read_bytes()
         assert api.get("/models/own.onnx").content == b"own"
         assert api.get("/models/portrait.jpg").status_code == 404
         assert api.get("/models/..%2fprivate.onnx").status_code == 404

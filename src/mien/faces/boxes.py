@@ -37,18 +37,3 @@ def non_max_suppression(boxes: NDArray[np.float64], threshold: float, smaller: b
         total = np.minimum(area[best], area[rest]) if smaller else area[best] + area[rest] - common
         order = rest[common <= threshold * total]
     return np.asarray(boxes[np.array(kept, int)], np.float64)
-
-
-def drop_doubtful(boxes: NDArray[np.float64], score: float, overlap: float) -> NDArray[np.float64]:
-    """Drop rows (x1, y1, x2, y2, score, ...) below a score that overlap a better row: hair, a shoulder, a hand.
-
-    Rows are sorted by score, the best first. Overlap is the intersection over the smaller box. Two people who are close
-    together have high scores both.
-    """
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    keep = np.ones(len(boxes), bool)
-    for k in np.flatnonzero(boxes[:, 4] < score):
-        sides = np.minimum(boxes[k, 2:4], boxes[:k, 2:4]) - np.maximum(boxes[k, :2], boxes[:k, :2])
-        common = np.prod(np.maximum(sides, 0), axis=1)
-        keep[k] = not (common > overlap * np.minimum(area[k], area[:k]))[keep[:k]].any()
-    return np.asarray(boxes[keep], np.float64)

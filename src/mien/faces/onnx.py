@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
+from numpy.typing import NDArray
 
 from mien.errors import ConfigError, ModelError
 from mien.faces.cores import cores as cores
@@ -75,7 +77,7 @@ def _source(path: Path) -> str | bytes:
 
 
 class Network:
-    """The weights of a detector: a function from a batch of images to the outputs. Pickled by name."""
+    """The weights of a detector: a function from the inputs to the outputs. Pickled by name."""
 
     def __init__(self, name: str, threads: int | None) -> None:
         """Load a file of the assets."""
@@ -85,10 +87,10 @@ class Network:
             raise ModelError(f"{path}: the detector's weights are missing; install mien again")
         check_shipped(path)
         self._session = open_session(path, "install mien again", threads)
-        self._input = self._session.get_inputs()[0].name
+        self._inputs = [each.name for each in self._session.get_inputs()]
 
-    def __call__(self, blob: Floats) -> list[Floats]:
-        return list(self._session.run(None, {self._input: blob}))
+    def __call__(self, *inputs: NDArray[Any]) -> list[Floats]:
+        return list(self._session.run(None, dict(zip(self._inputs, inputs, strict=True))))
 
     def __reduce__(self) -> tuple[type[Network], tuple[str, int | None]]:
         return Network, (self._name, self._threads)

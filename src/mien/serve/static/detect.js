@@ -3,92 +3,42 @@
 
 import { halved, rint } from "./crop.js";
 
-const STRIDES = [8, 16, 32];
+const COLUMNS = 15; // of a face: box, score, five landmarks
 
 /**
  * Find faces.
  *
- * @param {(pixels: Float32Array, height: number, width: number) => Promise<Object<string, Float32Array>>} run the
- *   network: BGR planes (3, H, W) of 0..255, sides multiples of 32 -> its outputs by name.
+ * @param {(pixels: Uint8Array, height: number, width: number) => Promise<Float32Array>} run the network: BGR (H, W, 3) ->
+ *   rows of x1, y1, x2, y2, score and five landmarks (x, y), in pixels.
  * @param {ImageData} image 8-bit RGBA.
- * @param {{maxSide?: number, score?: number, nms?: number}} settings larger pictures are shrunk to `maxSide` pixels;
- *   faces below `score` are dropped; of two boxes that overlap by more than `nms` the weaker one is dropped.
+ * @param {number} maxSide larger pictures are shrunk to this many pixels.
  * @returns {Promise<{box: number[], score: number, landmarks: number[][]}[]>} in pixels, the largest first; box is
  *   (x1, y1, x2, y2), landmarks are the eye on the left of the picture, the one on the right, nose, mouth left, right.
  */
-export async function detect(run, image, { maxSide = 640, score = 0.7, nms = 0.3 } = {}) {
-  const small = shrunk(image, maxSide);
-  const height = padded(small.height);
-  const width = padded(small.width);
-  const found = decode(await run(planes(small, height, width), height, width), height, width, score);
-  const [sx, sy] = small.factors;
-  const faces = suppressed(found, nms).map(({ x, y, w, h, score, points }) => ({
-    box: [x * sx, y * sy, (x + w) * sx, (y + h) * sy],
-    score: Math.min(score, 1),
-    landmarks: points.map(([px, py]) => [px * sx, py * sy]),
-  }));
+export async function detect(run, image, maxSide) {
+  const { data, width, height, factors } = shrunk(image, maxSide);
+  const rows = await run(bgr(data), height, width);
+  const faces = [];
+  for (let k = 0; k < rows.length; k += COLUMNS) {
+    const point = (at) => [rows[k + at] * factors[0], rows[k + at + 1] * factors[1]];
+    faces.push({
+      box: [...point(0), ...point(2)],
+      score: Math.min(rows[k + 4], 1),
+      landmarks: [5, 7, 9, 11, 13].map(point),
+    });
+  }
   const area = ({ box }) => (box[2] - box[0]) * (box[3] - box[1]);
   return faces.sort((a, b) => area(b) - area(a));
 }
 
-/** The network halves its input five times. */
-const padded = (side) => Math.max(Math.ceil(side / 32) * 32, 64);
-
-/** BGR planes with black to the right and below. */
-function planes({ data, width, height }, rows, columns) {
-  const out = new Float32Array(3 * rows * columns);
-  const plane = rows * columns;
-  for (let y = 0, from = 0; y < height; y++) {
-    for (let x = 0, to = y * columns; x < width; x++, from += 4, to++) {
-      out[to] = data[from + 2];
-      out[to + plane] = data[from + 1];
-      out[to + 2 * plane] = data[from];
-    }
+function bgr(data) {
+  const out = new Uint8Array((data.length / 4) * 3);
+  for (let from = 0, to = 0; from < data.length; from += 4) {
+    out[to++] = data[from + 2];
+    out[to++] = data[from + 1];
+    out[to++] = data[from];
   }
   return out;
-}
-
-/** The network's maps -> candidates in pixels of its input. */
-function decode(maps, height, width, least) {
-  const found = [];
-  for (const stride of STRIDES) {
-    const [rows, columns] = [height / stride, width / stride];
-    const [cls, obj, box, kps] = ["cls", "obj", "bbox", "kps"].map((name) => maps[`${name}_${stride}`]);
-    for (let row = 0, k = 0; row < rows; row++) {
-      for (let column = 0; column < columns; column++, k++) {
-        const clamp = (value) => Math.min(Math.max(value, 0), 1);
-        const score = Math.sqrt(clamp(cls[k]) * clamp(obj[k]));
-        if (score <= least) continue;
-        const w = Math.exp(box[4 * k + 2]) * stride;
-        const h = Math.exp(box[4 * k + 3]) * stride;
-        const x = (column + box[4 * k]) * stride - w / 2;
-        const y = (row + box[4 * k + 1]) * stride - h / 2;
-        const points = [0, 1, 2, 3, 4].map((n) => [
-          (kps[10 * k + 2 * n] + column) * stride,
-          (kps[10 * k + 2 * n + 1] + row) * stride,
-        ]);
-        found.push({ x, y, w, h, score, points });
-      }
-    }
-  }
-  return found;
-}
-
-/** Non-maximum suppression, on whole pixels as OpenCV does it. */
-function suppressed(candidates, threshold) {
-  const whole = ({ x, y, w, h }) => [x, y, w, h].map(Math.trunc);
-  const kept = [];
-  for (const candidate of [...candidates].sort((a, b) => b.score - a.score)) {
-    const [x, y, w, h] = whole(candidate);
-    const free = kept.every((other) => {
-      const [ox, oy, ow, oh] = whole(other);
-      const across = Math.max(0, Math.min(x + w, ox + ow) - Math.max(x, ox));
-      const common = across * Math.max(0, Math.min(y + h, oy + oh) - Math.max(y, oy));
-      return common <= threshold * (w * h + ow * oh - common);
-    });
-    if (free) kept.push(candidate);
-  }
-  return kept;
 }
 
 /**

@@ -23,10 +23,10 @@ export class Search {
   async faces(image, live) {
     let small = null;
     if (live && this.half) {
-      small = await detect(this.run, image, { maxSide: HALF });
+      small = await detect(this.run, image, HALF);
       if (--this.left > 0 && small.length >= this.count) return small;
     }
-    const faces = await detect(this.run, image, { maxSide: FULL });
+    const faces = await detect(this.run, image, FULL);
     const unit = Math.max(image.width, image.height, FULL) / FULL;
     const large = faces.every(({ box }) => Math.max(box[2] - box[0], box[3] - box[1]) >= LARGE * unit);
     Object.assign(this, { count: faces.length, half: faces.length > 0 && large, left: AGAIN });

@@ -16,6 +16,7 @@ import { mayBeNew, reduced, thumbnail } from "./shots.js";
 
 const RUNTIME = new URL("./vendor/", import.meta.url).href;
 const MODELS = new URL("./models/", import.meta.url);
+const [SCORE, NMS] = [0.7, 0.3]; // lowest score of a face; boxes that overlap a better one by more are dropped
 
 let ort, find, classify, manifest;
 let search = null; // of the present source
@@ -58,11 +59,11 @@ async function load({ model }) {
     numThreads: self.crossOriginIsolated ? Math.min(4, Math.ceil(navigator.hardwareConcurrency / 2)) : 1,
   });
   find = await session(detector, manifest.detector, async (network, pixels, height, width) => {
-    const input = new ort.Tensor("float32", pixels, [1, 3, height, width]);
-    const maps = await network.run({ [network.inputNames[0]]: input });
-    return Object.fromEntries(Object.entries(maps).map(([name, tensor]) => [name, tensor.data]));
+    const [score, nms] = [SCORE, NMS].map((value) => new ort.Tensor("float32", [value], []));
+    const image = new ort.Tensor("uint8", pixels, [height, width, 3]);
+    return (await network.run({ image, score, nms })).faces.data;
   });
-  await find(new Float32Array(3 * 64 * 64), 64, 64); // the first run of a network takes longer
+  await find(new Uint8Array(3 * 64 * 64), 64, 64); // the first run of a network takes longer
   classify = await classifying(bytes, chosen);
   return { manifest, classifier: chosen };
 }
