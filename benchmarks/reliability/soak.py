@@ -5,9 +5,9 @@ strip of the last 30 seconds, in a window of SDL's driver "dummy" if there is no
 runs in Chromium with a file as its camera. Every few seconds the memory of the window's process and of the page's
 renderer is read: all that is resident, and the part of it that is the process's own, without files and memory shared
 with other processes, such as the frames of the camera; and the page's JavaScript heap. The page and its worker collect
-their garbage before. What counts is the mean of the first and the last minute, and the slope of a line through all
-values but those of the first minute, in which everything is loaded. The page keeps a row a face and frame for its
-table.
+their garbage before. What counts is the mean of the first and the last minute, and the slope of a line: through all
+values but those of the first minute, in which everything is loaded, and through the second half. The page keeps a row a
+face and frame for its table.
 
 Usage: python -m benchmarks.reliability.soak VIDEO [--minutes 10] [--every 20] [--out FILE]
 (Linux; needs `make web`, chromium, playwright and the extra `live`)
@@ -189,14 +189,19 @@ def renderer(browser: Any) -> int:
 
 
 def summary(samples: Samples) -> dict[str, Any]:
-    """Return means of the first and last minute and the peak in MB, and the slope after the first in MB a minute."""
+    """Return means of the first and last minute and the peak in MB, and slopes in MB a minute."""
     seconds, values = np.array(samples).T
-    late = seconds >= min(60.0, seconds[-1] / 2)
+
+    def slope(since: float) -> float:
+        late = seconds >= since
+        return round(60 * float(np.polyfit(seconds[late], values[late], 1)[0]), 3)
+
     return {
         "first_minute_mb": round(float(values[seconds < 60].mean()), 1),
         "last_minute_mb": round(float(values[seconds > seconds[-1] - 60].mean()), 1),
         "peak_mb": round(float(values.max()), 1),
-        "slope_mb_per_minute": round(60 * float(np.polyfit(seconds[late], values[late], 1)[0]), 3),
+        "slope_mb_per_minute": slope(min(60.0, seconds[-1] / 2)),
+        "slope_second_half_mb_per_minute": slope(seconds[-1] / 2),
         "mb": values.round(1).tolist(),
     }
 
