@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -245,6 +246,18 @@ def test_missing_module_names_its_extra(monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().err == "error: this command needs torch: pip install 'mien[train]'\n"
 
 
+def test_each_imported_module_is_in_the_plain_install_or_has_an_extra() -> None:
+    plain = {"IPython", "PIL", "av", "cv2", "cyclopts", "numpy", "onnxruntime", "rich"}  # in IPython it is there
+    imported = set()
+    for path in Path(mien.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.partition(".")[0])
+    assert imported - set(sys.stdlib_module_names) - {"mien"} - plain - set(main._EXTRAS) == set()
+
+
 def test_train_without_torch_and_matplotlib_names_the_extra_with_both() -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['matplotlib'] = None\n"
@@ -281,6 +294,14 @@ def test_data_info_and_montage_accept_class_folders(tmp_path: Path, capsys: pyte
     words = ["data", "montage", str(tmp_path / "set"), "--out", str(tmp_path / "m.png")]
     assert main.app(words, result_action="return_value") == 0
     assert (tmp_path / "m.png").stat().st_size > 1000
+
+
+def test_data_commands_take_a_kind_before_the_path(kaggle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main.app(["data", "info", f"folder:{kaggle}"], result_action="return_value")
+    named = capsys.readouterr().out
+    main.app(["data", "info", str(kaggle), "--kind", "folder"], result_action="return_value")
+    assert capsys.readouterr().out.splitlines()[:-1] == named.splitlines()[:-1]
+    assert "fear" in named  # folders have all their classes, FER2013 five of them
 
 
 def test_data_info_and_montage_accept_fer2013(kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -161,7 +161,7 @@ def test_lost_packet_does_not_end_the_stream() -> None:
 @pytest.mark.parametrize(
     ("source", "fake", "advice"),
     [
-        (97, Fake(opens=False), "plugged in|there are"),
+        (97, Fake(opens=False), "plug one in|plugged in|there are"),
         ("/dev/video97", Fake(gone=True), "another program"),
         ("http://host/cam", Fake(opens=False), "check the address"),
         ("http://host/cam", Fake(gone=True), "check the address"),

@@ -62,14 +62,17 @@ _EXTRAS = {
     module: extra
     for extra, modules in {
         "train": ("torch", "kornia", "lightning_fabric", "yaml", "onnx", "onnxscript", "safetensors"),
-        "serve": ("fastapi", "starlette", "pydantic", "uvicorn", "python_multipart", "websockets", "prometheus_client"),
-        "report": ("matplotlib", "jinja2"),
+        "serve": (
+            "fastapi", "starlette", "pydantic", "uvicorn", "h11", "python_multipart", "websockets", "prometheus_client",
+        ),
+        "report": ("matplotlib", "jinja2", "markupsafe"),
+        "heif": ("pillow_heif",),
         "parquet": ("pyarrow",),
         "batch": ("ray", "pandas", "fsspec"),
         "live": ("pygame",),
     }.items()
     for module in modules
-}
+}  # fmt: skip
 """Module -> extra of mien that brings it."""
 _PACKAGES = {"cv2": "opencv-python-headless", "PIL": "pillow"}
 """Module -> package, where the names differ."""

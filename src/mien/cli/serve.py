@@ -12,6 +12,8 @@ from mien.cli.console import count, echo, start, warn
 from mien.errors import ConfigError
 from mien.serve.limits import Limits
 
+_MAKE_WEB = "run `make web` in the checkout; if mien does not run from there, then `pip install -e .`"
+
 
 def serve(
     *,
@@ -57,7 +59,7 @@ def serve(
     with server.bind(host, port, token) as listening:
         pipeline = engine.load(model, detector, min_score, min_face)
         if not has_page():
-            warn("note: this copy of mien lacks the web page's runtime, so only the API answers; run `make web`")
+            warn(f"note: this copy of mien lacks the web page's runtime, so only the API answers; {_MAKE_WEB}")
         app = create_app(pipeline, token=token, hosts=hosts, origins=allow_origin or [], limits=limits)
         echo(f"mien serves at {server.url(listening)} (Ctrl-C ends it)")
         server.run(app, listening, limits)
@@ -80,7 +82,7 @@ def web(*, port: int = 8000, quiet: options.Quiet = False) -> int:
 
     clock = start(quiet)
     if not has_page():
-        raise ConfigError("this copy of mien lacks the web page's runtime; run `make web` in a checkout first")
+        raise ConfigError(f"this copy of mien lacks the web page's runtime; {_MAKE_WEB}")
     with server.bind("127.0.0.1", port, None) as listening:
         app = create_app()
         echo(f"the page is at {server.url(listening)} (Ctrl-C ends it)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -231,6 +232,8 @@ class Camera:
         if device.exists() and not os.access(device, os.R_OK | os.W_OK):
             return f"{self.name}: no permission to read {device}; add your user to the group video and log in again"
         others = sorted(path.name[5:] for path in Path("/dev").glob("video*"))
+        if sys.platform == "linux" and not others:
+            return f"{self.name}: this machine has no camera; plug one in, or give a video file or the URL of a stream"
         known = f"there are: {', '.join(others)}" if others else "check that it is plugged in"
         return (
             f"{self.name}: cannot be opened; {known}; close other programs that use it, and allow this one to use the "
