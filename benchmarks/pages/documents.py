@@ -29,7 +29,8 @@ DOCUMENTS: dict[str, Mapping[str, Block]] = {
     "README.md": {"accuracy": accuracy.readme},
     "MODEL_CARD.md": card.BLOCKS,
     "docs/benchmarks.md": accuracy.BLOCKS,
-    "docs/howto/video.md": video.BLOCKS,
+    "docs/howto/video.md": {"shots": video.shots},
+    "docs/howto/webcam.md": {"soak": video.soak},
     "docs/speed.md": speed.BLOCKS,
     "docs/training.md": {"blend": accuracy.blend, "photographs": accuracy.photographs},
 }
