@@ -41,4 +41,6 @@ def soak(results: Path) -> str:
         ]
         for name, part in parts.items()
     ]
-    return f"{values['minutes']:g} minutes of one face at up to 30 frames a second:\n\n{table(head, rows)}"
+    frames = [f"{values[part]['frames']:,}" for part in ("live", "page")]
+    text = f"{values['minutes']:g} minutes of one face, {frames[0]} frames in the window and {frames[1]} on the page:"
+    return f"{text}\n\n{table(head, rows)}"

@@ -117,8 +117,8 @@ class Window:
         """Write text on a dark background in the upper left corner, wrapped to the window and small enough for it."""
         pygame = self._pygame
         width, height = screen.get_size()
-        for size in range(max(_TEXT[0], min(height // 22, _TEXT[1]), height // 30), _LEAST_TEXT - 1, -1):
-            font = pygame.font.Font(None, size)
+        for tall in range(max(_TEXT[0], min(height // 22, _TEXT[1]), height // 30), _LEAST_TEXT - 1, -1):
+            font = pygame.font.Font(None, tall)
             edge = font.get_linesize() // 2
             room = max(width - 6 * edge, 60)
             texts = [font.render(line, True, (255, 255, 255), None, room) for line in lines]
