@@ -86,7 +86,7 @@ def test_every_example_belongs_to_a_command() -> None:
 
 
 def test_help_of_model_names_the_shipped_models(capsys: pytest.CaptureFixture[str]) -> None:
-    shipped = {path.stem for path in ASSETS.glob("*.onnx") if not path.name.startswith(("face_detection_", "mtcnn_"))}
+    shipped = {path.stem for path in ASSETS.glob("*.onnx") if not path.name.startswith(("yunet", "mtcnn_"))}
     assert set(MODELS) == shipped and MODELS[0] == models.DEFAULT
     main.app(["predict", "--help"], result_action="return_value")
     shown = " ".join(capsys.readouterr().out.replace("│", "").split())

@@ -49,7 +49,7 @@ def _load(name: str | Path, threads: int | None, spin: bool) -> OnnxClassifier:
     if isinstance(name, Path) or name.endswith(".onnx"):
         return OnnxClassifier(name, threads, spin)
     name = current_name(name)
-    paths = [path for path in sorted(ASSETS.glob("*.onnx")) if not path.name.startswith(("face_detection_", "mtcnn_"))]
+    paths = [path for path in sorted(ASSETS.glob("*.onnx")) if not path.name.startswith(("yunet", "mtcnn_"))]
     shipped = {path.stem: path for path in paths}
     if name not in shipped:
         names = ", ".join(shipped) or "none"
