@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks import harness
-from benchmarks.pages import accuracy, card, speed, video
+from benchmarks.pages import accuracy, card, speed, training, video
 from mien.media import atomic
 
 Block = Callable[[Path], str]
@@ -31,7 +31,7 @@ DOCUMENTS: dict[str, Mapping[str, Block]] = {
     "docs/benchmarks.md": accuracy.BLOCKS,
     "docs/howto/video.md": video.BLOCKS,
     "docs/speed.md": speed.BLOCKS,
-    "docs/training.md": {"blend": accuracy.blend, "photographs": accuracy.photographs},
+    "docs/training.md": {"blend": accuracy.blend, "photographs": accuracy.photographs} | training.BLOCKS,
 }
 
 
