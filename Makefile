@@ -4,6 +4,7 @@ VOTES ?= ../shared/data/ferplus_votes.csv
 PHOTOS ?= ../shared/data/photos_train.zip
 MODEL ?= mien-s
 SECONDS ?= 600
+JOBS ?= 2
 BIN := .venv/bin
 RECIPE = $(firstword $(wildcard recipes/$(MODEL).yaml experiments/$(MODEL).yaml))
 FURTHER = $(if $(filter mien-s mien-s-a mien-s-b,$(MODEL)),--data photographs:$(PHOTOS))
@@ -27,7 +28,7 @@ check: .venv/full ## run ruff, mypy, import-linter and codespell
 test: .venv/full ## run the tests; those of the web page need npm and chromium
 	@if ! command -v npm > /dev/null; then echo "no npm: the web page is not built"; \
 	elif $(MAKE) $(RUNTIME); then $(MAKE) web; else echo "npm could not fetch packages: the web page is not built"; fi
-	$(BIN)/pytest -rs
+	$(BIN)/pytest -rs -n $(JOBS) --dist loadfile
 
 lower: .venv-lower/done ## run the tests of media, faces and cli with the lowest versions that pyproject.toml allows
 	.venv-lower/bin/pytest -rs tests/media tests/faces tests/cli

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,9 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 # Commands that a shell runs in the background start with Ctrl-C ignored, and so would all processes of the tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# PyTorch reads this when it is imported. The networks of the tests are tiny: more threads only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def picture(seed: int) -> np.ndarray:

@@ -207,10 +207,36 @@ def _turns(row: dict[str, Any]) -> tuple[str, str]:
     return f"{row['median']:.2f}", f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
+def machines(results: Path) -> str:
+    """Return the table of `make bench` for each machine whose result is kept as machine-NAME.json."""
+    return "\n\n".join(machine_table(require(results, path.stem)) for path in sorted(results.glob("machine-*.json")))
+
+
+def machine_table(values: dict[str, Any]) -> str:
+    """Return the machine and the table of benchmarks/speed/machine.py."""
+    found = values["environment"]
+    vnni = {True: "with VNNI", False: "without VNNI", None: "VNNI unknown"}[found["vnni"]]
+    lines = [f"{found['processor']}, {found['threads']} of {found['cores']} cores, {vnni}."]
+    if values["load_before"] > 0.5:
+        lines.append(
+            f"**Other programs were running** (load {values['load_before']:.1f}): quote none of these figures; the "
+            "ratios are an estimate."
+        )
+    rows = [
+        [each["what"], each["unit"], f"{each['mien']:.2f}", f"{each['others']:.2f} ({each['other']})",
+         f"{each['ratio']:.2f} ({each['ratio_range'][0]:.2f} to {each['ratio_range'][1]:.2f})"]
+        for each in values["rows"]
+    ]  # fmt: skip
+    head = ["what", "unit", "mien", "other", "times as fast (range of the turns)"]
+    return "\n".join([*lines, "", table(head, rows)])
+
+
 BLOCKS = {
     "fer": beside_fer,
     "frame": frame,
     "videos": videos,
     "images": images,
     "session-options": session_options,
+    "checkouts": checkouts,
+    "machines": machines,
 }

@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.pages.speed import machine_table
 from benchmarks.peers.environment import PeerProcess, install
 from benchmarks.peers.fer import Peer, times
 from benchmarks.speed.video import ours
@@ -64,7 +65,7 @@ def main() -> None:
             values["rows"] += beside_older(checkout, options.before, scratch, options.rounds)
             values["rows"] += start(checkout, options.before, options.rounds)
     harness.save(options.out, values)
-    print(report(harness.load(options.out.stem, options.out.parent)))
+    print(machine_table(harness.load(options.out.stem, options.out.parent)))
 
 
 def beside_fer(python: Path, scratch: Path, rounds: int) -> list[dict[str, Any]]:
@@ -192,25 +193,6 @@ def moving_portrait(path: Path) -> Path:
             frame[top : top + 360, left : left + 360] = portrait
             writer.write(frame, k / 25)
     return path
-
-
-def report(values: dict[str, Any]) -> str:
-    """Return the machine and the table as Markdown."""
-    found = values["environment"]
-    vnni = {True: "with VNNI", False: "without VNNI", None: "VNNI unknown"}[found["vnni"]]
-    lines = [f"{found['processor']}, {found['threads']} of {found['cores']} cores, {vnni}."]
-    if values["load_before"] > 0.5:
-        lines.append(
-            f"**Other programs were running** (load {values['load_before']:.1f}): quote none of these figures; the "
-            "ratios are an estimate."
-        )
-    rows = [
-        [each["what"], each["unit"], f"{each['mien']:.2f}", f"{each['others']:.2f} ({each['other']})",
-         f"{each['ratio']:.2f} ({each['ratio_range'][0]:.2f} to {each['ratio_range'][1]:.2f})"]
-        for each in values["rows"]
-    ]  # fmt: skip
-    head = ["what", "unit", "mien", "other", "times as fast (range of the turns)"]
-    return "\n".join([*lines, "", harness.table(head, rows)])
 
 
 if __name__ == "__main__":
