@@ -17,7 +17,7 @@ def tell(epoch: train.Epoch) -> None:
 
 
 mine, run, photo = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-faces = mien.data.load_any(mine, kind="photographs")  # detects and crops the face of each photo
+faces = mien.data.load_any(mine)  # cuts the face out of each photo
 print(faces.counts())
 
 config = train.plan(train.FINETUNE, [faces])  # settings that fit the number of images

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks import harness
-from benchmarks.pages import accuracy, card, speed, video
+from benchmarks.pages import accuracy, card, speed, training, video
 from mien.media import atomic
 
 Block = Callable[[Path], str]
@@ -29,9 +29,10 @@ DOCUMENTS: dict[str, Mapping[str, Block]] = {
     "README.md": {"accuracy": accuracy.readme},
     "MODEL_CARD.md": card.BLOCKS,
     "docs/benchmarks.md": accuracy.BLOCKS,
-    "docs/howto/video.md": video.BLOCKS,
+    "docs/howto/video.md": {"shots": video.shots},
+    "docs/howto/webcam.md": {"soak": video.soak},
     "docs/speed.md": speed.BLOCKS,
-    "docs/training.md": {"blend": accuracy.blend, "photographs": accuracy.photographs},
+    "docs/training.md": {"blend": accuracy.blend, "photographs": accuracy.photographs} | training.BLOCKS,
 }
 
 

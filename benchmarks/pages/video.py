@@ -1,4 +1,4 @@
-"""Table of found cuts, dissolves and fades, for docs/howto/video.md."""
+"""Tables of found cuts, dissolves and fades, for docs/howto/video.md, and of memory, for docs/howto/webcam.md."""
 
 from __future__ import annotations
 
@@ -24,4 +24,23 @@ def shots(results: Path) -> str:
     return table(["", "files", "live"], rows)
 
 
-BLOCKS = {"shots": shots}
+def soak(results: Path) -> str:
+    """Return the memory of the live window and of the page at the beginning and end of a long run."""
+    values = require(results, "soak")
+    parts = {
+        "`mien live`, its own memory": values["live"]["own"],
+        "page in Chromium, the renderer's own memory": values["page"]["own"],
+        "page, JavaScript heap": values["page"]["heap"],
+    }
+    head = ["", "first minute", "last minute", "peak", "slope in the second half"]
+    rows = [
+        [
+            name,
+            *(f"{part[key]:.0f} MB" for key in ("first_minute_mb", "last_minute_mb", "peak_mb")),
+            f"{part['slope_second_half_mb_per_minute']:+.1f} MB a minute",
+        ]
+        for name, part in parts.items()
+    ]
+    frames = [f"{values[part]['frames']:,}" for part in ("live", "page")]
+    text = f"{values['minutes']:g} minutes of one face, {frames[0]} frames in the window and {frames[1]} on the page:"
+    return f"{text}\n\n{table(head, rows)}"

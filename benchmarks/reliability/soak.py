@@ -2,9 +2,12 @@
 
 Both run at the same time. The live window shows a video that repeats at its own rate in place of a camera, with the
 strip of the last 30 seconds, in a window of SDL's driver "dummy" if there is no screen, and writes a table. The page
-runs in Chromium with a file as its camera. Every few seconds the resident memory is read of this process, of the page's
-renderer, and its JavaScript heap after a collection. What counts is the mean of the first and the last minute, and the
-slope of a line through all values but those of the first minute, in which everything is loaded.
+runs in Chromium with a file as its camera. Every few seconds the memory of the window's process and of the page's
+renderer is read: all that is resident, and the part of it that is the process's own, without files and memory shared
+with other processes, such as the frames of the camera; and the page's JavaScript heap. The page and its worker collect
+their garbage before. What counts is the mean of the first and the last minute, and the slope of a line: through all
+values but those of the first minute, in which everything is loaded, and through the second half. The page keeps a row a
+face and frame for its table.
 
 Usage: python -m benchmarks.reliability.soak VIDEO [--minutes 10] [--every 20] [--out FILE]
 (Linux; needs `make web`, chromium, playwright and the extra `live`)
@@ -16,6 +19,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -47,6 +51,25 @@ FRAMES = 120
 
 Samples = list[tuple[float, float]]
 """Seconds and MB."""
+
+
+class Memory:
+    """Resident memory of a process, and its own part of it, over time."""
+
+    def __init__(self, process: int | str = "self") -> None:
+        self._status = Path(f"/proc/{process}/status")
+        self._resident: Samples = []
+        self._own: Samples = []
+
+    def read(self, seconds: float) -> None:
+        text = self._status.read_text()
+        for samples, name in ((self._resident, "VmRSS"), (self._own, "RssAnon")):
+            found = re.search(rf"{name}:\s+(\d+) kB", text)
+            assert found
+            samples.append((seconds, 1.024e-3 * int(found[1])))
+
+    def summary(self) -> dict[str, Any]:
+        return {"resident": summary(self._resident), "own": summary(self._own)}
 
 
 def read_frames(path: Path) -> list[Image]:
@@ -94,7 +117,7 @@ def live(video: Path, minutes: float, every: float) -> dict[str, Any]:
     """Run the live window, and read this process's memory."""
     if "DISPLAY" not in os.environ:
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    samples: Samples = []
+    memory, count = Memory(), 0
     pipeline = Pipeline()
     before = set(threading.enumerate())
     with ExitStack() as stack:
@@ -107,21 +130,20 @@ def live(video: Path, minutes: float, every: float) -> dict[str, Any]:
         start = time.monotonic()
         while (passed := time.monotonic() - start) < 60 * minutes:
             viewer.step()
-            if passed >= every * len(samples):
-                samples.append((passed, harness.resident_mb()))
+            if passed >= every * count:
+                memory.read(passed)
+                count += 1
         frames = camera._last + 1 - camera.skipped
     left = [thread.name for thread in set(threading.enumerate()) - before]
     driver = os.environ.get("SDL_VIDEODRIVER", "")
-    return {"frames": frames, "dropped": camera.skipped, "driver": driver, "threads_left": left} | {
-        "resident": summary(samples)
-    }
+    found = {"frames": frames, "dropped": camera.skipped, "driver": driver, "threads_left": left}
+    return found | memory.summary()
 
 
 def page(video: Path, minutes: float, every: float) -> dict[str, Any]:
     """Run the page with a camera, and read the memory of its renderer and its heap."""
     from playwright.sync_api import sync_playwright
 
-    resident: Samples = []
     heap: Samples = []
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0), lambda *given: web_page.Handler(*given, directory=str(web_page.STATIC))
@@ -133,7 +155,7 @@ def page(video: Path, minutes: float, every: float) -> dict[str, Any]:
             file.write(f"YUV4MPEG2 W{SIZE[0]} H{SIZE[1]} F{RATE:.0f}:1 Ip A1:1 C420jpeg\n".encode())
             for image in read_frames(video):
                 file.write(b"FRAME\n" + cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420).tobytes())
-        flags = [*web_page.FLAGS, f"--use-file-for-fake-video-capture={film}"]
+        flags = [*web_page.FLAGS, f"--use-file-for-fake-video-capture={film}", "--js-flags=--expose-gc"]
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
         shown = browser.new_page(service_workers="block", viewport={"width": 1280, "height": 900})
         shown.add_init_script(web_page.COUNT)
@@ -141,19 +163,20 @@ def page(video: Path, minutes: float, every: float) -> dict[str, Any]:
         shown.wait_for_selector("html[data-ready]", timeout=120_000)
         shown.click("#start")
         shown.wait_for_selector(".face .number:not(:empty)", timeout=60_000)
-        process = renderer(browser)
+        memory = Memory(renderer(browser))
         debugger = shown.context.new_cdp_session(shown)
         start = time.monotonic()
         while (passed := time.monotonic() - start) <= 60 * minutes:
-            debugger.send("HeapProfiler.collectGarbage")
+            for realm in (shown, *shown.workers):
+                realm.evaluate("gc()")
             heap.append((passed, debugger.send("Runtime.getHeapUsage")["usedSize"] / 1e6))
-            resident.append((passed, harness.resident_mb(process)))
+            memory.read(passed)
             shown.wait_for_timeout(1000 * max(every * len(heap) - (time.monotonic() - start), 0))
         answers = shown.evaluate("window.answers")
         found = {"chromium": browser.version, "frames": answers, "faces": shown.locator(".face").count()}
         browser.close()
     server.shutdown()
-    return found | {"resident": summary(resident), "heap": summary(heap)}
+    return found | memory.summary() | {"heap": summary(heap)}
 
 
 def renderer(browser: Any) -> int:
@@ -166,14 +189,19 @@ def renderer(browser: Any) -> int:
 
 
 def summary(samples: Samples) -> dict[str, Any]:
-    """Return means of the first and last minute and the peak in MB, and the slope after the first in MB a minute."""
+    """Return means of the first and last minute and the peak in MB, and slopes in MB a minute."""
     seconds, values = np.array(samples).T
-    late = seconds >= min(60.0, seconds[-1] / 2)
+
+    def slope(since: float) -> float:
+        late = seconds >= since
+        return round(60 * float(np.polyfit(seconds[late], values[late], 1)[0]), 3)
+
     return {
         "first_minute_mb": round(float(values[seconds < 60].mean()), 1),
         "last_minute_mb": round(float(values[seconds > seconds[-1] - 60].mean()), 1),
         "peak_mb": round(float(values.max()), 1),
-        "slope_mb_per_minute": round(60 * float(np.polyfit(seconds[late], values[late], 1)[0]), 3),
+        "slope_mb_per_minute": slope(min(60.0, seconds[-1] / 2)),
+        "slope_second_half_mb_per_minute": slope(seconds[-1] / 2),
         "mb": values.round(1).tolist(),
     }
 

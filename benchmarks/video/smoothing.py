@@ -1,9 +1,9 @@
 """Measure the delay of labels and how often they change, in files and live, on made curves: smoothing.json.
 
 Delay: one emotion gives way to another at once or within a second, at several rates, clearly or narrowly; the delay is
-the time from where the curves cross to the change of the shown label. Flicker: the logits of two emotions that are
-equally likely, with noise, for 200 seconds; changes a second between certain labels, of certainty, and of the name
-shown, certain or not.
+the time from where the curves cross to the change of the shown label. The same for a change of certainty at once.
+Flicker: the logits of two emotions that are equally likely, with noise, for 200 seconds; changes a second between
+certain labels, of certainty, and of the name shown, certain or not.
 
 Usage: python -m benchmarks.video.smoothing [--out FILE]
 """
@@ -59,6 +59,12 @@ def delays(live: bool) -> dict[str, list[float]]:
         crossing = int(np.flatnonzero(rows[:, 1] > rows[:, 0])[0])
         kind = f"{'at once' if not seconds else 'within a second'}, to {high:.0%}"
         found.setdefault(kind, []).append(round(float(times[change] - times[crossing]), 3))
+    for rate, to in itertools.product(RATES, ("uncertain", "certain")):
+        top = np.where(np.arange(8 * rate) < 4 * rate, 0.85, 0.45)[:: 1 if to == "uncertain" else -1]
+        rows = np.stack([top, *[(1 - top) / 4] * 4], axis=1)
+        faces = shown(curve(rows, rate, 0.65), live)
+        change = next(k for k, face in enumerate(faces) if face.uncertain == (to == "uncertain"))
+        found.setdefault(f"to {to}", []).append(round((change - 4 * rate) / rate, 3))
     return found
 
 

@@ -296,6 +296,14 @@ def test_data_info_and_montage_accept_class_folders(tmp_path: Path, capsys: pyte
     assert (tmp_path / "m.png").stat().st_size > 1000
 
 
+def test_data_commands_take_a_kind_before_the_path(kaggle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main.app(["data", "info", f"folder:{kaggle}"], result_action="return_value")
+    named = capsys.readouterr().out
+    main.app(["data", "info", str(kaggle), "--kind", "folder"], result_action="return_value")
+    assert capsys.readouterr().out.splitlines()[:-1] == named.splitlines()[:-1]
+    assert "fear" in named  # folders have all their classes, FER2013 five of them
+
+
 def test_data_info_and_montage_accept_fer2013(kaggle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main.app(["data", "info", str(kaggle)], result_action="return_value")
     text = capsys.readouterr().out

@@ -13,6 +13,7 @@ import mien
 from mien.data.photographs import _splits, person_of, read_photographs
 from mien.data.registry import load_any
 from mien.errors import DataError
+from mien.faces.crop import to_network_input
 from mien.faces.onnx import ASSETS
 
 
@@ -58,3 +59,29 @@ def test_damaged_photograph_is_named(album: Path) -> None:
     (album / "neutral/cut_1.png").write_bytes((album / "neutral/bob_1.png").read_bytes()[:2000])
     with pytest.raises(DataError, match=r"neutral/cut_1\.png"):
         read_photographs(album)
+
+
+def test_class_folders_of_photographs_give_the_faces(album: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (album / "neutral/wall_1.png").unlink()
+    faces, named = load_any(album, drop_leaks=False), load_any(album, kind="photographs", drop_leaks=False)
+    assert faces.names.tolist() == named.names.tolist() and np.array_equal(faces.images, named.images)
+    assert caplog.messages == [f"{album}: photographs: the face in the middle of each is cut out"]
+
+
+def test_photographs_without_a_face_are_left_out(album: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cv2.imwrite(str(album / "neutral/wall_2.png"), np.full((200, 200, 3), 127, np.uint8))
+    unusable: dict[str, str] = {}
+    load_any(album, unusable=unusable, drop_leaks=False)
+    assert unusable == {"neutral/wall_2.png": "no face detected"}
+    assert "the face in the middle of each is cut out, and 1 without a face are left out" in caplog.text
+
+
+def test_class_folders_of_face_crops_are_taken_whole(album: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One loose crop among tight ones changes nothing."""
+    portrait = cv2.imread(str(ASSETS / "portrait.jpg"))
+    for number in range(4):
+        cv2.imwrite(str(album / f"neutral/crop{number}.png"), portrait[55 - number : 185, 160:290])
+    faces = load_any(album, drop_leaks=False)
+    whole = to_network_input(cv2.imread(str(album / "neutral/bob_1.png")))
+    assert np.array_equal(faces.images[faces.names.tolist().index("neutral/bob_1.png")], whole)
+    assert caplog.text == ""

@@ -235,17 +235,18 @@ def test_status_lists_known_values() -> None:
 
 
 def test_panel_keeps_its_side_of_a_shaking_face() -> None:
-    def side(drawn: Image) -> int:
+    def side(drawn: Image, face: Face) -> int:
         """Return which half of the image has the bars: 0 left, 1 right."""
         bar = (drawn == np.array(COLOURS["happy"])).all(axis=-1)
-        bar[:, 220:420] = False  # erases the box
+        x1, y1, x2, y2 = map(int, face.box)
+        bar[y1 - 6 : y2 + 7, x1 - 6 : x2 + 7] = False  # erases the box
         return int(np.argmax([bar[:, :320].sum(), bar[:, 320:].sum()]))
 
     def sides(overlay: Overlay | None, offsets: Sequence[float]) -> list[int]:
         faces = [Face((240.0 + x, 180, 390.0 + x, 330), probabilities=P, id=7) for x in offsets]
         other = Face((600, 150, 639, 350), probabilities={}, id=None)  # a neighbour that the panel must not hide
         results = [Result(Frame(np.zeros((480, 640, 3), np.uint8)), (face, other)) for face in faces]
-        return [side((overlay or Overlay())(result)) for result in results]
+        return [side((overlay or Overlay())(result), result.faces[0]) for result in results]
 
     shaking = [40 * (-1) ** k for k in range(8)]
     assert len(set(sides(None, shaking))) == 2

@@ -812,7 +812,7 @@ def test_click_into_the_chart_seeks_the_video(page: Any, tmp_path: Path) -> None
     page.wait_for_selector(".chart svg path", state="attached")
     box = page.locator(".chart").bounding_box()
     page.click(".chart", position={"x": box["width"] / 2, "y": 40})
-    expected = 2.4 * (box["width"] / 2 - 44) / (box["width"] - 56)  # the room left and right of the curves
+    expected = 2.4 * (box["width"] / 2 - 50) / (box["width"] - 62)  # the room left and right of the curves
     page.wait_for_function("(time) => Math.abs(video.currentTime - time) < 0.1", arg=expected)
     told = "document.querySelector('.chart').getAttribute('aria-valuenow')"
     page.wait_for_function(f"() => {told} === video.currentTime.toFixed(1)")

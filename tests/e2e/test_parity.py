@@ -435,8 +435,10 @@ def test_cuts_of_a_video_file_equal_python(page: Any, film: Path) -> None:
       numbered.push(...ahead.finish());
       return numbered.filter(([, shot], k) => k && shot !== numbered[k - 1][1]).map(([time]) => time);
     }"""
-    # the end of a fade from black may differ by a frame: browsers convert the colours
-    assert page.evaluate(script) == pytest.approx(made.found_cuts(film, False), abs=1.01 / made.RATE)
+    found, expected = page.evaluate(script), made.found_cuts(film, False)
+    # the end of a fade or dissolve may differ by two frames: browsers convert the colours
+    assert found == pytest.approx(expected, abs=2.01 / made.RATE)
+    assert sum(abs(a - b) < 0.01 for a, b in zip(found, expected, strict=True)) >= 3
 
 
 def test_order_and_colours_equal_the_overlay(page: Any) -> None:

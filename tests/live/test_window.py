@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from mien.errors import ConfigError
+from mien.live.viewer import HELP
 from mien.live.window import Window
 
 pygame = pytest.importorskip("pygame")
@@ -94,6 +95,22 @@ def test_text_stays_inside_the_window(window: Window) -> None:
     assert (long[:, 390:] == 255).all()
     window.show(image)
     assert (pixels() == 255).all()
+
+
+def test_help_fits_a_small_window(window: Window) -> None:
+    image = np.full((180, 320, 3), 255, np.uint8)
+    window.show(image, HELP)
+    shown = pixels()
+    assert (shown[140:, :100] < 255).any()
+    assert (shown[178:] == 255).all(), "nothing is cut"
+
+
+def test_small_image_opens_larger_on_a_screen_with_twice_the_pixels(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pygame.display, "get_desktop_sizes", lambda: [(3840, 2160)])
+    window.show(halves())
+    assert window.size == (240, 120)
 
 
 def test_keys_and_window_close_are_reported(window: Window) -> None:

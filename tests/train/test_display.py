@@ -11,7 +11,7 @@ import pytest
 from lightning_fabric.loggers.csv_logs import CSVLogger
 from test_trainer import TINY, stripes
 
-from mien.cli.train import compare, describe, epoch_line
+from mien.cli.train import compare, describe, epoch_line, measured_split
 from mien.errors import ConfigError
 from mien.evaluation.run_page import RunPage, write_run_page
 from mien.evaluation.views import Answers
@@ -134,3 +134,9 @@ def test_page_of_a_run_without_answers_shows_the_curves(tmp_path: Path) -> None:
     write_run_page(RunPage("mine", rows(0.5)), tmp_path / "index.html")
     html = (tmp_path / "index.html").read_text("utf-8")
     assert html.count("<svg") == 1 and "Confusion" not in html and EMOTIONS[0] not in html
+
+
+def test_sets_without_held_out_images_are_measured_on_the_validation_images() -> None:
+    faces = stripes(40)
+    assert measured_split(faces.take(faces.splits < 2)) == ("PublicTest", "validation images")
+    assert measured_split(replace(faces, splits=np.full(40, 2, np.int8))) == ("PrivateTest", "held-out images")

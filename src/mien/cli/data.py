@@ -22,6 +22,7 @@ def info(
     from mien.data.registry import load_any
     from mien.data.summary import summarize
 
+    path, kind = _split_kind(path, kind)
     clock = start(quiet)
     classes = classes or _default_classes(path, kind)
     everything = load_any(path, None, kind, votes, drop_leaks=False)
@@ -59,6 +60,7 @@ def audit(
     from mien.data.audit import NEAR, audit_source
     from mien.evaluation.audit_page import write_html
 
+    path, kind = _split_kind(path, kind)
     clock = start(quiet)
     outputs = OutputPaths([path, votes])
     if json:
@@ -126,6 +128,7 @@ def montage(
     from mien.data.registry import load_any
     from mien.evaluation import plots
 
+    path, kind = _split_kind(path, kind)
     clock = start(quiet)
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}")
@@ -140,6 +143,14 @@ def montage(
     echo(f"wrote {out}")
     clock.summary(count(sum(map(len, groups.values())), "image"), count(len(groups), "class", "classes"))
     return 0
+
+
+def _split_kind(path: Path, kind: str | None) -> tuple[Path, str | None]:
+    """Return path and kind of `kind:path`, as `--data` of other commands takes it."""
+    from mien.data.joint import split_kind
+
+    found, path = split_kind(str(path))
+    return path, kind or found
 
 
 def _default_classes(path: Path, kind: str | None) -> int | None:

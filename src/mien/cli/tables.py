@@ -81,9 +81,9 @@ def _shares(share: Mapping[str, float]) -> str:
     return " ".join(f"{name} {100 * value:.0f}" for name, value in parts)
 
 
-def before_after(answers: Mapping[str, Answers | str]) -> Grid:
-    """Return the accuracies of the shipped and the fine-tuned model on images held out from fine-tuning."""
-    table = Grid(["model", "classes", "images", "accuracy %"], title="before and after, on held-out images")
+def before_after(answers: Mapping[str, Answers | str], images: str = "held-out images") -> Grid:
+    """Return the accuracies of the shipped and the fine-tuned model on the images that the title names."""
+    table = Grid(["model", "classes", "images", "accuracy %"], title=f"before and after, on {images}")
     table.left = frozenset({0, 1})
     for name, part in answers.items():
         if isinstance(part, str):

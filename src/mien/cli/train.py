@@ -18,6 +18,7 @@ from mien.errors import ConfigError, DataError
 from mien.media.output_paths import OutputPaths
 
 if TYPE_CHECKING:
+    from mien.data.faces import Faces
     from mien.evaluation.views import Answers
     from mien.train.log import Epoch
 
@@ -115,13 +116,13 @@ def train(
         if recipe:
             answers, images = (
                 _answers([str(exported[1])], path, wanted, "PublicTest", first_kind),
-                "the validation images",
+                "validation images",
             )
         else:
-            models, images = [config.init, str(exported[1])], "held-out images"
-            answers = _answers(models, path, wanted, "PrivateTest", first_kind)
-            before_after(answers).print()
-            outcome += compare(list(answers.values()))
+            split, images = measured_split(read[0])
+            answers = _answers([config.init, str(exported[1])], path, wanted, split, first_kind)
+            before_after(answers, images).print()
+            outcome += compare(list(answers.values()), images)
         for sentence in outcome:
             echo(sentence)
         write_run_page(
@@ -175,16 +176,21 @@ def describe(rows: Sequence[Mapping[str, float]], start: float | None, kept: int
     return found
 
 
-def compare(answers: Sequence[Answers | str]) -> list[str]:
-    """Say if a model, the second one, is right less often than the first one on held-out images."""
+def measured_split(faces: Faces) -> tuple[str, str]:
+    """Return the split for the figures before and after, and what its images are."""
+    if len(faces.split("PrivateTest")):
+        return "PrivateTest", "held-out images"
+    return "PublicTest", "validation images"  # photographs have no PrivateTest
+
+
+def compare(answers: Sequence[Answers | str], images: str = "held-out images") -> list[str]:
+    """Say if a model, the second one, is right less often than the first one."""
     if any(isinstance(part, str) for part in answers):
         return []
     before, after = (float(part.right.mean()) for part in answers if not isinstance(part, str))
     if after >= before:
         return []
-    return [
-        f"On the held-out images it is right less often than before: {100 * after:.1f} % against {100 * before:.1f} %."
-    ]
+    return [f"On the {images} it is right less often than before: {100 * after:.1f} % against {100 * before:.1f} %."]
 
 
 def _answers(

@@ -44,7 +44,7 @@ def cached(path: Path, kind: str, read: Reader, unusable: dict[str, str] | None 
 
 def _key(path: Path, kind: str) -> str:
     """Hash a file's bytes, or the names, sizes and times of a folder's files other than caches."""
-    digest = hashlib.sha256(f"3 {kind}".encode())
+    digest = hashlib.sha256(f"{4 if kind == 'folder' else 3} {kind}".encode())
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             stat = file.stat() if file.exists() else file.lstat()  # a broken link

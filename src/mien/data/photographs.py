@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -17,9 +17,13 @@ from mien.faces.crop import crop
 from mien.faces.detectors import load_detector
 from mien.media.image import decode
 from mien.media.paths import IMAGE_SUFFIXES, read_file
-from mien.types import EMOTIONS8, Face
+from mien.types import EMOTIONS8, Detector, Face, Image
+
+PHOTO = 96
+"""Shorter side in pixels from which an image can be a photograph; smaller ones are face crops."""
 
 _VALIDATION = 10  # one person in so many
+_FILLS = 0.6  # share of an image's longer side that the face has in a crop
 
 
 def read_photographs(path: Path, unusable: dict[str, str] | None = None) -> Faces:
@@ -79,6 +83,18 @@ def central_face(faces: Sequence[Face], width: int, height: int) -> Face:
         return float(np.hypot((x1 + x2 - width) / 2, (y1 + y2 - height) / 2)) - max(x2 - x1, y2 - y1) / 2
 
     return min(faces, key=distance)
+
+
+def have_surroundings(images: Iterable[Image], detector: Detector) -> bool:
+    """Return whether most images are photographs, in which the face is much smaller than the image."""
+    small = total = 0
+    for image in images:
+        total += 1
+        height, width = image.shape[:2]
+        if min(height, width) >= PHOTO and (faces := detector(image)):
+            x1, y1, x2, y2 = central_face(faces, width, height).box
+            small += max(x2 - x1, y2 - y1) < _FILLS * max(height, width)
+    return bool(small > total / 2)
 
 
 def person_of(name: str) -> str:

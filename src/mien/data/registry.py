@@ -1,14 +1,17 @@
 """load_any: FER2013, RAF-DB, AffectNet, FER+ or any folder of class folders, recognised by its layout.
 
-Images of any size and colour become gray 48 x 48 by area averaging, stretched to a square; faces are not aligned. Class
-numbers and names are mapped by name onto mien's emotions. A missing split is carved out of Training
-(`splits.carve_splits`), so that nothing is chosen on test images.
+Images of any size and colour become gray 48 x 48 by area averaging, stretched to a square; faces are not aligned. If
+most images of class folders are photographs with surroundings, the face in the middle of each is cut out as the
+pipeline does it. Class numbers and names are mapped by name onto mien's emotions. A missing split is carved out of
+Training (`splits.carve_splits`), so that nothing is chosen on test images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,14 +23,15 @@ from mien.data.affectnet import AFFECTNET, list_affectnet
 from mien.data.class_folders import Item, class_folders, images_below, inner_folder, list_class_folders
 from mien.data.faces import Faces
 from mien.data.ferplus import relabel
-from mien.data.photographs import read_photographs
+from mien.data.photographs import PHOTO, central_face, have_surroundings, read_photographs
 from mien.data.rafdb import RAFDB, list_rafdb
 from mien.data.splits import carve_splits, without_leaks
 from mien.errors import ConfigError, DataError, SourceError
 from mien.faces.crop import crop, to_network_input
+from mien.faces.detectors import load_detector
 from mien.media.image import decode
 from mien.media.paths import display, read_file
-from mien.types import CLASSES, EMOTIONS8, Face
+from mien.types import CLASSES, EMOTIONS8, Detector, Face, Image
 
 KINDS = ("fer2013", "rafdb", "affectnet", "ferplus", "folder", "photographs")
 
@@ -38,6 +42,11 @@ _KNOWN = (
     "ferplus (FER2013 and votes; only with --kind), folder (<class>/*.jpg, or {train,val,test}/<class>/*.jpg), "
     "photographs (whole images or their zip: <class>/<person>_<n>.jpg; only with --kind)"
 )
+
+_SAMPLE = 32
+"""Images of class folders that decide whether they are photographs with surroundings."""
+
+logger = logging.getLogger("mien")
 
 
 def load_any(
@@ -134,15 +143,25 @@ def _read_folder(kind: str, path: Path, unusable: dict[str, str] | None) -> Face
 
     usable: list[Item] = []
     images: list[NDArray[np.uint8]] = []
+    detector = _detector_for(items) if kind == "folder" else None
+    without_face = 0
     with ThreadPoolExecutor() as pool:
-        for item, image in zip(items, pool.map(_crop_or_error, items), strict=True):
-            if not isinstance(image, DataError):
+        for item, image in zip(items, pool.map(partial(_crop_or_error, detector=detector), items), strict=True):
+            name = item.file.relative_to(root).as_posix()
+            if image is None:
+                without_face += 1
+                if unusable is not None:
+                    unusable[name] = "no face detected"
+            elif not isinstance(image, DataError):
                 usable.append(item)
                 images.append(image)
             elif unusable is None:
                 raise image
             else:
-                unusable[item.file.relative_to(root).as_posix()] = str(image)
+                unusable[name] = str(image)
+    if detector:
+        left_out = f", and {without_face} without a face are left out" if without_face else ""
+        logger.warning("%s: photographs: the face in the middle of each is cut out%s", display(path), left_out)
     if not usable:
         raise DataError(f"{path}: none of its {len(items)} images can be read: is the copy complete?")
     known = {item.label for item in usable}
@@ -157,23 +176,41 @@ def _read_folder(kind: str, path: Path, unusable: dict[str, str] | None) -> Face
     return carve_splits(Faces(*columns, labels, people=people if (people != "").any() else None))
 
 
-def _crop_or_error(item: Item) -> NDArray[np.uint8] | DataError:
+def _detector_for(items: Sequence[Item]) -> Detector | None:
+    """Return the detector that cuts the faces out of photographs, or None if the images are face crops."""
+    detector = load_detector("yunet", threads=1)
+    sample = []
+    for item in items[:: -(-len(items) // _SAMPLE)]:
+        with suppress(DataError):
+            sample.append(_read(item))
+    return detector if have_surroundings(sample, detector) else None
+
+
+def _crop_or_error(item: Item, detector: Detector | None) -> NDArray[np.uint8] | DataError | None:
     try:
-        return _crop(item)
+        return _crop(item, detector)
     except DataError as error:
         return error
 
 
-def _crop(item: Item) -> NDArray[np.uint8]:
+def _read(item: Item) -> Image:
     try:
         data = read_file(item.file)
     except SourceError as error:
         listed = f"; {item.origin} names it" if item.origin else ""
         raise DataError(f"{error}{listed}") from error
     try:
-        image = decode(data, display(item.file))
+        return decode(data, display(item.file))
     except SourceError as error:
         raise DataError(str(error)) from error
+
+
+def _crop(item: Item, detector: Detector | None) -> NDArray[np.uint8] | None:
+    """Return the network's input, or None if a photograph shows no face."""
+    image = _read(item)
+    if detector and min(image.shape[:2]) >= PHOTO:
+        faces = detector(image)
+        return crop(image, central_face(faces, image.shape[1], image.shape[0])) if faces else None
     if item.box is None:
         return to_network_input(image)
     x1, y1, x2, y2 = item.box

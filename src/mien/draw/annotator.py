@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -228,7 +227,12 @@ def _outline(image: Image, box: Box, colour: Colour, corners_only: bool) -> None
     thickness = max(1, round(min(_caps(image)[0] * 0.28, (y2 - y1) * 0.02)))
     divisor = 4 if corners_only else 1
     arm_x, arm_y = (x2 - x1) // divisor, (y2 - y1) // divisor
-    for shade, extra in ((DARK, max(2, thickness // 2)), (colour, 0)):
-        for x, y, dx, dy in ((x1, y1, 1, 1), (x2, y1, -1, 1), (x1, y2, 1, -1), (x2, y2, -1, -1)):
-            cv2.line(image, (x, y), (x + dx * arm_x, y), shade, thickness + extra, cv2.LINE_AA)
-            cv2.line(image, (x, y), (x, y + dy * arm_y), shade, thickness + extra, cv2.LINE_AA)
+    arms = [(x, y, x + dx * arm_x, y + dy * arm_y) for x, dx in ((x1, 1), (x2, -1)) for y, dy in ((y1, 1), (y2, -1))]
+    rim = max(1, thickness // 4)
+    for shade, extra in ((DARK, rim), (colour, 0)):
+        before = thickness // 2 + extra
+        after = thickness - thickness // 2 + extra
+        for x, y, end_x, end_y in arms:
+            for a, b, c, d in ((x, y, end_x, y), (x, y, x, end_y)):
+                left, right, top, bottom = min(a, c) - before, max(a, c) + after, min(b, d) - before, max(b, d) + after
+                image[max(top, 0) : bottom, max(left, 0) : right] = shade

@@ -23,6 +23,7 @@ _SETTLED = 0.75  # further seconds ahead that decide on labels
 _BLOCK = 0.5  # seconds between two rounds; each smooths all that waits
 _HELD = 3  # times `prefetch.MAX_BYTES`: pixels that wait at most; then the window shrinks
 _COST = 0.55  # of a change of label, in lead x seconds, by margin x hysteresis
+_DOUBT = 1.25  # that of a change of `uncertain`, by that of a change of label
 _PAUSE = 0.5  # seconds for which a row stands at most
 
 
@@ -151,7 +152,7 @@ class _Track:
         # Twice, because a label that loses p to another one changes their distance by 2 p.
         doubt = np.stack([np.zeros(len(short)), 2 * short], 1)
         labels = best_path(means, durations, self._label, settings.cost)[: stop - first]
-        unsure = best_path(doubt, durations, self._unsure, settings.cost)[: stop - first]
+        unsure = best_path(doubt, durations, self._unsure, _DOUBT * settings.cost)[: stop - first]
         self._done, self._label, self._unsure = stop, labels[-1], unsure[-1]
         tops = means.argmax(axis=1)
         return iter([

@@ -15,6 +15,9 @@ from mien.errors import ConfigError
 from mien.types import Image
 
 _MAX_SHARE = 0.85  # of the screen's sides for a new window
+_COMMON_WIDTH = 1920  # pixels of a screen on which images open at their size; at twice it on a screen twice as wide
+_TEXT = 18, 36  # height of text in pixels, by that of the window; larger only in windows of more than 1080 lines
+_LEAST_TEXT = 10  # so that many lines fit into a small window
 _SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
 _WINDOWLESS = frozenset({"dummy", "offscreen", "evdev", "kmsdrm"})  # SDL drivers without a window on a desktop
 
@@ -102,7 +105,8 @@ class Window:
     def _open(self, image: Image) -> Any:
         pygame = self._pygame
         wide, high = pygame.display.get_desktop_sizes()[0]
-        scale = min(1.0, _MAX_SHARE * wide / image.shape[1], _MAX_SHARE * high / image.shape[0])
+        scale = max(wide // _COMMON_WIDTH, 1)
+        scale = min(scale, _MAX_SHARE * wide / image.shape[1], _MAX_SHARE * high / image.shape[0])
         pygame.display.set_caption(self._title)
         try:
             return pygame.display.set_mode(_scaled_size(image, scale), pygame.RESIZABLE)
@@ -110,12 +114,16 @@ class Window:
             raise ConfigError(_no_screen(str(error))) from error
 
     def _write(self, screen: Any, lines: Sequence[str]) -> None:
-        """Write text on a dark background in the upper left corner, wrapped to the window."""
+        """Write text on a dark background in the upper left corner, wrapped to the window and small enough for it."""
         pygame = self._pygame
-        font = pygame.font.Font(None, min(max(screen.get_height() // 22, 18), 36))
-        room = max(screen.get_width() - 3 * font.get_linesize(), 60)
-        texts = [font.render(line, True, (255, 255, 255), None, room) for line in lines]
-        edge = font.get_linesize() // 2
+        width, height = screen.get_size()
+        for tall in range(max(_TEXT[0], min(height // 22, _TEXT[1]), height // 30), _LEAST_TEXT - 1, -1):
+            font = pygame.font.Font(None, tall)
+            edge = font.get_linesize() // 2
+            room = max(width - 6 * edge, 60)
+            texts = [font.render(line, True, (255, 255, 255), None, room) for line in lines]
+            if sum(text.get_height() for text in texts) + 4 * edge <= height:
+                break
         size = max(text.get_width() for text in texts), sum(text.get_height() for text in texts)
         background = pygame.Surface((size[0] + 2 * edge, size[1] + 2 * edge))
         background.set_alpha(200)

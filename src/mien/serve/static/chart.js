@@ -5,7 +5,7 @@ import { MUTED, colour, order } from "./labels.js";
 import { clock } from "./numbers.js";
 import { emotion, t } from "./words.js";
 
-const [LEFT, RIGHT, TOP, BOTTOM] = [44, 12, 8, 22]; // room around the curves
+const [LEFT, RIGHT, TOP, BOTTOM] = [50, 12, 10, 22]; // room around the curves
 const [GROUND, INK] = ["#17181b", "#c9cbd0"];
 
 /** Where a time lies in a chart: share of the video -> x, and back. */

@@ -72,7 +72,8 @@ export function shrunk(image, maxSide) {
   return { data, width, height, factors };
 }
 
-function addRow(sums, data, start, { first, cells, shares }, weight) {
+/** Add the means of a row's pixels, red, green and blue, to `sums`; `start` is where its data begins. */
+export function addRow(sums, data, start, { first, cells, shares }, weight) {
   for (let x = 0, to = 0, k = 0; to < sums.length; x++) {
     let [red, green, blue] = [0, 0, 0];
     for (const end = first[x + 1]; k < end; k++) {
@@ -91,7 +92,7 @@ function addRow(sums, data, start, { first, cells, shares }, weight) {
  * For each of `to` cells the source cells that it covers, with their shares: those of cell k are at first[k] to
  * first[k + 1]. In flat arrays, since lists of lists took ten times as long.
  */
-function cover(from, to) {
+export function cover(from, to) {
   const scale = from / to;
   const [first, cells, shares] = [[], [], []];
   for (let k = 0; k < to; k++) {

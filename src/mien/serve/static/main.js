@@ -252,7 +252,9 @@ async function openMany(files) {
   });
   if (gallery.running) return; // other pictures were opened meanwhile
   $("progress").hidden = $("cancel").hidden = true;
-  if (!session && gallery.items.length) announce($("gallery-headline").textContent);
+  if (session || !gallery.items.length) return;
+  announce($("gallery-headline").textContent);
+  say(t("ready")); // the words stand above the table
 }
 
 // ---- showing what was seen

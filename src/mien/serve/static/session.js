@@ -90,7 +90,8 @@ export class Session {
     let shot = "";
     if (this.moving) {
       const before = this.shots.shot;
-      shot = this.shots.update(thumbnail(planes, time));
+      // a camera has no cuts, only people who move fast
+      shot = source.kind === "camera" ? before : this.shots.update(thumbnail(planes, time));
       if (shot !== before) this.tracker.endTracks();
       faces = this.tracker.update(faces, time);
     } else {

@@ -1,5 +1,7 @@
 // Shots of a video, numbered as mien.media.shots numbers them, which says why: hard cuts, dissolves and fades.
 
+import { addRow, cover } from "./detect.js";
+
 export const [WIDTH, HEIGHT] = [32, 18]; // of a thumbnail, in pixels
 const AHEAD = 0.3; // seconds that are known of what follows a frame
 const CHANGE = 0.06; // least dissimilarity of the two frames at a cut
@@ -29,36 +31,20 @@ export function reduced({ data, width, height }) {
   const step = Math.max(Math.floor(height / (2 * HEIGHT)), 1); // every so many rows suffice
   const [columns, rows] = [cover(width, WIDTH), cover(Math.ceil(height / step), HEIGHT)];
   const planes = new Uint8Array(3 * CELLS);
+  const sums = new Float32Array(3 * WIDTH);
   for (let y = 0, to = 0; y < HEIGHT; y++) {
-    for (let x = 0; x < WIDTH; x++, to++) {
-      let [red, green, blue] = [0, 0, 0];
-      for (const [row, high] of rows[y]) {
-        for (const [column, wide] of columns[x]) {
-          const at = 4 * (row * step * width + column);
-          const share = high * wide;
-          red += data[at] * share;
-          green += data[at + 1] * share;
-          blue += data[at + 2] * share;
-        }
-      }
-      const luma = 0.299 * red + 0.587 * green + 0.114 * blue;
+    sums.fill(0);
+    for (let k = rows.first[y]; k < rows.first[y + 1]; k++) {
+      addRow(sums, data, 4 * rows.cells[k] * step * width, columns, rows.shares[k]);
+    }
+    for (let from = 0; from < sums.length; from += 3, to++) {
+      const luma = 0.299 * sums[from] + 0.587 * sums[from + 1] + 0.114 * sums[from + 2];
       planes[to] = Math.round(16 + (luma * 219) / 255);
-      planes[to + CELLS] = Math.round(128 + ((red - luma) * 0.713 * 224) / 255);
-      planes[to + 2 * CELLS] = Math.round(128 + ((blue - luma) * 0.564 * 224) / 255);
+      planes[to + CELLS] = Math.round(128 + ((sums[from] - luma) * 0.713 * 224) / 255);
+      planes[to + 2 * CELLS] = Math.round(128 + ((sums[from + 2] - luma) * 0.564 * 224) / 255);
     }
   }
   return planes;
-}
-
-/** For each of `to` cells the [cell, share] of those of `from` that it covers. */
-function cover(from, to) {
-  const scale = from / to;
-  return Array.from({ length: to }, (_, k) => {
-    const [start, end] = [k * scale, Math.min((k + 1) * scale, from)];
-    const first = Math.floor(start);
-    const cells = Array.from({ length: Math.ceil(end) - first }, (_, n) => first + n);
-    return cells.map((cell) => [cell, (Math.min(end, cell + 1) - Math.max(start, cell)) / (end - start)]);
-  });
 }
 
 /**
@@ -197,9 +183,17 @@ export class ShotsAhead {
 /** Whether a frame may show another scene than the last one; a fast pan does too. */
 export const mayBeNew = (last, now) => !last || similarity(last, now) < SAME;
 
-const dot = (a, b) => a.reduce((sum, value, k) => sum + value * b[k], 0);
+function dot(a, b) {
+  let sum = 0;
+  for (let k = 0; k < a.length; k++) sum += a[k] * b[k];
+  return sum;
+}
 
-const distance = (a, b) => Math.sqrt(a.reduce((sum, value, k) => sum + (value - b[k]) ** 2, 0));
+function distance(a, b) {
+  let sum = 0;
+  for (let k = 0; k < a.length; k++) sum += (a[k] - b[k]) ** 2;
+  return Math.sqrt(sum);
+}
 
 /** Correlation of two frames, -1..1, which brightness and contrast do not change. */
 const similarity = (a, b) => (a.blank || b.blank ? 0 : dot(a.values, b.values) / (a.norm * b.norm));

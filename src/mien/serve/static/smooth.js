@@ -5,6 +5,7 @@ import { WEAK } from "./track.js";
 
 const [REACH, LONGEST] = [5, 3]; // half-lives and seconds to which the window reaches on either side
 const COST = 0.55 * 0.15 * 1; // of a change of label, in lead x seconds
+const DOUBT = 1.25; // the cost of a change of `uncertain`, by that of a change of label
 const PAUSE = 0.5; // seconds for which a moment stands at most
 
 /**
@@ -27,11 +28,12 @@ export function smoothed(frames, { uncertainBelow, halfLife }) {
     const means = halfLife && rows.length > 1 ? windowed(times, rows, halfLife) : rows;
     const durations = times.map((time, k) => Math.min((times[k + 1] ?? time) - time, PAUSE));
     const tops = means.map((mean) => mean.indexOf(Math.max(...mean)));
-    const labels = bestPath(means, durations);
+    const labels = bestPath(means, durations, COST);
     // twice, because a label that loses p to another one changes their distance by 2 p
     const doubts = bestPath(
       means.map((mean, k) => [0, 2 * Math.max(uncertainBelow - mean[tops[k]], track[k].weak)]),
       durations,
+      DOUBT * COST,
     );
     track.forEach(({ frame, place }, k) => {
       const uncertain = doubts[k] === 1;
@@ -65,14 +67,14 @@ function windowed(times, rows, halfLife) {
  * The columns with the highest sum of value x duration less a cost for each change (Viterbi 1967), one a row: a short or
  * small lead changes nothing, and a lasting one counts from its start.
  */
-function bestPath(values, durations) {
+function bestPath(values, durations, cost) {
   const best = (row) => row.indexOf(Math.max(...row));
   let total = values[0].map(() => 0);
   const came = values.map((row, k) => {
     const top = best(total);
-    const stay = total.map((value) => value >= total[top] - COST);
+    const stay = total.map((value) => value >= total[top] - cost);
     const lasts = k < values.length - 1 ? durations[k] : durations[k] || 1e-9;
-    total = total.map((value, n) => (stay[n] ? value : total[top] - COST) + row[n] * lasts);
+    total = total.map((value, n) => (stay[n] ? value : total[top] - cost) + row[n] * lasts);
     return stay.map((stays, n) => (stays ? n : top));
   });
   let column = best(total);

@@ -1,0 +1,50 @@
+"""Tables of training experiments, for docs/training.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import ROOT, interval, percent, require, table
+
+EXPERIMENTS = ROOT / "experiments" / "results"
+VIEWS_SHOWN = ("fer2013", "ferplus-majority", "consensus")
+
+
+def field_ablation(results: Path) -> str:
+    """Return what each field of the augmentation brings in a short run."""
+    rows = require(EXPERIMENTS, "field-ablation")["rows"]
+    names = (*VIEWS_SHOWN, "photographs, balanced")
+    shown = [[name, *(percent(row[key]) for key in names)] for name, row in rows.items()]
+    return table(["two epochs from `mien-s`", *(f"`{key}`" for key in VIEWS_SHOWN), "photographs, balanced"], shown)
+
+
+def with_photographs(results: Path) -> str:
+    """Return FER2013 alone against FER2013 and photographs."""
+    rows = require(EXPERIMENTS, "with-photographs")["rows"]
+    names = (*VIEWS_SHOWN, "photographs")
+    shown = [[WORDS.get(name, name), *(percent(row[key]) for key in names)] for name, row in rows.items()]
+    return table(["six epochs from `mien-s-fer2013`", *(f"`{key}`" for key in VIEWS_SHOWN), "photographs, balanced"],
+                 shown)  # fmt: skip
+
+
+WORDS = {f"{name}-{seed}": f"{words}, seed {seed}" for name, words in
+         (("alone", "FER2013 alone"), ("with", "FER2013 and photographs")) for seed in (1, 2)}  # fmt: skip
+
+
+def own_data(results: Path) -> str:
+    """Return what fine-tuning on own images brings."""
+    rows: list[dict[str, Any]] = require(results, "own_data")["rows"]
+    recalls = ("angry", "happy", "sad", "surprise", "neutral")
+    shown = [
+        [row["name"], f"{percent(row['balanced_accuracy'])} ({interval(row['interval'], joint='-')})",
+         percent(row["accuracy"]), "/".join(percent(row["recalls"][name], 0) for name in recalls),
+         percent(row["fer2013_public"])]
+        for row in rows
+    ]  # fmt: skip
+    head = ["images", "balanced accuracy % (95 % interval)", "accuracy %", f"recall %: {'/'.join(recalls)}",
+            "`fer2013` %"]  # fmt: skip
+    return table(head, shown)
+
+
+BLOCKS = {"field-ablation": field_ablation}
