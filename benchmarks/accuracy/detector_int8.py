@@ -26,7 +26,7 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from benchmarks import harness
-from benchmarks.accuracy.whole_search import FOUND, bystanders, crowd, overlap
+from benchmarks.accuracy.quick_search import FOUND, bystanders, crowd, overlap
 from experiments import yunet as recipe
 from mien.media.image import decode
 from mien.types import Face, Floats, Image

@@ -233,15 +233,12 @@ def test_small_images_and_min_face_are_searched_once() -> None:
         assert detector.widths == [image.shape[1]]
 
 
-def test_folders_are_searched_quickly_unless_told() -> None:
+def test_folders_are_searched_quickly_only_on_request() -> None:
     image = portrait(300, (360, 480))
-    for whole, width in ((True, 480), (False, 240)):
+    for quick, width in ((False, 480), (True, 240)):
         detector = Watched()
-        (result,) = runner.images([image], Pipeline(detector), 0, whole_search=whole)
+        (result,) = runner.images([image], Pipeline(detector), 0, quick_search=quick)
         assert len(result) == 1 and detector.widths == [width]
         detector = Watched()
-        runner.predict([image, image], pipeline=Pipeline(detector), whole_search=whole)
+        runner.predict([image, image], pipeline=Pipeline(detector), quick_search=quick)
         assert detector.widths == [width] * 2
-    detector = Watched()
-    runner.predict(image, pipeline=Pipeline(detector))
-    assert detector.widths == [480]  # a single image is always searched whole

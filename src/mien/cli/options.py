@@ -44,11 +44,11 @@ MinScore = Annotated[
     float | None,
     Parameter(help="Lowest score of a face, 0..1: 0.7 for yunet and 0.8 for mtcnn when not given; haar has no scores."),
 ]
-WholeSearch = Annotated[
+QuickSearch = Annotated[
     bool,
     flag(
-        "Search every image at full size for faces. Without it an image that one large face fills is searched at half "
-        "size, which may miss small faces beside it."
+        "Search an image that one large face fills at half size only, in half of the time. It may miss small faces "
+        "beside a large one."
     ),
 ]
 Smoothing = Annotated[

@@ -36,7 +36,7 @@ def predict(
     model: options.Model = None,
     min_face: options.MinFace = None,
     min_score: options.MinScore = None,
-    whole_search: options.WholeSearch = False,
+    quick_search: options.QuickSearch = False,
     profile: options.Profile = None,
     save: options.Save = None,
     jsonl: options.JsonLines = None,
@@ -94,8 +94,7 @@ def predict(
                 shown.add(Failure(name, reason))
         before = sum(str(path) in done for path in paths)
         task = bar.add_task("images", total=len(images), completed=before)
-        whole_search |= len(images) == 1
-        found = runner.images(images, pipeline, skip=done, whole_search=whole_search)
+        found = runner.images(images, pipeline, skip=done, quick_search=quick_search)
         for number, item in enumerate(found, start=before + 1):
             shown.add(item)
             sink.put(item)

@@ -29,7 +29,7 @@ _LARGEST = 3  # faces that decide on the orientation
 _TURN = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 
 
-def detect(detector: Detector, image: Image, whole_search: bool = True) -> list[Face]:
+def detect(detector: Detector, image: Image, quick_search: bool = False) -> list[Face]:
     """Return the faces in a uint8 BGR image (H, W, 3), largest first, whichever way up the image is.
 
     The faces that the detector finds are the answer if they look upright. Only if they do not, or if there are none,
@@ -37,9 +37,9 @@ def detect(detector: Detector, image: Image, whole_search: bool = True) -> list[
     second look; without this attribute no face does. The landmarks of a turned face run from its own left to its own
     right, so that `faces.crop` makes it upright. Faces without landmarks are found in upright images only.
 
-    Without `whole_search` the upright image is searched by the detector's method `quick`, if it has one.
+    With `quick_search` the upright image is searched by the detector's method `quick`, if it has one.
     """
-    faces = _search(detector, image, whole_search)
+    faces = _search(detector, image, quick_search)
     first, threshold = 0, 0.0
     if faces:
         if max(face.score for face in faces) >= getattr(detector, "sure_score", 0.0):
@@ -61,9 +61,9 @@ def detect(detector: Detector, image: Image, whole_search: bool = True) -> list[
     return faces
 
 
-def _search(detector: Detector, image: Image, whole: bool = True) -> list[Face]:
+def _search(detector: Detector, image: Image, quick: bool = False) -> list[Face]:
     """Return the faces found, in a smaller image when there is none."""
-    faces = detector(image) if whole else getattr(detector, "quick", detector)(image)
+    faces = getattr(detector, "quick", detector)(image) if quick else detector(image)
     if not faces and isinstance(detector, ScaledDetector):
         for share in _CLOSE:
             if faces := detector.find(image, share * max(image.shape[:2])):

@@ -29,7 +29,7 @@ _QUICK_MIN_SIDE = 128
 _QUICK_SHARE = 0.3
 _QUICK_SCORES = (0.05, 0.8)
 """A quick search is the answer if one face alone has the first score, and it has the second score and a side of at
-least `_QUICK_SHARE` of the image's shorter side: `benchmarks/accuracy/whole_search.py`."""
+least `_QUICK_SHARE` of the image's shorter side: `benchmarks/accuracy/quick_search.py`."""
 
 
 class YuNet(DownscalingDetector):
@@ -62,8 +62,8 @@ class YuNet(DownscalingDetector):
         """Return the faces in a uint8 BGR image (H, W, 3), largest first, searched at half size if that seems enough.
 
         It is enough where half size shows one large face and nothing else, not even an unlikely face. Small faces
-        beside a large one may be missed. An image for which it is not enough takes a quarter longer than by a call.
-        With `min_face` every search is whole.
+        beside a large one may be missed. An image for which it is not enough takes up to two fifths longer than by a
+        call. With `min_face` every search is whole.
         """
         small, ratio = downscale(image, self._max_side, self._scale, None, self.step)
         if self._scale is None and max(small.shape[:2]) >= _QUICK_MIN_SIDE:

@@ -1,6 +1,6 @@
 """Compare the quick search of folders with the whole search: faces found, labels and time.
 
-Without `--whole-search`, YuNet looks at an image that one large face fills at half size only (`YuNet.quick`). Each
+With `--quick-search`, YuNet looks at an image that one large face fills at half size only (`YuNet.quick`). Each
 image goes through `Pipeline.detect` both ways, one after the other, with one thread. A face of the whole search counts
 as found if the quick search has a box with an intersection over union above 0.5. The kinds of images:
 
@@ -9,7 +9,7 @@ as found if the quick search has a box with an intersection over union above 0.5
     crowds        one to eight photographs of 40 to 320 pixels at random places of a blurred 640 x 480 image;
     bystanders    a photograph at 640 x 480 with one or two of 50 to 160 pixels near its left or right edge.
 
-Usage: python -m benchmarks.accuracy.whole_search --photographs photos_dev.zip [--images 400] [--out FILE]
+Usage: python -m benchmarks.accuracy.quick_search --photographs photos_dev.zip [--images 400] [--out FILE]
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FOUND = 0.5
 
 
 def main() -> None:
-    parser = harness.parser(__doc__, "whole_search")
+    parser = harness.parser(__doc__, "quick_search")
     parser.add_argument("--photographs", type=Path, required=True, help="zip of photographs, in a folder a class")
     parser.add_argument("--images", type=int, default=400, help="of each kind that is made")
     options = parser.parse_args()
@@ -94,7 +94,7 @@ def compare(pipeline: mien.Pipeline, images: list[Image], labels: list[str] | No
     for number, image in enumerate(images):
         for whole in (True, False) if number % 2 else (False, True):
             start = time.perf_counter()
-            faces = pipeline.detect(image, whole)
+            faces = pipeline.detect(image, not whole)
             seconds[whole].append(time.perf_counter() - start)
             found[whole].append(faces)
     pairs = list(zip(found[True], found[False], strict=True))
