@@ -68,12 +68,13 @@ class Pipeline:
         self.margin = margin
         self.align = align
 
-    def detect(self, image: Image) -> list[Face]:
+    def detect(self, image: Image, whole_search: bool = True) -> list[Face]:
         """Return the faces of a uint8 BGR image (H, W, 3), largest first, not yet classified.
 
-        Turned images are searched too, see `mien.faces.orientation.detect`.
+        Turned images are searched too, see `mien.faces.orientation.detect`. Without `whole_search`, YuNet looks at an
+        image that one large face fills at half size only, see `mien.faces.yunet.YuNet.quick`.
         """
-        return orientation.detect(self.detector, image)
+        return orientation.detect(self.detector, image, whole_search)
 
     def crop(self, image: Image | Pixels, faces: Sequence[Face]) -> NDArray[np.uint8]:
         """Return the network's input for each face: uint8 gray (N, 48, 48)."""

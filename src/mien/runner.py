@@ -118,6 +118,7 @@ def images(
     threads: int = THREADS,
     skip: Container[str] = frozenset(),
     skipped: Counter[str] | None = None,
+    whole_search: bool = False,
 ) -> Iterator[Result | Failure]:
     """Process many images, in the order of the source (see `readers.read_images`).
 
@@ -125,11 +126,14 @@ def images(
     `threads` 0, each image is read when its turn comes. The pipeline's networks should have one thread each
     (`load(threads=1)`), since the background threads already use all cores. Images named in `skip` are not decoded:
     `sinks.Jsonl.done` resumes a run. `skipped` counts the other files of folders, see `paths.list_images`.
+
+    Images that one large face fills are searched at half size, which may miss small faces beside it: `whole_search`
+    searches all at full size.
     """
 
     def detect(frame: Frame) -> tuple[Frame, Sequence[Face]] | Failure:
         try:
-            return frame, pipeline.detect(frame.image)
+            return frame, pipeline.detect(frame.image, whole_search)
         except (MemoryError, cv2.error) as error:  # one image must not end the run
             height, width = frame.image.shape[:2]
             reason = "not enough memory to search" if isinstance(error, MemoryError) else "cannot search"
@@ -184,6 +188,7 @@ def predict(
     *,
     smoothing: float = 0.25,
     detect_every: int = 1,
+    whole_search: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> Summary:
     """Process images and videos to sinks, which are then closed.
@@ -196,6 +201,7 @@ def predict(
         pipeline: by default `mien.load(threads=1)`.
         smoothing: of videos, see `video`.
         detect_every: of videos, see `video`.
+        whole_search: of images, see `images`; a single image always is.
         on_progress: called with the number of images and frames so far.
 
     Raises:
@@ -215,7 +221,8 @@ def predict(
             stack.push(_closing(sink))
         files = [item for item in images_ if isinstance(item, (str, Path))]
         target = MultiSink([tally, *sinks], OutputPaths([*files, *input_files(*videos)]))
-        for item in images(images_, pipeline) if images_ else ():
+        whole_search |= len(images_) == 1
+        for item in images(images_, pipeline, whole_search=whole_search) if images_ else ():
             target.put(item)
         for path in videos:
             video(path, pipeline, [tally, *sinks], None, smoothing, detect_every)

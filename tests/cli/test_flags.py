@@ -48,6 +48,7 @@ def test_a_flag_has_one_meaning_in_all_commands(flag: str) -> None:
             {"predict", "video", "live"},
         ),
         (("--timeline", "--smoothing"), {"video", "live"}),
+        (("--whole-search",), {"predict", "batch"}),
         (("--data", "--votes", "--kind"), {"train", "evaluate", "report"}),
         (("--votes", "--kind"), {"data info", "data audit", "data montage"}),
         (("--json",), {"evaluate", "data audit"}),

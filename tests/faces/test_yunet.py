@@ -12,9 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from experiments import yunet as recipe
+from mien import runner
 from mien.faces.boxes import non_max_suppression
 from mien.faces.onnx import ASSETS, Network
+from mien.faces.yunet import YuNet
 from mien.media.image import decode
+from mien.pipeline import Pipeline
 
 Rows = NDArray[np.float64]
 SURE, SHARE = 0.8, 0.25
@@ -179,3 +182,66 @@ def test_doubtful_boxes_of_a_crowd_are_dropped_in_order(seed: int) -> None:
     expected = reference_drop(rows)
     assert 10 < len(expected) < 70
     assert [rows[k].tolist() for k in kept(*map(tuple, rows))] == expected.tolist()
+
+
+class Watched(YuNet):
+    """Notes the widths of the images that the network sees."""
+
+    def __init__(self, **settings: float) -> None:
+        super().__init__(threads=1, **settings)
+        self.widths: list[int] = []
+        network = self._net
+        self._net = lambda image, *rest: self.widths.append(image.shape[1]) or network(image, *rest)  # type: ignore
+
+
+def portrait(side: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a gray image (H, W, 3) of a size with a head of `side` pixels in its middle, a face of about half."""
+    image = np.full((*size, 3), 127, np.uint8)
+    head = decode((ASSETS / "portrait.jpg").read_bytes(), "portrait")[20:230, 115:325]
+    y, x = (size[0] - side) // 2, (size[1] - side) // 2
+    image[y : y + side, x : x + side] = cv2.resize(head, (side, side), interpolation=cv2.INTER_AREA)
+    return image
+
+
+def test_large_face_alone_is_searched_at_half_size_only() -> None:
+    detector, image = Watched(), portrait(300, (360, 480))
+    (face,), (whole,) = detector.quick(image), YuNet()(image)
+    assert detector.widths == [240]
+    np.testing.assert_allclose(face.box, whole.box, atol=0.12 * (whole.box[2] - whole.box[0]))
+
+
+@pytest.mark.parametrize(
+    ("image", "settings"),
+    [
+        (portrait(100, (360, 480)), {}),  # a small face
+        (np.hstack([portrait(300, (360, 320))] * 2), {}),  # two faces
+        (np.full((360, 480, 3), 127, np.uint8), {}),  # none
+        (portrait(300, (360, 480)), {"score": 0.95}),
+    ],
+    ids=["small", "two", "none", "sure"],
+)
+def test_other_images_are_searched_at_full_size_too(image: NDArray[np.uint8], settings: dict[str, float]) -> None:
+    detector = Watched(**settings)
+    assert detector.quick(image) == YuNet(**settings)(image)
+    assert detector.widths == [image.shape[1] // 2, image.shape[1]]
+
+
+def test_small_images_and_min_face_are_searched_once() -> None:
+    for image, settings in ((portrait(80, (100, 120)), {}), (portrait(300, (360, 480)), {"min_face": 24})):
+        detector = Watched(**settings)
+        assert detector.quick(image) == YuNet(**settings)(image)
+        assert detector.widths == [image.shape[1]]
+
+
+def test_folders_are_searched_quickly_unless_told() -> None:
+    image = portrait(300, (360, 480))
+    for whole, width in ((True, 480), (False, 240)):
+        detector = Watched()
+        (result,) = runner.images([image], Pipeline(detector), 0, whole_search=whole)
+        assert len(result) == 1 and detector.widths == [width]
+        detector = Watched()
+        runner.predict([image, image], pipeline=Pipeline(detector), whole_search=whole)
+        assert detector.widths == [width] * 2
+    detector = Watched()
+    runner.predict(image, pipeline=Pipeline(detector))
+    assert detector.widths == [480]  # a single image is always searched whole

@@ -75,6 +75,7 @@ def run(
     on_progress: Callable[[int, int], None] | None = None,
     min_score: float | None = None,
     shard: str | None = None,
+    whole_search: bool = False,
 ) -> Summary:
     """Process all images of a source; parts that `out` already holds are not computed again.
 
@@ -92,6 +93,7 @@ def run(
         on_progress: called after each part with the number of finished parts and of all.
         shard: "i/n" for the i-th of n runs, from 1, that share the parts of the source; the results are in the folder
             `shard-i-of-n` of `out`. Part k, from 0, belongs to shard k mod n + 1.
+        whole_search: see `mien.runner.images`.
     """
     start = monotonic()
     place, count = parse_shard(shard)
@@ -105,13 +107,14 @@ def run(
     _check_apart(_normalize(source), out)
     if count > 1:
         out = _below(out, f"shard-{place}-of-{count}")
-    job = Job(out, name, classifier.sha256, detector, min_face, min_score)
+    job = Job(out, name, classifier.sha256, detector, min_face, min_score, whole_search)
     if crops:
         job = Job(out, name, classifier.sha256, None)
     settings: dict[str, Any] = {"source": _normalize(source), "model": classifier.sha256, "detector": job.detector}
     settings |= {
         "min_face": job.min_face,
         "min_score": job.min_score,
+        "whole_search": job.whole_search,
         "size": size,
         "column": column,
         "labels": list(classifier.labels),

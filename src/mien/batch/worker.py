@@ -47,6 +47,7 @@ class Job:
     detector: str | None = "yunet"  # None if each image is the crop of a face
     min_face: float | None = None  # see mien.faces.detectors.load_detector
     min_score: float | None = None
+    whole_search: bool = False  # see mien.runner.images
 
 
 class Worker:
@@ -113,7 +114,7 @@ def write_part(job: Job, pipeline: Pipeline, name: str, part: Part) -> None:
     with system.open_output_stream(draft) as target, pq.ParquetWriter(target, schema) as writer:
         journal = _Journal(system, f"{folder}/.{name}.tries")
         images = journal.guard(read_images(part, skipped))
-        for image, item in process_images(pipeline, images, 1 if journal.careful else _BATCH):
+        for image, item in process_images(pipeline, images, 1 if journal.careful else _BATCH, job.whole_search):
             counts["pictures"] += 1
             counts["faces"] += 0 if isinstance(item, Failure) else len(item.faces)
             counts["errors"] += isinstance(item, Failure)
@@ -166,7 +167,7 @@ class _Journal:
 
 
 def process_images(
-    pipeline: Pipeline, images: Iterable[StoredImage], count: int = _BATCH
+    pipeline: Pipeline, images: Iterable[StoredImage], count: int = _BATCH, whole_search: bool = False
 ) -> Iterator[tuple[StoredImage, Result | Failure]]:
     """Yield each image, or page of a TIFF, with its result or failure, computed in batches of at most `count`."""
     pending: deque[StoredImage] = deque()
@@ -178,7 +179,7 @@ def process_images(
                 yield _decode(page)
 
     for item in map_batches(
-        lambda batch: _process_batch(pipeline, batch), frames(), lambda frame: frame.image.nbytes, count
+        lambda batch: _process_batch(pipeline, batch, whole_search), frames(), lambda frame: frame.image.nbytes, count
     ):
         yield pending.popleft(), item
 
@@ -200,12 +201,12 @@ def _decode(image: StoredImage) -> Frame | Failure:
         return Failure(image.name, str(error), image.index)
 
 
-def _process_batch(pipeline: Pipeline, frames: Sequence[Frame]) -> list[Result | Failure]:
+def _process_batch(pipeline: Pipeline, frames: Sequence[Frame], whole_search: bool) -> list[Result | Failure]:
     try:
-        return list(pipeline.process_batch(frames))
+        return list(pipeline.process_batch(frames, [pipeline.detect(frame.image, whole_search) for frame in frames]))
     except Exception as error:  # of OpenCV or ONNX Runtime: one image must not end a batch of millions
         if len(frames) > 1:
-            return [item for frame in frames for item in _process_batch(pipeline, [frame])]
+            return [item for frame in frames for item in _process_batch(pipeline, [frame], whole_search)]
         reason = f"{frames[0].name}: cannot be processed ({type(error).__name__}: {error}); check the file"
         return [Failure(frames[0].name, reason, frames[0].index)]
 

@@ -21,6 +21,7 @@ def batch(
     model: options.Model = None,
     min_face: options.MinFace = None,
     min_score: options.MinScore = None,
+    whole_search: options.WholeSearch = False,
     part: int = 1000,
     column: str | None = None,
     shard: str | None = None,
@@ -51,6 +52,7 @@ def batch(
             summary = run(
                 source, to, model=model_, detector=detector, min_face=min_face, crops=cropped, workers=workers,
                 address=address, size=part, column=column, min_score=min_score, shard=shard,
+                whole_search=whole_search,
                 on_progress=lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
     except KeyboardInterrupt:

@@ -44,6 +44,13 @@ MinScore = Annotated[
     float | None,
     Parameter(help="Lowest score of a face, 0..1: 0.7 for yunet and 0.8 for mtcnn when not given; haar has no scores."),
 ]
+WholeSearch = Annotated[
+    bool,
+    flag(
+        "Search every image at full size for faces. Without it an image that one large face fills is searched at half "
+        "size, which may miss small faces beside it."
+    ),
+]
 Smoothing = Annotated[
     float, Parameter(help="Half-life in seconds of a frame's weight in the smoothed probabilities; 0 turns it off.")
 ]

@@ -36,6 +36,7 @@ def predict(
     model: options.Model = None,
     min_face: options.MinFace = None,
     min_score: options.MinScore = None,
+    whole_search: options.WholeSearch = False,
     profile: options.Profile = None,
     save: options.Save = None,
     jsonl: options.JsonLines = None,
@@ -93,7 +94,9 @@ def predict(
                 shown.add(Failure(name, reason))
         before = sum(str(path) in done for path in paths)
         task = bar.add_task("images", total=len(images), completed=before)
-        for number, item in enumerate(runner.images(images, pipeline, skip=done), start=before + 1):
+        whole_search |= len(images) == 1
+        found = runner.images(images, pipeline, skip=done, whole_search=whole_search)
+        for number, item in enumerate(found, start=before + 1):
             shown.add(item)
             sink.put(item)
             bar.update(task, completed=number, total=max(number, len(images)))  # a TIFF file may hold several images

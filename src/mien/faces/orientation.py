@@ -29,15 +29,17 @@ _LARGEST = 3  # faces that decide on the orientation
 _TURN = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 
 
-def detect(detector: Detector, image: Image) -> list[Face]:
+def detect(detector: Detector, image: Image, whole_search: bool = True) -> list[Face]:
     """Return the faces in a uint8 BGR image (H, W, 3), largest first, whichever way up the image is.
 
     The faces that the detector finds are the answer if they look upright. Only if they do not, or if there are none,
     the image is turned by 90, 180 and 270 degrees. A detector tells by `sure_score` that faces with that score need no
     second look; without this attribute no face does. The landmarks of a turned face run from its own left to its own
     right, so that `faces.crop` makes it upright. Faces without landmarks are found in upright images only.
+
+    Without `whole_search` the upright image is searched by the detector's method `quick`, if it has one.
     """
-    faces = _search(detector, image)
+    faces = _search(detector, image, whole_search)
     first, threshold = 0, 0.0
     if faces:
         if max(face.score for face in faces) >= getattr(detector, "sure_score", 0.0):
@@ -59,9 +61,9 @@ def detect(detector: Detector, image: Image) -> list[Face]:
     return faces
 
 
-def _search(detector: Detector, image: Image) -> list[Face]:
+def _search(detector: Detector, image: Image, whole: bool = True) -> list[Face]:
     """Return the faces found, in a smaller image when there is none."""
-    faces = detector(image)
+    faces = detector(image) if whole else getattr(detector, "quick", detector)(image)
     if not faces and isinstance(detector, ScaledDetector):
         for share in _CLOSE:
             if faces := detector.find(image, share * max(image.shape[:2])):
