@@ -73,7 +73,7 @@ def test_camera_can_be_selected(launch: Callable[..., Any], site: Any) -> None:
     for value, _ in reversed(offered):
         page.select_option("#device", value)
         page.wait_for_function(f"(chosen) => {running} === chosen", arg=value)
-        page.wait_for_selector("#status:has-text('looked at')")
+        page.wait_for_selector("#status:has-text('analysed')")
         assert page.evaluate("document.querySelector('#device').value") == value
     page.click("#start")
     page.wait_for_selector("#hint:not([hidden])")
