@@ -236,6 +236,23 @@ def test_markup_in_names_is_not_rendered(
     assert "not read: [red]x[/foo].jpg: " in output.err
 
 
+def stop(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_interrupted_predict_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.runner.images", stop)
+    done = run("predict", PORTRAIT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
+
+
+def test_interrupted_train_says_how_to_continue(kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr("mien.train.trainer.Trainer.fit", stop)
+    done = run("train", "--data", kaggle, "--out", tmp_path / "run")
+    assert (done.returncode, done.stderr) == (130, "stopped; the same command with --resume continues\n")
+
+
 def test_missing_module_names_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def missing(*_: object, **__: object) -> None:
         raise ModuleNotFoundError(name="torch")

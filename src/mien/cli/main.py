@@ -27,6 +27,7 @@ app = App(
     help_epilogue=epilogue(""),
     version=mien.__version__,
     version_flags=["--version", "-V"],
+    suppress_keyboard_interrupt=False,  # cyclopts would exit without a word; `_run` says that it stopped
 )
 data_app = App(name="data", help="Inspect a data set.", help_epilogue=epilogue("data"))
 app.command(data_app)

@@ -85,13 +85,15 @@ def before_after(answers: Mapping[str, Answers | str], images: str = "held-out i
     """Return the accuracies of the shipped and the fine-tuned model on the images that the title names."""
     table = Grid(["model", "classes", "images", "accuracy %"], title=f"before and after, on {images}")
     table.left = frozenset({0, 1})
+    notes = []
     for name, part in answers.items():
         if isinstance(part, str):
-            table.add(name, part, "-", "-")
+            notes.append(f"{name} was not measured: {part}")
             continue
         report = part.report()
         low, high = (100 * v for v in report.interval)
         table.add(name, ", ".join(report.labels), str(report.n), f"{100 * report.accuracy:.1f} ({low:.0f}-{high:.0f})")
+    table.caption = "\n".join(notes)
     return table
 
 

@@ -12,7 +12,7 @@ from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 import mien
 from mien.cli import console, options
-from mien.cli.console import above, count, echo, err, progress, start
+from mien.cli.console import above, count, echo, err, progress, start, warn
 from mien.cli.tables import before_after
 from mien.errors import ConfigError, DataError
 from mien.media.output_paths import OutputPaths
@@ -105,7 +105,11 @@ def train(
                 config, sets, folder, fabric, progress=_progress_callback(bar), pause=10.0, on_epoch=on_epoch,
                 keep_last=keep_last,
             )  # fmt: skip
-            best = run.fit(resume)
+            try:
+                best = run.fit(resume)
+            except KeyboardInterrupt:
+                warn("stopped; the same command with --resume continues")
+                return 130
         if not first:
             return 0
         exported = export.export_all(best, folder, sets, mien.__version__)
