@@ -47,4 +47,4 @@ def own_data(results: Path) -> str:
     return table(head, shown)
 
 
-BLOCKS = {"field-ablation": field_ablation}
+BLOCKS = {"field-ablation": field_ablation, "with-photographs": with_photographs, "own-data": own_data}

@@ -40,7 +40,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(trainer.fit(config, replace(data, votes=votes), folder))
 
 
-@pytest.mark.parametrize(("each", "freeze"), [(20, 1.0), (100, 0.67), (1000, 0.0)])
+@pytest.mark.parametrize(("each", "freeze"), [(20, 1.0), (200, 1.0), (1000, 0.67), (4000, 0.0)])
 def test_fewer_images_freeze_more_blocks(each: int, freeze: float) -> None:
     own = faces(each * 2 * 4 // 3, ("happy", "sad"))
     plan = finetune.plan(FINETUNE, [own])

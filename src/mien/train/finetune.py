@@ -12,7 +12,7 @@ from mien.types import EMOTIONS7, EMOTIONS8
 PASS = 640
 """Least number of images in an epoch: a small set is drawn several times."""
 
-FEW, SOME = 50, 400
+FEW, SOME = 300, 3000
 """Images a class: below FEW only the head learns, below SOME the last third of the blocks; see docs/training.md."""
 
 REPLAY = 0.8
