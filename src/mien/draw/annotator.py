@@ -233,6 +233,6 @@ def _outline(image: Image, box: Box, colour: Colour, corners_only: bool) -> None
         before = thickness // 2 + extra
         after = thickness - thickness // 2 + extra
         for x, y, end_x, end_y in arms:
-            for a, b, c, d in ((x, y, end_x, y), (x, y, x, end_y)):
-                left, right, top, bottom = min(a, c) - before, max(a, c) + after, min(b, d) - before, max(b, d) + after
-                image[max(top, 0) : bottom, max(left, 0) : right] = shade
+            for end in ((end_x, y), (x, end_y)):
+                (left, right), (top, bottom) = sorted((x, end[0])), sorted((y, end[1]))
+                image[max(top - before, 0) : bottom + after, max(left - before, 0) : right + after] = shade

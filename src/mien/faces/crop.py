@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.faces.resize import halve
+from mien.media.pixels import halve
 from mien.types import Face, Image, Pixels
 
 SIZE = 48

@@ -6,16 +6,10 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mien.errors import ConfigError
+from mien.media.pixels import halve
 from mien.types import Image, Pixels
-
-
-def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Average 2x2 pixels of a uint8 image (H, W) or (H, W, C); an odd last row or column is dropped."""
-    even = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
-    return np.asarray(cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def scale_for(min_face: float, size: int) -> float:

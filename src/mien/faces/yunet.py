@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from mien.faces.base import DownscalingDetector
 from mien.faces.boxes import sort_by_area, to_face
 from mien.faces.onnx import Network
-from mien.faces.resize import downscale, halve
+from mien.faces.resize import downscale
+from mien.media.pixels import halve
 from mien.types import Face, Image
 
 _MIN_SIZE = 24

@@ -128,3 +128,13 @@ def _cmyk(pixels: NDArray[np.uint8]) -> Image:
     """CMYK, 255 for full ink -> BGR, as OpenCV converts it."""
     light = 255 - pixels[:, :, 3:].astype(np.uint16)
     return np.ascontiguousarray((light - (pixels[:, :, 2::-1] * light >> 8)).astype(np.uint8))
+
+
+def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Average 2x2 pixels of a uint8 image (H, W) or (H, W, C); an odd last row or column is dropped.
+
+    A side of one pixel stays.
+    """
+    height, width = (max(side // 2, 1) for side in image.shape[:2])
+    even = image[: 2 * height, : 2 * width]
+    return np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

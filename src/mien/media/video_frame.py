@@ -14,6 +14,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from mien.errors import SourceError
+from mien.media.pixels import halve
 from mien.types import Image
 
 _CACHED = 8  # scalers a thread, each for one size
@@ -260,8 +261,7 @@ def _reduced_picture(width: int, height: int, pixels: str) -> Any:
 def _halved(pixels: Any, halvings: int) -> NDArray[np.uint8]:
     """Return gray pixels, (H, W), with each side halved that often by averaging, but with one pixel at least."""
     for _ in range(halvings):
-        height, width = (max(side // 2, 1) for side in pixels.shape)
-        pixels = cv2.resize(pixels[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+        pixels = halve(pixels)
     return np.asarray(pixels, np.uint8)
 
 

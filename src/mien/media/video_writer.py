@@ -29,8 +29,8 @@ _BT709 = 1
 _LIMITED_RANGE = 1
 # no look-ahead and no reordering: each frame is in the file at once
 _H264: dict[str, dict[str, str]] = {
-    # The size of "veryfast" in a good third of its time, at the same PSNR: "ultrafast" alone skips the half of motion
-    # estimation that pays most, and the deblocking filter.
+    # Beside "veryfast", 240 frames of 640x480: half of the time with conversion, 3 % more bytes, 0.1 dB less. Alone,
+    # "ultrafast" leaves out what saves most bytes: subpixel motion and the deblocking filter.
     "libx264": {
         "preset": "ultrafast",
         "crf": "21",
