@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import mien
+from mien.data import cache
 from mien.data.photographs import _splits, person_of, read_photographs
 from mien.data.registry import load_any
 from mien.errors import DataError
@@ -47,6 +49,32 @@ def test_zip_of_photographs_reads_like_its_folder(album: Path, tmp_path: Path, m
     from_zip, from_folder = (load_any(path, kind="photographs", drop_leaks=False) for path in (packed, album))
     assert np.array_equal(from_zip.images, from_folder.images)
     assert from_zip.names.tolist() == from_folder.names.tolist()
+
+
+def test_photographs_are_known_by_their_files_whatever_their_crops(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path))
+    first = load_any(album, kind="photographs", drop_leaks=False, unusable={})
+    again = load_any(album, kind="photographs", drop_leaks=False, unusable={})
+    moved = replace(first, images=255 - first.images)
+    assert first.keys().tolist() == again.keys().tolist() == moved.keys().tolist()
+    assert len(set(first.keys().tolist())) == 1  # three copies of one file
+    assert first.take(np.array([0])).keys().tolist() == first.keys()[:1].tolist()
+
+
+def test_cached_photographs_are_cut_anew_by_another_detector(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (album / "neutral/wall_1.png").unlink()
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path))
+    load_any(album, kind="photographs", drop_leaks=False)
+    assets = tmp_path / "assets"
+    assets.mkdir()
+    (assets / "yunet.onnx").write_bytes(b"another detector")
+    monkeypatch.setattr(cache, "ASSETS", assets)
+    load_any(album, kind="photographs", drop_leaks=False)
+    assert len(list(tmp_path.glob(".mien-*.npz"))) == 2
 
 
 def test_images_of_one_person_stay_in_one_split() -> None:

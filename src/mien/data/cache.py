@@ -13,6 +13,7 @@ import numpy as np
 
 from mien.data.faces import Faces
 from mien.errors import OutputError
+from mien.faces.onnx import ASSETS
 from mien.media import atomic, drafts
 
 Reader = Callable[[Path, dict[str, str] | None], Faces]
@@ -26,10 +27,9 @@ def cached(path: Path, kind: str, read: Reader, unusable: dict[str, str] | None 
     # zipfile and NumPy raise some ten classes on a damaged cache
     with suppress(Exception), cache.open("rb") as stream, np.load(stream, allow_pickle=False) as packed:
         labels = tuple(packed["labels"].tolist())
-        people = packed["people"] if len(packed["people"]) else None
-        return Faces(
-            packed["images"], packed["targets"], packed["splits"], packed["names"], labels, people=people
-        )  # fmt: skip
+        people, sources = (packed[name] if len(packed[name]) else None for name in ("people", "sources"))
+        columns = packed["images"], packed["targets"], packed["splits"], packed["names"]
+        return Faces(*columns, labels, people=people, sources=sources)
     faces = read(path, unusable)
     if not unusable:
         drafts.remove_dead_drafts(cache.parent, ".mien-*.npz")
@@ -38,13 +38,14 @@ def cached(path: Path, kind: str, read: Reader, unusable: dict[str, str] | None 
             np.savez(
                 file, images=faces.images, targets=faces.targets, splits=faces.splits, names=faces.names,
                 labels=np.array(faces.labels), people=np.array([]) if faces.people is None else faces.people,
+                sources=np.array([]) if faces.sources is None else faces.sources,
             )  # fmt: skip
     return faces
 
 
 def _key(path: Path, kind: str) -> str:
-    """Hash a file's bytes, or the names, sizes and times of a folder's files other than caches."""
-    digest = hashlib.sha256(f"{4 if kind == 'folder' else 3} {kind}".encode())
+    """Hash the detector, which cuts crops, and a file's bytes, or the names, sizes and times of a folder's files."""
+    digest = hashlib.sha256(f"5 {kind} ".encode() + (ASSETS / "yunet.onnx").read_bytes())
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             stat = file.stat() if file.exists() else file.lstat()  # a broken link

@@ -25,6 +25,7 @@ class Faces:
         labels: names of the classes.
         votes: int16 (N, 10), FER+ votes in the order of FERPLUS, all 0 if an image has none; or None.
         people: who is in each image, "" where that is not known; or None.
+        sources: uint64 (N,), `key` of each image's file where a detector cut the crop out of it; or None.
     """
 
     images: NDArray[np.uint8]
@@ -34,16 +35,16 @@ class Faces:
     labels: tuple[str, ...]
     votes: NDArray[np.int16] | None = None
     people: NDArray[np.str_] | None = None
+    sources: NDArray[np.uint64] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Faces:
         """Return the images chosen by a mask or by indices."""
-        votes = None if self.votes is None else self.votes[keep]
-        people = None if self.people is None else self.people[keep]
+        more = (None if column is None else column[keep] for column in (self.votes, self.people, self.sources))
         columns = (self.images[keep], self.targets[keep], self.splits[keep], self.names[keep])
-        return Faces(*columns, self.labels, votes, people)
+        return Faces(*columns, self.labels, *more)  # type: ignore[arg-type]
 
     def split(self, name: str) -> Faces:
         """Return the images of one split."""
@@ -77,9 +78,20 @@ class Faces:
         return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
     def keys(self) -> NDArray[np.uint64]:
-        """Return uint64 (N,): a hash of each image's pixels, independent of the layout and order of the source."""
-        digests = (hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in self.images)
-        return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
+        """Return uint64 (N,): a hash of each image's pixels, independent of the layout and order of the source.
+
+        Where a detector cut the crops it is that of the files: another version may cut other crops out of them.
+        """
+        return (
+            np.array([key(image.tobytes()) for image in self.images], np.uint64)
+            if self.sources is None
+            else self.sources
+        )
+
+
+def key(data: bytes) -> int:
+    """Return a hash of 64 bits."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
 def statistics(faces: Faces) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mien.data.archive import read_members
 from mien.data.class_folders import class_label
-from mien.data.faces import Faces
+from mien.data.faces import Faces, key
 from mien.errors import DataError, SourceError
 from mien.faces.crop import crop
 from mien.faces.detectors import load_detector
@@ -39,29 +39,30 @@ def read_photographs(path: Path, unusable: dict[str, str] | None = None) -> Face
     """
     detector = load_detector("yunet", threads=1)
 
-    def cut(item: tuple[str, bytes]) -> tuple[str, NDArray[np.uint8] | None, str]:
+    def cut(item: tuple[str, bytes]) -> tuple[str, int, NDArray[np.uint8] | None, str]:
         name, data = item
         try:
             image = decode(data, name)
         except SourceError as error:
             if unusable is None:
                 raise DataError(f"{path}: {error}") from error
-            return name, None, str(error)
+            return name, 0, None, str(error)
         faces = detector(image)
         if not faces:
-            return name, None, "no face detected"
-        return name, crop(image, central_face(faces, image.shape[1], image.shape[0])), ""
+            return name, 0, None, "no face detected"
+        return name, key(data), crop(image, central_face(faces, image.shape[1], image.shape[0])), ""
 
     def reject(name: str, reason: str) -> None:
         if unusable is None:
             raise DataError(f"{path}, {name}: {reason}; repair or remove it")
         unusable[name] = reason
 
-    names, crops = [], []
+    names, sources, crops = [], [], []
     with ThreadPoolExecutor() as pool:
-        for name, image, reason in pool.map(cut, _files(path, reject)):
+        for name, source, image, reason in pool.map(cut, _files(path, reject)):
             if image is not None:
                 names.append(name)
+                sources.append(source)
                 crops.append(image)
             elif unusable is not None:
                 unusable[name] = reason
@@ -72,7 +73,7 @@ def read_photographs(path: Path, unusable: dict[str, str] | None = None) -> Face
     targets = np.array([labels.index(label) for label in classes], np.int64)
     people = [person_of(name) for name in names]
     columns = (np.stack(crops), targets, _splits(people), np.array(names))
-    return Faces(*columns, labels, people=np.array(people))
+    return Faces(*columns, labels, people=np.array(people), sources=np.array(sources, np.uint64))
 
 
 def central_face(faces: Sequence[Face], width: int, height: int) -> Face:

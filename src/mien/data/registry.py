@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mien.data import cache, fer2013
 from mien.data.affectnet import AFFECTNET, list_affectnet
 from mien.data.class_folders import Item, class_folders, images_below, inner_folder, list_class_folders
-from mien.data.faces import Faces
+from mien.data.faces import Faces, key
 from mien.data.ferplus import relabel
 from mien.data.photographs import PHOTO, central_face, have_surroundings, read_photographs
 from mien.data.rafdb import RAFDB, list_rafdb
@@ -173,7 +173,9 @@ def _read_folder(kind: str, path: Path, unusable: dict[str, str] | None) -> Face
         splits[splits == 1] = 2  # the validation set is used as test set
     people = np.array([item.person for item in usable])
     columns = (np.stack(images), targets, splits, names)
-    return carve_splits(Faces(*columns, labels, people=people if (people != "").any() else None))
+    known_people = people if (people != "").any() else None
+    sources = np.array([key(read_file(item.file)) for item in usable], np.uint64) if detector else None
+    return carve_splits(Faces(*columns, labels, people=known_people, sources=sources))
 
 
 def _detector_for(items: Sequence[Item]) -> Detector | None:
