@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ConfigError
-from mien.faces import crop, detectors, models, orientation, quality
+from mien.faces import boxes, crop, detectors, models, orientation, quality
 from mien.media.inputs import ImageLike, is_many, read_frame
+from mien.media.reduced_jpeg import ReducedJpeg
 from mien.types import Classifier, Detector, Face, Failure, Floats, Frame, Image, Pixels, Quality, Result, Results
 
 MARGIN = 0.0
@@ -75,6 +76,25 @@ class Pipeline:
         image that one large face fills at half size only, see `mien.faces.yunet.YuNet.quick`.
         """
         return orientation.detect(self.detector, image, quick_search)
+
+    def detect_in(self, frame: Frame, quick_search: bool = False) -> list[Face]:
+        """Return the faces of a frame as `detect` does.
+
+        A JPEG that was decoded at a half or less is searched as it is; then as much is decoded as the crops need.
+        """
+        if not isinstance(frame.pixels, ReducedJpeg):
+            return self.detect(frame.image, quick_search)
+        small = frame.pixels.reduced
+        factors = frame.shape[1] / small.shape[1], frame.shape[0] / small.shape[0]
+        faces = [boxes.scale_face(face, factors) for face in self.detect(small, quick_search)]
+        if faces:
+            frame.pixels.refine(min(crop.halvings(face, self.margin) for face in faces))
+        return faces
+
+    @property
+    def searched_side(self) -> Callable[[int], int] | None:
+        """Longer side of an image -> that of the image that is searched, in pixels; None for some detectors."""
+        return getattr(self.detector, "searched_side", None)
 
     def crop(self, image: Image | Pixels, faces: Sequence[Face]) -> NDArray[np.uint8]:
         """Return the network's input for each face: uint8 gray (N, 48, 48)."""

@@ -119,6 +119,7 @@ def images(
     skip: Container[str] = frozenset(),
     skipped: Counter[str] | None = None,
     quick_search: bool = False,
+    keep_pixels: bool = False,
 ) -> Iterator[Result | Failure]:
     """Process many images, in the order of the source (see `readers.read_images`).
 
@@ -128,21 +129,25 @@ def images(
     `sinks.Jsonl.done` resumes a run. `skipped` counts the other files of folders, see `paths.list_images`.
 
     With `quick_search`, YuNet looks at an image that one large face fills at half size only, in half of the time, and
-    may miss small faces beside it.
+    may miss small faces beside it. Unless `keep_pixels`, large JPEG files are decoded at a half, a quarter or an eighth
+    of their size, as far as their faces allow: two to three times as fast, but `result.frame.image` decodes again.
     """
 
     def detect(frame: Frame) -> tuple[Frame, Sequence[Face]] | Failure:
         try:
-            return frame, pipeline.detect(frame.image, quick_search)
+            return frame, pipeline.detect_in(frame, quick_search)
+        except SourceError as error:
+            return Failure(frame.name, str(error), frame.index)
         except (MemoryError, cv2.error) as error:  # one image must not end the run
-            height, width = frame.image.shape[:2]
+            height, width = frame.shape[:2]
             reason = "not enough memory to search" if isinstance(error, MemoryError) else "cannot search"
             return Failure(frame.name, f"{frame.name}: {reason} {width} x {height} pixels; crop the image", frame.index)
 
     def classify(batch: Sequence[tuple[Frame, Sequence[Face]]]) -> list[Result]:
         return pipeline.process_batch([frame for frame, _ in batch], [faces for _, faces in batch])
 
-    detected = readers.map_images(source, detect, threads, skip, skipped)
+    searched_side = None if keep_pixels else pipeline.searched_side
+    detected = readers.map_images(source, detect, threads, skip, skipped, searched_side)
     return map_batches(classify, detected, lambda item: item[0].nbytes)
 
 
@@ -221,7 +226,8 @@ def predict(
             stack.push(_closing(sink))
         files = [item for item in images_ if isinstance(item, (str, Path))]
         target = MultiSink([tally, *sinks], OutputPaths([*files, *input_files(*videos)]))
-        for item in images(images_, pipeline, quick_search=quick_search) if images_ else ():
+        keep = any(getattr(sink, "reads_pixels", True) for sink in sinks)
+        for item in images(images_, pipeline, quick_search=quick_search, keep_pixels=keep) if images_ else ():
             target.put(item)
         for path in videos:
             video(path, pipeline, [tally, *sinks], None, smoothing, detect_every)

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -24,6 +24,7 @@ from mien.faces.crop import to_network_input
 from mien.media.image import count_pages, decode, page_name
 from mien.media.paths import display
 from mien.media.prefetch import map_batches
+from mien.media.reduced_jpeg import decode_for_search
 from mien.pipeline import Pipeline
 from mien.sinks import base
 from mien.types import QUALITY, Face, Failure, Frame, Image, Pixels, Result
@@ -171,15 +172,16 @@ def process_images(
 ) -> Iterator[tuple[StoredImage, Result | Failure]]:
     """Yield each image, or page of a TIFF, with its result or failure, computed in batches of at most `count`."""
     pending: deque[StoredImage] = deque()
+    searched_side = pipeline.searched_side
 
     def frames() -> Iterator[Frame | Failure]:
         for image in images:
             for page in _pages(image):
                 pending.append(page)
-                yield _decode(page)
+                yield _decode(page, searched_side)
 
     for item in map_batches(
-        lambda batch: _process_batch(pipeline, batch, quick_search), frames(), lambda frame: frame.image.nbytes, count
+        lambda batch: _process_batch(pipeline, batch, quick_search), frames(), lambda frame: frame.nbytes, count
     ):
         yield pending.popleft(), item
 
@@ -192,18 +194,24 @@ def _pages(image: StoredImage) -> Iterator[StoredImage]:
             yield replace(image, name=page_name(image.name, page), page=page)
 
 
-def _decode(image: StoredImage) -> Frame | Failure:
+def _decode(image: StoredImage, searched_side: Callable[[int], int] | None) -> Frame | Failure:
     try:
         if isinstance(image.data, SourceError):
             raise image.data
-        return Frame(decode(image.data, display(image.name), page=image.page), image.index, 0.0, image.name)
+        shown = display(image.name)
+        pixels = (
+            decode_for_search(image.data, shown, searched_side)
+            if searched_side and not image.page
+            else decode(image.data, shown, page=image.page)
+        )
+        return Frame(pixels, image.index, 0.0, image.name)
     except SourceError as error:
         return Failure(image.name, str(error), image.index)
 
 
 def _process_batch(pipeline: Pipeline, frames: Sequence[Frame], quick_search: bool) -> list[Result | Failure]:
     try:
-        return list(pipeline.process_batch(frames, [pipeline.detect(frame.image, quick_search) for frame in frames]))
+        return list(pipeline.process_batch(frames, [pipeline.detect_in(frame, quick_search) for frame in frames]))
     except Exception as error:  # of OpenCV or ONNX Runtime: one image must not end a batch of millions
         if len(frames) > 1:
             return [item for frame in frames for item in _process_batch(pipeline, [frame], quick_search)]

@@ -94,7 +94,7 @@ def predict(
                 shown.add(Failure(name, reason))
         before = sum(str(path) in done for path in paths)
         task = bar.add_task("images", total=len(images), completed=before)
-        found = runner.images(images, pipeline, skip=done, quick_search=quick_search)
+        found = runner.images(images, pipeline, skip=done, quick_search=quick_search, keep_pixels=save is not None)
         for number, item in enumerate(found, start=before + 1):
             shown.add(item)
             sink.put(item)

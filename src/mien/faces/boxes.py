@@ -21,6 +21,13 @@ def to_face(box: NDArray[np.float64], score: float, points: NDArray[np.float64])
     return Face((x1, y1, x2, y2), min(max(score, 0.0), 1.0), tuple((float(x), float(y)) for x, y in points))
 
 
+def scale_face(face: Face, factors: tuple[float, float]) -> Face:
+    """Return a detected face of a smaller image in pixels of the larger one: (x, y) times `factors`."""
+    x, y = factors
+    x1, y1, x2, y2 = face.box
+    return Face((x1 * x, y1 * y, x2 * x, y2 * y), face.score, tuple((a * x, b * y) for a, b in face.landmarks))
+
+
 def non_max_suppression(boxes: NDArray[np.float64], threshold: float, smaller: bool = False) -> NDArray[np.float64]:
     """Suppress rows (x1, y1, x2, y2, score, ...) that overlap a better row by more than `threshold`.
 

@@ -37,12 +37,12 @@ def crop(image: Image | Pixels, face: Face, margin: float = 0.0, align: bool = T
     """
     x1, y1, x2, y2 = face.box
     centre = np.array([(x1 + x2) / 2, (y1 + y2) / 2])
-    side = max(x2 - x1, y2 - y1, 1.0) * (1 + margin)
+    side = _side(face, margin)
     axis = _eye_axis(face, side) if align else np.array([1.0, 0.0])
     # Only the neighbourhood of the face is read: it is faster, and warpAffine refuses sides over 32767 pixels.
-    halvings = 0 if isinstance(image, np.ndarray) else max(math.floor(math.log2(side / (2 * SIZE))), 0)
-    gray, origin = _window(image, centre, side * float(np.abs(axis).sum()) / 2, halvings)
-    centre, side = (centre - origin) / 2**halvings, side / 2**halvings
+    fewer = 0 if isinstance(image, np.ndarray) else halvings(face, margin)
+    gray, origin = _window(image, centre, side * float(np.abs(axis).sum()) / 2, fewer)
+    centre, side = (centre - origin) / 2**fewer, side / 2**fewer
     # Quarter turns first, so that a turned image gives the crop of the upright one to the last digit.
     for _ in range(_quarter_turns(*axis)):
         centre = np.array([centre[1], gray.shape[1] - centre[0]])
@@ -62,12 +62,22 @@ def crop(image: Image | Pixels, face: Face, margin: float = 0.0, align: bool = T
     return to_network_input(np.asarray(square, np.uint8))
 
 
+def halvings(face: Face, margin: float = 0.0) -> int:
+    """Return how often the sides of an image can be halved with two pixels left for each pixel of the crop."""
+    return max(math.floor(math.log2(_side(face, margin) / (2 * SIZE))), 0)
+
+
 def crops(image: Image | Pixels, faces: Sequence[Face], margin: float = 0.0, align: bool = True) -> NDArray[np.uint8]:
     """Crop every face with `crop`, uint8 (N, 48, 48), in the order of `faces`."""
     squares = np.zeros((len(faces), SIZE, SIZE), np.uint8)
     for i, face in enumerate(faces):
         squares[i] = crop(image, face, margin, align)
     return squares
+
+
+def _side(face: Face, margin: float) -> float:
+    x1, y1, x2, y2 = face.box
+    return max(x2 - x1, y2 - y1, 1.0) * (1 + margin)
 
 
 def _gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -99,7 +109,7 @@ def _window(
 ) -> tuple[Image, NDArray[np.float64]]:
     """Return the gray part of an image within `radius` pixels of a point, at least one pixel, and its corner (x, y).
 
-    The frame of a video is halved that often on the way, which saves most of the conversion.
+    Pixels that are converted on demand are halved that often on the way, which saves most of the conversion.
     """
     limit = np.array([image.shape[1], image.shape[0]])
     low = np.clip(np.floor(centre - radius - 2), 0, limit - 1).astype(int)
@@ -107,6 +117,6 @@ def _window(
     if isinstance(image, np.ndarray):
         gray = _gray(image[low[1] : high[1], low[0] : high[0]])
     else:
-        low -= low % 2  # where chroma begins
+        low -= low % 2 ** max(halvings, 1)  # where chroma and halved pixels begin
         gray = image.gray((int(low[0]), int(low[1]), int(high[0]), int(high[1])), halvings)
     return gray, low.astype(np.float64)

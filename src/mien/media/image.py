@@ -46,6 +46,7 @@ _BAND = 1 << 16  # pixels that are converted at once: they stay in the cache, an
 _TALL = 1 << 18  # the same for turned images, whose bands become columns
 _JPEG = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}  # Adobe stores CMYK inverted, and so does everyone
 _PLUGINS = {
+    "jpeg": "JpegImagePlugin.JpegImageFile",
     "png": "PngImagePlugin.PngImageFile",
     "gif": "GifImagePlugin.GifImageFile",
     "webp": "WebPImagePlugin.WebPImageFile",
@@ -72,7 +73,7 @@ def decode(data: bytes, name: str, limits: Limits = DEFAULT, page: int = 0) -> I
     """
     header = read_header(data, name, limits)
     if page == 0:
-        return _guarded(lambda: _decoded(data, header), name, header)
+        return decode_header(data, name, header)
     pages = tiff.pages(data) if header.format == "tiff" else []
     if not 0 <= page < len(pages):
         raise SourceError(f"{name}: has no page {page + 1}; it has changed, or give another page")
@@ -80,6 +81,28 @@ def decode(data: bytes, name: str, limits: Limits = DEFAULT, page: int = 0) -> I
     if reason := over_limit(own, limits):
         raise SourceError(f"{name}: {reason}")
     return _guarded(lambda: _page(data, pages[page], own), name, own)
+
+
+def decode_header(data: bytes, name: str, header: Header) -> Image:
+    """Decode as `decode` does an image file whose header was read and is within the limits."""
+    return _guarded(lambda: _decoded(data, header), name, header)
+
+
+def decode_reduced(data: bytes, name: str, header: Header, halvings: int) -> Image:
+    """Decode a JPEG as `decode_header` does, sides halved 0 to 3 times and rounded up, which is faster."""
+    if not halvings:
+        return decode_header(data, name, header)
+
+    def reduce() -> Image:
+        image = _opened(data, header)
+        image.draft(None, (header.width >> halvings, header.height >> halvings))
+        loaded = _load(image)
+        width, height = (-(-side >> halvings) for side in (header.width, header.height))
+        if loaded.size != (width, height):
+            raise ValueError("the decoder made another size")
+        return _assembled(replace(header, width=width, height=height), _pillow_rows(loaded))
+
+    return _guarded(reduce, name, header)
 
 
 def is_tiff(data: bytes) -> bool:

@@ -18,6 +18,7 @@ from mien.media.image_header import read_header
 from mien.media.inputs import ImageLike, is_many, read_frame
 from mien.media.paths import VIDEO_SUFFIXES, display, expand_source, read_file, without_password
 from mien.media.prefetch import prefetch_map
+from mien.media.reduced_jpeg import decode_for_search
 from mien.types import Failure, Frame
 
 T = TypeVar("T")
@@ -45,11 +46,15 @@ def map_images(
     threads: int = 0,
     skip: Container[str] = frozenset(),
     skipped: Counter[str] | None = None,
+    searched_side: Callable[[int], int] | None = None,
 ) -> Iterator[T | Failure]:
-    """Read images as `read_images` does and yield `function(frame)`, called in the thread that read the frame."""
+    """Read images as `read_images` does and yield `function(frame)`, called in the thread that read the frame.
+
+    With `searched_side`, large JPEG files are frames of a `ReducedJpeg`, see `reduced_jpeg.decode_for_search`.
+    """
 
     def read(job: tuple[Any, int, str, str]) -> tuple[T | Failure, int]:
-        item = _read(*job)
+        item = _read(*job, searched_side)
         return (item, 0) if isinstance(item, Failure) else (function(item), item.nbytes)
 
     jobs = (job for job in _jobs(source, skipped) if job[2] not in skip)
@@ -108,7 +113,9 @@ def _count_pages(path: Path) -> int:
         return 1
 
 
-def _read(item: Any, index: int, name: str, unnamed: str) -> Frame | Failure:
+def _read(
+    item: Any, index: int, name: str, unnamed: str, searched_side: Callable[[int], int] | None = None
+) -> Frame | Failure:
     if isinstance(item, Failure):
         return replace(item, index=index)
     shown = display(name)
@@ -119,6 +126,8 @@ def _read(item: Any, index: int, name: str, unnamed: str) -> Frame | Failure:
             return read_frame(item, index=index, unnamed=unnamed)
         if item.suffix.lower() in VIDEO_SUFFIXES:
             return Failure(name, f"{shown}: a video, not an image; use mien video", index)
-        return Frame(decode(read_file(item), shown), index, 0.0, name)
+        data = read_file(item)
+        pixels = decode_for_search(data, shown, searched_side) if searched_side else decode(data, shown)
+        return Frame(pixels, index, 0.0, name)
     except SourceError as error:
         return Failure(name, str(error), index)
