@@ -30,6 +30,7 @@ from mien.errors import ConfigError, OutputError, SourceError
 from mien.faces import crop
 from mien.faces.models import load_classifier
 from mien.faces.onnx import ASSETS
+from mien.media.image import decode
 from mien.media.output_paths import OutputPaths
 from mien.pipeline import Pipeline
 from mien.types import Frame, Result
@@ -154,7 +155,7 @@ def test_rows_agree_with_the_parquet_sink(tmp_path: Path, plain: list[str]) -> N
     with sinks.Parquet(tmp_path / "sink.parquet") as sink:
         for name in ("a.jpg", "b.png", "c.jpg"):
             data = (tmp_path / "in" / name).read_bytes()
-            sink.write(Pipeline().process(Frame(worker.decode(data, name), "abc".index(name[0]), 0.0, name)))
+            sink.write(Pipeline().process(Frame(decode(data, name), "abc".index(name[0]), 0.0, name)))
     results, expected = pq.read_table(tmp_path / "out"), pq.read_table(tmp_path / "sink.parquet")
     common = [name for name in expected.schema.names if name not in ("time", "shot", "id")]
     assert [results.schema.field(name).type for name in common] == [expected.schema.field(name).type for name in common]
@@ -210,14 +211,14 @@ def test_image_that_kills_its_worker_twice_is_skipped(tmp_path: Path, monkeypatc
     class Killed(BaseException):
         """Stands for a crash."""
 
-    decode = worker.decode
+    decode = worker.decode_for_search
 
-    def crash(data: bytes, name: str, page: int = 0) -> Any:
+    def crash(data: bytes, name: str, *given: Any, page: int = 0) -> Any:
         if name == "004.png":
             raise Killed
-        return decode(data, name, page=page)
+        return decode(data, name, *given, page=page)
 
-    monkeypatch.setattr(worker, "decode", crash)
+    monkeypatch.setattr(worker, "decode_for_search", crash)
     (tmp_path / "out").mkdir()
     [part] = partition.split(str(fill(tmp_path / "in", 7)))
     job = Job(str(tmp_path / "out"), "mien-s", load_classifier().sha256, None)

@@ -34,6 +34,7 @@ from mien.errors import ConfigError
 from mien.evaluation.calibration import UNREACHABLE
 from mien.faces import crop
 from mien.media import image as codec
+from mien.media import reduced_jpeg
 from mien.media.image import decode
 from mien.serve import schemas
 from mien.serve.app import create_app
@@ -305,7 +306,8 @@ def test_images_are_never_decoded_on_the_event_loop(monkeypatch: pytest.MonkeyPa
         return original(*given)
 
     original = codec.decode
-    monkeypatch.setattr(codec, "decode", decode)
+    for module in (codec, reduced_jpeg):
+        monkeypatch.setattr(module, "decode", decode)
     with client() as api:
         if route == "stream":
             with api.websocket_connect(f"ws{URL[4:]}/v1/stream") as socket:
@@ -529,7 +531,8 @@ def test_images_waiting_for_the_classifier_hold_no_pixels(monkeypatch: pytest.Mo
                 assert (result["width"], result["height"], len(result["faces"])) == (120, 60, 1)
 
     original = codec.decode
-    monkeypatch.setattr(codec, "decode", decode)
+    for module in (codec, reduced_jpeg):
+        monkeypatch.setattr(module, "decode", decode)
     asyncio.run(scenario())
 
 

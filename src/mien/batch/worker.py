@@ -21,7 +21,7 @@ from mien.errors import ModelError, SourceError
 from mien.faces import detectors, onnx
 from mien.faces.classifier import OnnxClassifier
 from mien.faces.crop import to_network_input
-from mien.media.image import count_pages, decode, page_name
+from mien.media.image import count_pages, page_name
 from mien.media.paths import display
 from mien.media.prefetch import map_batches
 from mien.media.reduced_jpeg import decode_for_search
@@ -198,12 +198,7 @@ def _decode(image: StoredImage, searched_side: Callable[[int], int] | None) -> F
     try:
         if isinstance(image.data, SourceError):
             raise image.data
-        shown = display(image.name)
-        pixels = (
-            decode_for_search(image.data, shown, searched_side)
-            if searched_side and not image.page
-            else decode(image.data, shown, page=image.page)
-        )
+        pixels = decode_for_search(image.data, display(image.name), searched_side, page=image.page)
         return Frame(pixels, image.index, 0.0, image.name)
     except SourceError as error:
         return Failure(image.name, str(error), image.index)

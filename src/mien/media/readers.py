@@ -126,8 +126,6 @@ def _read(
             return read_frame(item, index=index, unnamed=unnamed)
         if item.suffix.lower() in VIDEO_SUFFIXES:
             return Failure(name, f"{shown}: a video, not an image; use mien video", index)
-        data = read_file(item)
-        pixels = decode_for_search(data, shown, searched_side) if searched_side else decode(data, shown)
-        return Frame(pixels, index, 0.0, name)
+        return Frame(decode_for_search(read_file(item), shown, searched_side), index, 0.0, name)
     except SourceError as error:
         return Failure(name, str(error), index)

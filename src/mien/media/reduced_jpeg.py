@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.media.image import decode_header, decode_reduced
+from mien.media.image import decode, decode_header, decode_reduced
 from mien.media.image_header import read_header
 from mien.media.image_info import DEFAULT, Header, Limits
 from mien.media.pixels import halve
@@ -19,15 +19,16 @@ _MOST = 3  # libjpeg makes a half, a quarter or an eighth of each side
 
 
 def decode_for_search(
-    data: bytes, name: str, searched_side: Callable[[int], int], limits: Limits = DEFAULT
+    data: bytes, name: str, searched_side: Callable[[int], int] | None, limits: Limits = DEFAULT, page: int = 0
 ) -> Image | ReducedJpeg:
     """Decode an image file of which a small version is searched for faces.
 
     Args:
         data: content of the file.
         name: what to call the image in an error.
-        searched_side: longer side of the image -> that of the image that is searched, in pixels.
+        searched_side: longer side of the image -> that of the searched image, in pixels; None for the whole one.
         limits: what is refused.
+        page: of a TIFF, from 0.
 
     Returns:
         A `ReducedJpeg` for a JPEG with at least twice as many pixels a side as are searched, else uint8 BGR (H, W, 3).
@@ -35,6 +36,8 @@ def decode_for_search(
     Raises:
         SourceError: as for `image.decode`; a damaged file is found out either way.
     """
+    if searched_side is None or page:
+        return decode(data, name, limits, page)
     header = read_header(data, name, limits)
     halvings = _halvings(header, searched_side(max(header.width, header.height))) if header.format == "jpeg" else 0
     return ReducedJpeg(data, name, header, halvings) if halvings else decode_header(data, name, header)

@@ -19,6 +19,7 @@ from mien.errors import SourceError
 from mien.faces import crop, detectors, models, onnx
 from mien.media import image as codec
 from mien.media import image_info
+from mien.media.reduced_jpeg import decode_for_search
 from mien.pipeline import Pipeline
 from mien.serve.batcher import Batcher
 from mien.serve.limits import Limits
@@ -163,14 +164,16 @@ class Engine:
         self, image: EncodedImage, index: int, time: float | None, cropped: bool
     ) -> tuple[Frame, list[Face], NDArray[np.uint8]]:
         """Return the frame without its pixels, all faces, and the crops of as many as may be classified."""
-        pixels = codec.decode(image.data, image.name, self._decoding, image.page)
+        searched_side = self.pipeline.searched_side if time is None and not cropped else None
+        pixels = decode_for_search(image.data, image.name, searched_side, self._decoding, image.page)
         # Images that wait for the classifier hold no pixels, which take hundreds of times the memory of the crops.
         frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time or 0.0, image.name)
+        seen = Frame(pixels)
         if cropped:
             height, width = pixels.shape[:2]
-            return frame, [Face((0.0, 0.0, float(width), float(height)))], crop.to_network_input(pixels)[None]
+            return frame, [Face((0.0, 0.0, float(width), float(height)))], crop.to_network_input(seen.image)[None]
         try:
-            faces = self.pipeline.detect(pixels) if time is None else self.pipeline.detector(pixels)
+            faces = self.pipeline.detect_in(seen) if time is None else self.pipeline.detector(seen.image)
             return frame, faces, self.pipeline.crop(pixels, faces[: self.limits.faces])
         except cv2.error as error:
             raise SourceError(f"{image.name}: an image of this shape cannot be searched; crop it") from error
