@@ -2,11 +2,13 @@
 
 The folders hold scaled copies of given images and of the first frame of given videos, as JPEG. `read` decodes in the
 main thread, `read, T threads` ahead of it; `one by one` reads, detects and classifies image by image; `predict` is
-`runner.images`: threads read and detect ahead, and faces are classified in batches. They take turns, so that a busy
-machine slows all of them; only ratios mean something there.
+`runner.images`: threads read and detect ahead, and faces are classified in batches. `predict, quick search` is that
+with `--quick-search`, and `predict, whole files` decodes each file wholly, as `--save` does. They take turns, so that a
+busy machine slows all of them; only ratios mean something there.
 
 With `--data`, two more tables: the classifier on 1 to 10,000 crops in one call, with a thread a core, and `predict` on
-folders of 100 to 50,000 small images (PublicTest crops, 96 pixels wide with a made border), with the memory at the end.
+folders of 100 to 100,000 small images (PublicTest crops, 96 pixels wide with a made border), with the memory at the
+end.
 
 Usage: python -m benchmarks.speed.images --media single_face.jpg multi_face.jpg single_face.mp4 [--data fer2013.zip]
        [--count 120] [--rounds 3] [--sides 640 1280 2560] [--threads T] [--out FILE]     (Linux)
@@ -33,7 +35,7 @@ from mien.media import paths, readers
 from mien.media.video import Video
 from mien.types import Frame, Image, Result
 
-FACES, FOLDERS = (1, 10, 100, 1000, 10_000), (100, 1000, 10_000, 50_000)
+FACES, FOLDERS = (1, 10, 100, 1000, 10_000), (100, 1000, 10_000, 100_000)
 SECONDS = 2.0
 """Time of the calls for each number of faces."""
 
@@ -96,6 +98,8 @@ def speeds(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         f"read, {options.threads} threads": lambda: readers.read_images(files, options.threads),
         "one by one": lambda: map(pipeline.process, readers.read_images(files)),  # type: ignore[arg-type]
         "predict": lambda: runner.images(files, single, options.threads),
+        "predict, quick search": lambda: runner.images(files, single, options.threads, quick_search=True),
+        "predict, whole files": lambda: runner.images(files, single, options.threads, keep_pixels=True),
     }
 
     def run(way: Callable[[], Iterable[Any]]) -> None:

@@ -1,7 +1,7 @@
 """Measure the speed of mien on the machine at hand, each figure beside `fer` or an older commit in the same run.
 
 The table has the classifier on one face and on 64 faces and a video of 640x480, beside `fer`; the same, an annotated
-copy, a folder of images of 640 pixels and the start of `mien predict` beside an older commit. `fer` runs in an
+copy, folders of images of 640 and 4,000 pixels and the start of `mien predict` beside an older commit. `fer` runs in an
 environment of its own, which is made where it is missing (see peers/environment.py). Where it cannot be made, as
 without a network, only the comparison with the older commit is left, for which the checkout needs its history. The
 contestants take turns, so that other work slows all of them: the ratios mean something, single times do not. A machine
@@ -92,19 +92,15 @@ def beside_fer(python: Path, scratch: Path, rounds: int) -> list[dict[str, Any]]
 
 
 def beside_older(checkout: Path, commit: str, scratch: Path, rounds: int) -> list[dict[str, Any]]:
-    """Return the rows of the default classifier, videos and a folder, today and at the older commit."""
+    """Return the rows of the default classifier, videos and folders, today and at the older commit."""
     clip, copy = moving_portrait(scratch / "own-clip.mp4"), scratch / "copy.mp4"
-    folder = scratch / "folder"
-    folder.mkdir()
-    portrait = cv2.resize(cv2.imread(str(PORTRAIT)), (640, 640))
-    for k in range(60):
-        cv2.imwrite(str(folder / f"{k}.jpg"), np.roll(portrait, 2 * k, axis=1))
     tasks = [
         ("default model, 1 in a call, 1 thread", "ms a face", ("crops", 1, 1)),
         ("default model, 64 in a call, 2 threads", "ms a face", ("crops", 64, 2)),
         ("video of 640x480, one face", "ms a frame", ("video", str(clip), None)),
         ("the same with an annotated copy", "ms a frame", ("video", str(clip), str(copy))),
-        ("folder of images of 640 pixels", "ms an image", ("folder", str(folder))),
+        ("folder of images of 640 pixels", "ms an image", ("folder", str(portraits(scratch / "640", 640, 60)))),
+        ("folder of images of 4,000 pixels", "ms an image", ("folder", str(portraits(scratch / "4000", 4000, 8)))),
     ]
     workers = {"mien": Checkout(harness.ROOT), commit: Checkout(checkout)}
 
@@ -180,6 +176,15 @@ def older_checkout(commit: str, folder: Path) -> Path | None:
         return None
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
         tar.extractall(folder, filter="data")
+    return folder
+
+
+def portraits(folder: Path, side: int, count: int) -> Path:
+    """Write portraits of that longer side as JPEG, each moved a little."""
+    folder.mkdir()
+    portrait = cv2.resize(cv2.imread(str(PORTRAIT)), (side, side), interpolation=cv2.INTER_CUBIC)
+    for k in range(count):
+        cv2.imwrite(str(folder / f"{k}.jpg"), np.roll(portrait, side * k // 320, axis=1))
     return folder
 
 
