@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import cv2
@@ -17,7 +18,7 @@ from mien.types import EMOTIONS, Face, Image
 Detail = Literal["full", "compact", "title", "name"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Panel:
     """Text and bars on a dark background; all lengths in pixels."""
 
@@ -43,12 +44,12 @@ class Panel:
         """Left end of names or bars, right of the crop."""
         return self.cap * 0.8 + (0.0 if self.crop is None else len(self.bars) * self.row + self.cap * 0.5)
 
-    @property
+    @cached_property
     def names(self) -> float:
         """Width of the column of names."""
         return max((text_width(name, self.cap * 0.85) for name, _ in self.bars), default=0.0)
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
         """Width and height."""
         width = max(text_width(line, self.cap) for line in self.title) + self.cap * 1.4

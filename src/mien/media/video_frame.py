@@ -100,7 +100,7 @@ class VideoFrame:
         height: pixels, after rotation and pixel aspect ratio.
     """
 
-    __slots__ = ("_bgr", "_lock", "_picture", "_turn", "gap", "height", "index", "name", "time", "width")
+    __slots__ = ("_bgr", "_lock", "_picture", "_stored", "_turn", "gap", "height", "index", "name", "time", "width")
 
     def __init__(
         self,
@@ -115,6 +115,7 @@ class VideoFrame:
         """Wrap a decoded picture, not changed elsewhere; `aspect` is the width of a stored pixel by its height."""
         self.index, self.time, self.name, self.gap = index, time, name, gap
         self._picture, self._turn = picture, turn or Turn()
+        self._stored = sum(plane.buffer_size for plane in picture.planes)
         if picture.colorspace not in {_RGB, *_LUMA, *_DEFAULT_LUMA}:  # damaged, or refused by swscale
             picture.colorspace = _UNSPECIFIED
         shown = max(round(picture.width * aspect), 1), picture.height
@@ -135,8 +136,7 @@ class VideoFrame:
     @property
     def nbytes(self) -> int:
         """Bytes of pixels that the frame holds in memory."""
-        stored = sum(plane.buffer_size for plane in self._picture.planes)
-        return stored + (0 if self._bgr is None else self._bgr.nbytes)
+        return self._stored + (0 if self._bgr is None else self._bgr.nbytes)
 
     def bgr(self) -> Image:
         """Return the whole frame, uint8 BGR (H, W, 3), converted once."""
