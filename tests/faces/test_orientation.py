@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -122,3 +123,21 @@ def test_profile_of_a_turned_face_is_cropped_upright(pipeline: Pipeline) -> None
     upright, other = pipeline.crop(image, [profile]), pipeline.crop(np.ascontiguousarray(np.rot90(image)), [turned])
     np.testing.assert_array_equal(upright, other)
     np.testing.assert_array_equal(upright[0], cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[16:64, 10:58])
+
+
+def test_small_image_is_not_searched_twice_at_the_same_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    def searches(side: int) -> list[int]:
+        seen: list[int] = []
+        search = YuNet._rows
+
+        def record(self: YuNet, image: Image, *given: Any) -> Any:
+            seen.append(max(image.shape))
+            return search(self, image, *given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(YuNet, "_rows", record)
+            assert orientation.detect(YuNet(), np.full((side, side, 3), 127, np.uint8)) == []
+        return seen
+
+    assert searches(96) == [96] * 4  # upright and turned
+    assert searches(640) == [640, 320, 224, 160] * 4

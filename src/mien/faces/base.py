@@ -39,9 +39,12 @@ class DownscalingDetector:
         """Return the faces of at least `min_face` pixels, or all: faster than a call when `min_face` is large."""
         return self._search(pixels, None if min_face is None else scale_for(min_face, self._min_size))
 
-    def searched_side(self, longest: int) -> int:
-        """Return the longer side, in pixels, to which a call downscales an image whose longer side is `longest`."""
-        return min(self._max_side if self._scale is None else round(longest * self._scale), longest)
+    def searched_side(self, longest: int, min_face: float | None = None) -> int:
+        """Return the longer side, in pixels, to which `find` downscales an image whose longer side is `longest`."""
+        side = self._max_side if self._scale is None else round(longest * self._scale)
+        if min_face is not None:
+            side = min(side, round(longest * scale_for(min_face, self._min_size)))
+        return min(side, longest)
 
     def _search(self, image: Image | Pixels, max_scale: float | None = None) -> list[Face]:
         small, ratio = downscale(image, self._max_side, self._scale, max_scale, self.step)

@@ -65,8 +65,12 @@ def _search(detector: Detector, image: Image, quick: bool = False) -> list[Face]
     """Return the faces found, in a smaller image when there is none."""
     faces = getattr(detector, "quick", detector)(image) if quick else detector(image)
     if not faces and isinstance(detector, ScaledDetector):
+        side = max(image.shape[:2])
+        searched_side = getattr(detector, "searched_side", None)
         for share in _CLOSE:
-            if faces := detector.find(image, share * max(image.shape[:2])):
+            if searched_side and searched_side(side, share * side) >= searched_side(side):
+                continue  # a small image was searched like this before
+            if faces := detector.find(image, share * side):
                 break
     return faces
 
