@@ -17,7 +17,7 @@ DEFAULTS = {"level": "all", "mode": "sequential", "arena": True, "pattern": True
 
 def beside_fer(results: Path) -> str:
     """Return the rates of videos and single calls, beside `fer`."""
-    videos, large = require(results, "video"), require(results, "video-1080")
+    videos, large = require(results, "video-epyc"), require(results, "video-1080-epyc")
     rates, ratios = videos["rates"], videos["ratio_to_fer"]
     rows = [
         [what, f"{rates[name]['median']:.0f} frames/s", between(ratios[name])]
@@ -191,6 +191,11 @@ def checkouts(results: Path) -> str:
     return checkout_table(require(results, "checkouts"))
 
 
+def checkouts_save(results: Path) -> str:
+    """Return `mien video --save` of several checkouts."""
+    return checkout_table(require(results, "checkouts-save"))
+
+
 def checkout_table(values: dict[str, Any]) -> str:
     """Return the table of benchmarks/speed/checkouts.py."""
     rows = [
@@ -231,6 +236,20 @@ def machine_table(values: dict[str, Any]) -> str:
     return "\n".join([*lines, "", table(head, rows)])
 
 
+def reduced_jpeg(results: Path) -> str:
+    """Return large JPEG files decoded wholly and only as far as needed."""
+    rows = [
+        [f"{row['kind']}, {row['side']:,} pixels", f"{row['faces']:,}", f"{100 * row['found_again']:.1f} %",
+         f"{100 * row['same_label']:.1f} %", f"{100 * row['accuracy']['whole']:.1f} %",
+         f"{100 * row['accuracy']['reduced']:.1f} %", f"{row['ms']['whole']:.0f}", f"{row['ms']['reduced']:.0f}"]
+        for row in require(results, "reduced_jpeg")["rows"]
+        if row["decoded_smaller"]
+    ]  # fmt: skip
+    head = ["made images", "faces", "found again", "same label", "accuracy, whole file", "accuracy, part of it",
+            "ms, whole file", "ms, part of it"]  # fmt: skip
+    return table(head, rows)
+
+
 BLOCKS = {
     "fer": beside_fer,
     "frame": frame,
@@ -238,5 +257,7 @@ BLOCKS = {
     "images": images,
     "session-options": session_options,
     "checkouts": checkouts,
+    "checkouts-save": checkouts_save,
+    "reduced-jpeg": reduced_jpeg,
     "machines": machines,
 }

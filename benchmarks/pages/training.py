@@ -47,4 +47,12 @@ def own_data(results: Path) -> str:
     return table(head, shown)
 
 
-BLOCKS = {"field-ablation": field_ablation, "with-photographs": with_photographs, "own-data": own_data}
+def speed(results: Path) -> str:
+    """Return images a second of training."""
+    rows = require(results, "training")["rows"]
+    first = next(iter(rows.values()))["median"]
+    shown = [[name, f"{row['median']:.0f}", f"{row['median'] / first:.1f}"] for name, row in rows.items()]
+    return table(["", "images a second", "times the first"], shown)
+
+
+BLOCKS = {"training-speed": speed, "field-ablation": field_ablation, "with-photographs": with_photographs, "own-data": own_data}
