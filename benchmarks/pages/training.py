@@ -28,6 +28,14 @@ def with_photographs(results: Path) -> str:
                  shown)  # fmt: skip
 
 
+def other_starts(results: Path) -> str:
+    """Return further runs from and near `mien-s`, at its operating point."""
+    rows = require(EXPERIMENTS, "other-starts")["rows"]
+    names = (*VIEWS_SHOWN, "photographs")
+    shown = [[name, *(percent(row[key]) for key in names)] for name, row in rows.items()]
+    return table(["weights", *(f"`{key}`" for key in VIEWS_SHOWN), "photographs, balanced"], shown)
+
+
 WORDS = {f"{name}-{seed}": f"{words}, seed {seed}" for name, words in
          (("alone", "FER2013 alone"), ("with", "FER2013 and photographs")) for seed in (1, 2)}  # fmt: skip
 
@@ -55,4 +63,10 @@ def speed(results: Path) -> str:
     return table(["", "images a second", "times the first"], shown)
 
 
-BLOCKS = {"training-speed": speed, "field-ablation": field_ablation, "with-photographs": with_photographs, "own-data": own_data}
+BLOCKS = {
+    "field-ablation": field_ablation,
+    "with-photographs": with_photographs,
+    "own-data": own_data,
+    "other-starts": other_starts,
+    "training-speed": speed,
+}
