@@ -12,7 +12,7 @@ import pytest
 from media_files import number, numbered
 
 from mien.errors import SourceError
-from mien.media import prefetch, readers
+from mien.media import prefetch, reduced_jpeg
 from mien.media.paths import expand_images
 from mien.media.readers import read_images
 from mien.media.video import Video
@@ -111,14 +111,14 @@ def folder(path: Path, count: int) -> list[Path]:
 def test_threads_keep_order_failures_and_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     paths = folder(tmp_path, 40)
     plain = list(read_images(paths))
-    decode, seen = readers.decode, set()
+    decode, seen = reduced_jpeg.decode, set()
 
-    def uneven(data: bytes, name: str) -> np.ndarray:
+    def uneven(data: bytes, name: str, *given: object) -> np.ndarray:
         seen.add(threading.current_thread())
         time.sleep(0.004 * (int(Path(name).stem) % 3))  # those read last are not those done last
-        return decode(data, name)
+        return decode(data, name, *given)
 
-    monkeypatch.setattr(readers, "decode", uneven)
+    monkeypatch.setattr(reduced_jpeg, "decode", uneven)
     found = list(read_images(paths, threads))
     assert threading.main_thread() not in seen and len(seen) == threads
     assert [(item.index, item.name) for item in found] == [(k, str(path)) for k, path in enumerate(paths)]
@@ -143,14 +143,14 @@ def test_skipped_images_are_not_opened_and_keep_the_index(tmp_path: Path, thread
 @pytest.mark.parametrize(("limit", "most"), [(64_000_000, 17), (4 * 6 * 8 * 3, 5)])
 def test_pictures_read_ahead_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, most: int) -> None:
     paths = folder(tmp_path, 60)
-    decode, made, alive = readers.decode, [], []
+    decode, made, alive = reduced_jpeg.decode, [], []
 
-    def watched(data: bytes, name: str) -> np.ndarray:
-        image = decode(data, name)
+    def watched(data: bytes, name: str, *given: object) -> np.ndarray:
+        image = decode(data, name, *given)
         made.append(weakref.ref(image))
         return image
 
-    monkeypatch.setattr(readers, "decode", watched)
+    monkeypatch.setattr(reduced_jpeg, "decode", watched)
     monkeypatch.setattr(prefetch, "MAX_BYTES", limit)
     for item in read_images(paths, 2):
         time.sleep(0.002)  # slower than the threads, which would run away
