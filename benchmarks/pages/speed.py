@@ -236,6 +236,19 @@ def machine_table(values: dict[str, Any]) -> str:
     return "\n".join([*lines, "", table(head, rows)])
 
 
+def server(results: Path) -> str:
+    """Return the server beside an older one."""
+    values = require(results, "server-checkouts")
+    rows = [
+        [row["about"], *(f"{row[which]['images_per_second']:,.0f}" for which in ("now", "before")), f"{row['ratio']:.2f}",
+         *(f"{row[which]['cpu_ms_per_request']:.1f}" for which in ("now", "before"))]
+        for row in values["requests"].values()
+    ]  # fmt: skip
+    head = [f"request, {values['connections']} connections", "images/s", "3108254", "times as fast",
+            "CPU ms a request", "3108254"]  # fmt: skip
+    return f"{table(head, rows)}\n\n{machine(values)}"
+
+
 def reduced_jpeg(results: Path) -> str:
     """Return large JPEG files decoded wholly and only as far as needed."""
     rows = [
@@ -259,5 +272,6 @@ BLOCKS = {
     "checkouts": checkouts,
     "checkouts-save": checkouts_save,
     "reduced-jpeg": reduced_jpeg,
+    "server": server,
     "machines": machines,
 }

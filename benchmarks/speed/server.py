@@ -1,17 +1,20 @@
 """Measure `mien serve` under load: many connections that never pause, with and without batching, on one machine.
 
-Two servers, one with the defaults and one with `--max-batch 1`, are asked in turn with four kinds of requests: an image
-with one face, an image with eight, one crop, and sixteen crops. wrk is the client where it is installed, else Python,
-which takes more of the cores that it shares with the server; rates are lower bounds. Memory is the server's own
-(resident), at the start, in the middle and at the end.
+Two servers, one with the defaults and one with `--max-batch 1`, are asked in turn with five kinds of requests: an image
+with one face, an image with eight, a large photograph, one crop, and sixteen crops. With `--before` the second server
+is that of an older checkout, and the file is server-checkouts.json. wrk is the client where it is installed, else
+Python, which takes more of the cores that it shares with the server; rates are lower bounds. Memory is the server's
+own (resident), at the start, in the middle and at the end.
 
-Usage: python -m benchmarks.speed.server [--seconds 60] [--connections 64] [--out FILE]     (seconds in all; Linux)
+Usage: python -m benchmarks.speed.server [--seconds 75] [--connections 64] [--before CHECKOUT] [--out FILE]
+       (seconds in all; Linux)
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -37,7 +40,8 @@ from mien.faces.yunet import YuNet
 from mien.media.image import decode
 
 MODES = {"batching": [], "one by one": ["--max-batch", "1"]}
-HEAD = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'
+HEAD = b'--x\r\nContent-Disposition: form-data; name="pictures"; filename="a"\r\n\r\n'
+"""Of a file in a form; mien 0.1.0 asked for this name, today's server takes any."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,13 @@ def workloads() -> dict[str, Workload]:
     one = cv2.copyMakeBorder(scaled, 0, 0, 80, 80, cv2.BORDER_REPLICATE)
     many = np.tile(cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA), (2, 4, 1))
     (crop,) = crops(portrait, YuNet()(portrait))
-    jpeg = [cv2.imencode(".jpg", image)[1].tobytes() for image in (one, many)]
+    large = cv2.resize(one, (4000, 3000), interpolation=cv2.INTER_CUBIC)
+    jpeg = [cv2.imencode(".jpg", image)[1].tobytes() for image in (one, many, large)]
     png = cv2.imencode(".png", crop)[1].tobytes()
     return {
         "one face": Workload("640x480 JPEG, one face", "/v1/predict", jpeg[:1]),
-        "eight faces": Workload("1024x512 JPEG, eight faces", "/v1/predict", jpeg[1:]),
+        "eight faces": Workload("1024x512 JPEG, eight faces", "/v1/predict", jpeg[1:2]),
+        "large photograph": Workload("4000x3000 JPEG, one face", "/v1/predict", jpeg[2:]),
         "one crop": Workload("48x48 PNG, a face cut out", "/v1/predict?crops=true", [png]),
         "sixteen crops": Workload("sixteen 48x48 PNG, faces cut out", "/v1/predict?crops=true", [png] * 16),
     }
@@ -73,9 +79,10 @@ def workloads() -> dict[str, Workload]:
 class Server:
     """`mien serve` on a free port."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], checkout: Path = harness.ROOT) -> None:
         command = [sys.executable, "-m", "mien", "serve", "--port", "0", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        environment = {**os.environ, "PYTHONPATH": str(checkout.absolute() / "src")}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
         assert self.process.stdout is not None
         found = re.search(r"http://([\d.]+):(\d+)", self.process.stdout.readline())
         assert found, "the server did not start"
@@ -198,32 +205,37 @@ def measure(server: Server, workload: Workload, connections: int, seconds: float
 
 
 @contextmanager
-def servers(connections: int) -> Iterator[dict[str, Server]]:
-    """Start one server a mode; the queue holds what all connections may send, so that no request is refused."""
+def servers(connections: int, before: Path | None) -> Iterator[dict[str, Server]]:
+    """Start the two servers; the queue holds what all connections may send, so that no request is refused."""
+    queue = ["--queue", str(16 * connections)]
     with ExitStack() as stack:
         started = {}
-        for mode, arguments in MODES.items():
-            started[mode] = Server(["--queue", str(16 * connections), *arguments])
+        for mode, arguments in MODES.items() if before is None else (("now", []), ("before", [])):
+            checkout = before if before and mode == "before" else harness.ROOT
+            started[mode] = Server([*queue, *arguments], checkout)
             stack.callback(started[mode].stop)
         yield started
 
 
 def main() -> None:
     parser = harness.parser(__doc__, "server")
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=75)
+    parser.add_argument("--before", type=Path, help="checkout of an older commit to compare with")
     parser.add_argument("--connections", type=int, default=64)
     options = parser.parse_args()
     kinds = workloads()
     each = options.seconds / len(kinds) / len(MODES)
     client = "wrk" if shutil.which("wrk") else "Python"
     found: dict[str, Any] = {"client": client, "connections": options.connections, "seconds_each": each, "requests": {}}
-    with servers(options.connections) as started:
+    with servers(options.connections, options.before) as started:
         for name, workload in kinds.items():
             rows = {mode: measure(server, workload, options.connections, each) for mode, server in started.items()}
-            ratio = rows["batching"]["requests_per_second"] / max(rows["one by one"]["requests_per_second"], 0.1)
+            first, second = (row["requests_per_second"] for row in rows.values())
+            ratio = first / max(second, 0.1)
             found["requests"][name] = {"about": workload.about, "ratio": round(ratio, 2), **rows}
             print(name, json.dumps(found["requests"][name], indent=1), flush=True)
-    harness.save(options.out, found)
+    out = options.out if options.before is None else options.out.with_stem(f"{options.out.stem}-checkouts")
+    harness.save(out, found)
 
 
 if __name__ == "__main__":
