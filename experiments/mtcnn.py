@@ -1,7 +1,7 @@
 """Write the PReLU layers of MTCNN's files as slope * x + (1 - slope) * max(x, 0).
 
 ONNX Runtime has no PReLU for the blocked layout in which it computes convolutions, so it rearranged each layer before
-and after: now the largest network takes half of the time. Answers differ by rounding, at most a millionth.
+and after: now the largest network takes three fifths of the time. Answers differ by rounding, by about a millionth.
 
 Usage: python -m experiments.mtcnn --published FOLDER [--out FOLDER]
 The published files are mtcnn_pnet.onnx, mtcnn_rnet.onnx and mtcnn_onet.onnx, as NOTICE names them.

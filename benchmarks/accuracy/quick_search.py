@@ -37,9 +37,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=400, help="of each kind that is made")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    with zipfile.ZipFile(options.photographs) as archive:
-        names = [name for name in sorted(archive.namelist()) if name.endswith(".jpg")]
-        photographs = [decode(archive.read(name), name) for name in names]
+    photographs, labels = read_photographs(options.photographs)
     random = np.random.default_rng(0)
     kinds = {
         "photographs": photographs,
@@ -48,12 +46,18 @@ def main() -> None:
         "bystanders": [bystanders(photographs, random) for _ in range(options.images)],
     }
     pipeline = mien.load(threads=1)
-    labels = [name.split("/")[-2] for name in names]
     values = {kind: compare(pipeline, images, labels if kind == "photographs" else None)
               for kind, images in kinds.items()}  # fmt: skip
     harness.save(options.out, {"kinds": values, "environment": harness.environment()})
     for kind, each in values.items():
         print(kind, each)
+
+
+def read_photographs(path: Path) -> tuple[list[Image], list[str]]:
+    """Return the images of a zip file and the names of their folders."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in sorted(archive.namelist()) if name.endswith(".jpg")]
+        return [decode(archive.read(name), name) for name in names], [name.split("/")[-2] for name in names]
 
 
 def crowd(photographs: list[Image], random: np.random.Generator) -> Image:

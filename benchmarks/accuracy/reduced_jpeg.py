@@ -12,7 +12,6 @@ Usage: python -m benchmarks.accuracy.reduced_jpeg --photographs photos_dev.zip [
 from __future__ import annotations
 
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 
 import mien
 from benchmarks import harness
-from benchmarks.accuracy.quick_search import FOUND, overlap
+from benchmarks.accuracy.quick_search import FOUND, overlap, read_photographs
 from mien.media.image import decode
 from mien.media.reduced_jpeg import ReducedJpeg, decode_for_search
 from mien.pipeline import Pipeline
@@ -38,10 +37,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100, help="of each kind and size")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    with zipfile.ZipFile(options.photographs) as archive:
-        names = [name for name in sorted(archive.namelist()) if name.endswith(".jpg")]
-        photographs = [decode(archive.read(name), name) for name in names]
-    labels = [name.split("/")[-2] for name in names]
+    photographs, labels = read_photographs(options.photographs)
     pipeline = mien.load(threads=1)
     random = np.random.default_rng(0)
     rows = []

@@ -113,14 +113,9 @@ def video(
 
 
 def images(
-    source: readers.Source,
-    pipeline: Pipeline,
-    threads: int = THREADS,
-    skip: Container[str] = frozenset(),
-    skipped: Counter[str] | None = None,
-    quick_search: bool = False,
-    keep_pixels: bool = False,
-) -> Iterator[Result | Failure]:
+    source: readers.Source, pipeline: Pipeline, threads: int = THREADS, skip: Container[str] = frozenset(),
+    skipped: Counter[str] | None = None, quick_search: bool = False, keep_pixels: bool = False,
+) -> Iterator[Result | Failure]:  # fmt: skip
     """Process many images, in the order of the source (see `readers.read_images`).
 
     Background threads read images and detect faces ahead; faces of up to 16 images are classified in one call. With
@@ -339,12 +334,9 @@ def input_files(*sources: str | Path) -> list[str | Path]:
 
 
 def tables(
-    stack: ExitStack,
-    labels: Sequence[str],
-    jsonl: Path | Output | None,
-    csv: Path | Output | None,
+    stack: ExitStack, labels: Sequence[str], jsonl: Path | Output | None, csv: Path | Output | None,
     parquet: Path | Output | None,
-) -> list[Sink]:
+) -> list[Sink]:  # fmt: skip
     """Open the sinks for the given files; the stack closes them."""
     made: list[Sink] = []
     if jsonl:

@@ -98,6 +98,15 @@ def test_file_that_is_cut_short_is_refused(scene: Image) -> None:
             decode_for_search(cut, "a.jpg", lambda longest: 640)
 
 
+def test_damaged_exif_block_says_nothing(scene: Image) -> None:
+    data = bytearray(jpeg(scene, 6))
+    at = data.index(b"Exif\0\0") + 6
+    data[at + 14 : at + 18] = b"\x00\x10\x10\x00"  # the number of values of the orientation
+    reduced = decode_for_search(bytes(data), "a.jpg", lambda longest: 640)  # a warning would be an error
+    assert isinstance(reduced, ReducedJpeg)
+    assert reduced.reduced.size == 800 * 600 * 3
+
+
 def test_gray_and_cmyk_files_are_reduced(scene: Image) -> None:
     for mode in ("L", "CMYK"):
         stream = io.BytesIO()

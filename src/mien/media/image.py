@@ -249,8 +249,8 @@ def _turned(band: Image, orientation: int) -> Image:
 def _opened(data: bytes, header: Header) -> Any:
     """A file opened by the Pillow plugin of its format; no other one looks at it, and nothing is decoded yet."""
     module, plugin = _PLUGINS[header.format].split(".")
-    content = without_exif(data) if header.format == "avif" else data
-    image = getattr(importlib.import_module(f"PIL.{module}"), plugin)(io.BytesIO(content))
+    content = io.BytesIO(without_exif(data, header.format))
+    image = getattr(importlib.import_module(f"PIL.{module}"), plugin)(content)
     if image.size != (header.width, header.height):
         raise ValueError("the header contradicts itself")
     return image

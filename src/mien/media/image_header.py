@@ -52,12 +52,15 @@ def read_header(source: bytes | Path, name: str = "", limits: Limits = DEFAULT) 
     return header
 
 
-def without_exif(data: bytes) -> bytes:
-    """Return an AVIF file in which no reader finds the EXIF block: Pillow would parse it, and warn when it is damaged.
+def without_exif(data: bytes, kind: str) -> bytes:
+    """Return an image file in which Pillow finds no EXIF block: it would parse it, and warn when it is damaged.
 
-    An AVIF image is turned by a property of its own; the orientation in its EXIF block does not count.
+    `kind` is the format in the file's header. An AVIF image is turned by a property of its own; the orientation in its
+    EXIF block does not count. That of a JPEG is in the header.
     """
-    return _EXIF_ITEM.sub(rb"\1none", data)
+    if kind == "jpeg":
+        return jpeg.without_exif(data)
+    return _EXIF_ITEM.sub(rb"\1none", data) if kind == "avif" else data
 
 
 def _reader(data: bytes, name: str) -> Callable[[bytes, Limits], Header] | None:
@@ -221,7 +224,7 @@ def _avif(data: bytes, limits: Limits) -> Header:
 
     _refuse_early("avif", data, limits)
     try:
-        with AvifImagePlugin.AvifImageFile(io.BytesIO(without_exif(data))) as image:
+        with AvifImagePlugin.AvifImageFile(io.BytesIO(without_exif(data, "avif"))) as image:
             size, channels, frames = image.size, len(image.getbands()), int(getattr(image, "n_frames", 1))
             orientation = exif_orientation(image.info.get("exif") or b"")
     except MemoryError:

@@ -1,4 +1,4 @@
-"""The header of a JPEG file."""
+"""The header of a JPEG file, and the file without its EXIF block."""
 
 from __future__ import annotations
 
@@ -48,6 +48,17 @@ def header(data: bytes, limits: Limits) -> Header:
         work = 2 * sum(blocks) / max(max(blocks), 1)
     per_pixel = (1 if count == 1 else 4) + max(work, 3)
     return Header("jpeg", width, height, count, bits, frames, orientation, int(width * height * per_pixel))
+
+
+def without_exif(data: bytes) -> bytes:
+    """Return the file with another name for its EXIF blocks."""
+    blocks = [at + 4 for marker, at in _segments(data) if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0"]
+    if not blocks:
+        return data
+    changed = bytearray(data)
+    for at in blocks:
+        changed[at : at + 4] = b"none"
+    return bytes(changed)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:

@@ -18,7 +18,7 @@ class Frame:
     Frames are equal when their pixels and all else are. The hash leaves the pixels out.
 
     Attributes:
-        pixels: uint8 BGR (H, W, 3), or the frame of a video, which is converted on demand.
+        pixels: uint8 BGR (H, W, 3), or the frame of a video or a large JPEG, which is converted on demand.
         index: number in its source, from 0.
         time: seconds from the start of the source; 0 for a still image.
         name: path or another name for display.

@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 
 
 class Pixels(Protocol):
-    """An image in another form than BGR, from which small or gray parts are made quickly: a frame of a video."""
+    """An image from which small or gray parts are made quickly: a frame of a video, or a large JPEG."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -86,7 +86,7 @@ class Sink(Protocol):
     """Writes results one by one.
 
     A sink that never looks at `result.frame.image` may say so with `reads_pixels = False`. `mien.runner.video` then
-    keeps no pixels while it waits for the frames that follow.
+    keeps no pixels while it waits for the frames that follow, and `mien.predict` decodes large JPEG files in part.
     """
 
     def write(self, result: Result) -> None:
