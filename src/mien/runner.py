@@ -125,7 +125,7 @@ def images(
 
     With `quick_search`, YuNet looks at an image that one large face fills at half size only, in half of the time, and
     may miss small faces beside it. Unless `keep_pixels`, large JPEG files are decoded at a half, a quarter or an eighth
-    of their size, as far as their faces allow: two to three times as fast, but `result.frame.image` decodes again.
+    of their size, as far as their faces allow, which is faster; `result.frame.image` then decodes again.
     """
 
     def detect(frame: Frame) -> tuple[Frame, Sequence[Face]] | Failure:
