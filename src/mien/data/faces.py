@@ -42,9 +42,9 @@ class Faces:
 
     def take(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Faces:
         """Return the images chosen by a mask or by indices."""
-        more = (None if column is None else column[keep] for column in (self.votes, self.people, self.sources))
-        columns = (self.images[keep], self.targets[keep], self.splits[keep], self.names[keep])
-        return Faces(*columns, self.labels, *more)  # type: ignore[arg-type]
+        names = ("images", "targets", "splits", "names", "votes", "people", "sources")
+        columns = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: column[keep] for name, column in columns.items() if column is not None})
 
     def split(self, name: str) -> Faces:
         """Return the images of one split."""
