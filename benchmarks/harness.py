@@ -82,16 +82,24 @@ def shipped_sha256(model: str) -> str:
 
 def environment() -> dict[str, Any]:
     """Return versions and machine: processor, cores, cores that this process may use, VNNI instructions."""
-    return {**html.environment(), "threads": onnx.cores(), "vnni": has_vnni()}
+    hidden = {"avx2_only": True} if is_avx2_only() else {}
+    return {**html.environment(), "threads": onnx.cores(), "vnni": has_vnni(), **hidden}
 
 
 def has_vnni() -> bool | None:
     """Return whether the processor has int8 dot products (VNNI), or None where Linux does not say."""
+    if is_avx2_only():
+        return False
     try:
         flags = Path("/proc/cpuinfo").read_text("utf-8", "replace").split()
     except OSError:
         return None
     return any(flag in flags for flag in ("avx512_vnni", "avx_vnni"))
+
+
+def is_avx2_only() -> bool:
+    """Return whether instructions beyond AVX2 are hidden from this process, see speed/hide_instructions.c."""
+    return "hide_instructions" in os.environ.get("LD_PRELOAD", "")
 
 
 def machine(values: Mapping[str, Any]) -> str:

@@ -221,6 +221,7 @@ def machine_table(values: dict[str, Any]) -> str:
     """Return the machine and the table of benchmarks/speed/machine.py."""
     found = values["environment"]
     vnni = {True: "with VNNI", False: "without VNNI", None: "VNNI unknown"}[found["vnni"]]
+    vnni = "with AVX-512, VNNI and AMX hidden, as if it had AVX2 alone" if found.get("avx2_only") else vnni
     lines = [f"{found['processor']}, {found['threads']} of {found['cores']} cores, {vnni}."]
     if values["load_before"] > 0.5:
         lines.append(
@@ -239,12 +240,14 @@ def machine_table(values: dict[str, Any]) -> str:
 def server(results: Path) -> str:
     """Return the server beside an older one."""
     values = require(results, "server-checkouts")
-    rows = [
-        [row["about"], *(f"{row[which]['images_per_second']:,.0f}" for which in ("now", "before")),
-         f"{row['ratio']:.2f}",
-         *(f"{row[which]['statuses']['503']:,}" for which in ("now", "before"))]
-        for row in values["requests"].values()
-    ]  # fmt: skip
+    rows = []
+    for row in values["requests"].values():
+        before = row["before"]["images_per_second"]
+        for which, about in (("now", row["about"]), ("quick", f"{row['about']}, `--quick-search`")):
+            if which in row:
+                now = row[which]["images_per_second"]
+                refused = [f"{row[each]['statuses']['503']:,}" for each in (which, "before")]
+                rows.append([about, f"{now:,.0f}", f"{before:,.0f}", f"{now / before:.2f}", *refused])
     head = [f"request, {values['connections']} connections", "images/s", "3108254", "times as fast",
             "requests refused", "3108254"]  # fmt: skip
     return f"{table(head, rows)}\n\n{machine(values)}"

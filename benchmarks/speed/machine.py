@@ -50,7 +50,10 @@ def main() -> None:
     parser.add_argument("--env", type=Path, help="folder of the environment of `fer`; default: a temporary one")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--before", default=BEFORE, help="commit to compare with")
+    parser.add_argument("--avx2", action="store_true", help="run as on a processor without AVX-512 and VNNI")
     options = parser.parse_args()
+    if options.avx2 and not harness.is_avx2_only():
+        restart_with_avx2()
     cv2.setNumThreads(1)
     values: dict[str, Any] = {"rounds": options.rounds, "load_before": os.getloadavg()[0], "rows": []}
     with tempfile.TemporaryDirectory() as name:
@@ -66,6 +69,17 @@ def main() -> None:
             values["rows"] += start(checkout, options.before, options.rounds)
     harness.save(options.out, values)
     print(machine_table(harness.load(options.out.stem, options.out.parent)))
+
+
+def restart_with_avx2() -> None:
+    """Start this program again, with all instructions beyond AVX2 hidden from it and from its child processes."""
+    source = Path(__file__).with_name("hide_instructions.c")
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "hide_instructions.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
+        environment = {**os.environ, "LD_PRELOAD": str(library)}
+        command = [sys.executable, "-m", "benchmarks.speed.machine", *sys.argv[1:]]
+        raise SystemExit(subprocess.run(command, env=environment, check=False).returncode)
 
 
 def beside_fer(python: Path, scratch: Path, rounds: int) -> list[dict[str, Any]]:
