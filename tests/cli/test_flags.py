@@ -48,7 +48,7 @@ def test_a_flag_has_one_meaning_in_all_commands(flag: str) -> None:
             {"predict", "video", "live"},
         ),
         (("--timeline", "--smoothing"), {"video", "live"}),
-        (("--quick-search",), {"predict", "batch"}),
+        (("--quick-search",), {"predict", "batch", "serve"}),
         (("--data", "--votes", "--kind"), {"train", "evaluate", "report"}),
         (("--votes", "--kind"), {"data info", "data audit", "data montage"}),
         (("--json",), {"evaluate", "data audit"}),

@@ -163,6 +163,17 @@ def test_answer_equals_the_pipeline() -> None:
     assert len(result["faces"]) == 1
 
 
+def test_images_are_searched_quickly_only_on_request() -> None:
+    head = cv2.resize(decode(PORTRAIT.read_bytes(), "portrait")[20:230, 115:325], (300, 300))
+    image = cv2.copyMakeBorder(head, 30, 30, 90, 90, cv2.BORDER_CONSTANT, value=(127, 127, 127))
+    pipeline = mien.load()
+    quick = pipeline.detect(image, True)[0].box
+    for asked in (False, True):
+        with client(pipeline, quick_search=asked) as api:
+            (result,) = api.post("/v1/predict", files=files(encoded(image))).json()["results"]
+        assert (result["faces"][0]["box"] == pytest.approx(quick, abs=0.01)) is asked
+
+
 def test_unreadable_image_does_not_affect_the_others(server: Any) -> None:
     answer = server.post("/v1/predict", files=files(IMAGE, b"text", IMAGE))
     assert answer.status_code == 200
@@ -295,6 +306,22 @@ def test_crops_of_concurrent_requests_share_one_batch() -> None:
     classifier = Brightness()
     asyncio.run(scenario())
     assert classifier.calls == [8]
+
+
+def test_crops_are_answered_in_order_past_unreadable_ones() -> None:
+    classifier = Brightness()
+    grays = [encoded(np.full((48, 48), 255 * (k % 3 == 0), np.uint8)) for k in range(40)]
+    bad = (0, 17, 39)
+    contents = [b"text" if k in bad else gray for k, gray in enumerate(grays)]
+    with client(Pipeline(Boxes([]), classifier), limits={"images": 40, "queue": 40}) as api:
+        classifier.calls.clear()
+        results = api.post("/v1/predict?crops=true", files=files(*contents)).json()["results"]
+    assert [result["index"] for result in results] == list(range(40))
+    assert [k for k, result in enumerate(results) if result["error"]] == list(bad)
+    for k, result in enumerate(results):
+        expected = [] if k in bad else ["bright" if k % 3 == 0 else "dark"]
+        assert [face["emotion"] for face in result["faces"]] == expected
+    assert classifier.calls == [37]
 
 
 @pytest.mark.parametrize("route", ["predict", "predict?crops=true", "annotate", "stream"])

@@ -23,6 +23,7 @@ def serve(
     model: options.Model = None,
     min_face: options.MinFace = None,
     min_score: options.MinScore = None,
+    quick_search: options.QuickSearch = False,
     token: Annotated[str | None, Parameter(env_var="MIEN_TOKEN", show_default=False)] = None,
     allow_host: Annotated[list[str] | None, Parameter(negative=())] = None,
     allow_origin: Annotated[list[str] | None, Parameter(negative=())] = None,
@@ -60,7 +61,9 @@ def serve(
         pipeline = engine.load(model, detector, min_score, min_face)
         if not has_page():
             warn(f"note: this copy of mien lacks the web page's runtime, so only the API answers; {_MAKE_WEB}")
-        app = create_app(pipeline, token=token, hosts=hosts, origins=allow_origin or [], limits=limits)
+        app = create_app(
+            pipeline, token=token, hosts=hosts, origins=allow_origin or [], limits=limits, quick_search=quick_search
+        )
         echo(f"mien serves at {server.url(listening)} (Ctrl-C ends it)")
         server.run(app, listening, limits)
     clock.summary(count(app.state.serving.metrics.answered, "request"))

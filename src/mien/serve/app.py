@@ -50,6 +50,7 @@ def create_app(
     origins: Sequence[str] = (),
     limits: Limits | None = None,
     static: Path = STATIC,
+    quick_search: bool = False,
 ) -> FastAPI:
     """Create the server as an ASGI application, for `mien serve` or any ASGI server.
 
@@ -60,10 +61,11 @@ def create_app(
         origins: of web pages that may use it besides its own (CORS), such as "https://example.org".
         limits: None for the defaults.
         static: folder of the web page, served at / when it exists.
+        quick_search: search an image that one large face fills at half size only, see `Pipeline.detect`.
     """
     limits = limits or Limits()
     metrics = Metrics()
-    engine = Engine(pipeline or load(), limits, metrics)
+    engine = Engine(pipeline or load(), limits, metrics, quick_search)
     metrics.queue.set_function(lambda: engine.pending)
     metrics.streams.set_function(lambda: engine.streams)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import cv2
@@ -31,6 +32,10 @@ T = TypeVar("T")
 
 _BYTES_PER_PIXEL = 24
 """What decoding may take at its peak: JPEG 7 to 10, PNG 7 to 11, AVIF and HEIC 16, WebP 18, JPEG 2000 23 bytes."""
+
+
+_CROPS_AT_ONCE = 16
+"""Files of crops that a thread decodes in one task: handing it over takes longer than decoding a small file."""
 
 
 class QueueFull(Exception):
@@ -65,8 +70,12 @@ def load(
 class Engine:
     """Runs a pipeline for concurrent requests. All methods belong to one event loop."""
 
-    def __init__(self, pipeline: Pipeline, limits: Limits, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self, pipeline: Pipeline, limits: Limits, metrics: Metrics | None = None, quick_search: bool = False
+    ) -> None:
+        """Start without requests; images that are no frames of a stream get `quick_search`, see `Pipeline.detect`."""
         self.pipeline, self.limits = pipeline, limits
+        self._quick_search = quick_search
         self.streams = 0  # open WebSockets
         self.state = "warming up"
         self._admitted = 0  # images accepted and not yet answered
@@ -98,22 +107,41 @@ class Engine:
         finally:
             self._admitted -= count
 
-    async def process(
-        self, image: EncodedImage, index: int = 0, time: float | None = None, cropped: bool = False
-    ) -> tuple[Result, int]:
+    async def process(self, image: EncodedImage, index: int = 0, time: float | None = None) -> tuple[Result, int]:
         """Find and classify the faces of an image, or raise SourceError. Call it within `admit`.
 
-        An image with a time is a frame of a stream, in which turned faces are not looked for. With `cropped`, the whole
-        image is one face, stretched to the square of the network. Return the result, whose frame has the image's size
-        but no pixels (all are 0), and the number of faces beyond the limit.
+        An image with a time is a frame of a stream, in which turned faces are not looked for. Return the result, whose
+        frame has the image's size but no pixels (all are 0), and the number of faces beyond the limit.
         """
-        frame, faces, crops = await self._in_thread(lambda: self._extract(image, index, time, cropped))
+        frame, faces, crops = await self._in_thread(lambda: self._extract(image, index, time))
         self._metrics.faces.observe(len(faces))
         if not len(crops):
             return Result(frame), 0
         rows = await self._classify(crops)
         kept = self.pipeline.label(faces[: len(crops)], rows, crops, frame.shape)
         return Result(frame, kept, crops), len(faces) - len(crops)
+
+    async def process_crops(self, images: Sequence[EncodedImage]) -> list[Result | SourceError]:
+        """Classify images that are one face each, stretched to the square of the network. Call it within `admit`.
+
+        Return a result as `process` does, or the reason, for each image.
+        """
+        parts = [images[k : k + _CROPS_AT_ONCE] for k in range(0, len(images), _CROPS_AT_ONCE)]
+        tasks = (self._in_thread(partial(self._decode_crops, part)) for part in parts)
+        decoded = [item for part in await asyncio.gather(*tasks) for item in part]
+        crops = [item[1] for item in decoded if not isinstance(item, SourceError)]
+        rows = iter(await self._classify(np.stack(crops)) if crops else ())
+        results: list[Result | SourceError] = []
+        for index, (image, item) in enumerate(zip(images, decoded, strict=True)):
+            if isinstance(item, SourceError):
+                results.append(item)
+                continue
+            shape, pixels = item
+            self._metrics.faces.observe(1)
+            face = Face((0.0, 0.0, float(shape[1]), float(shape[0])))
+            faces = self.pipeline.label([face], next(rows)[None], pixels[None], shape)
+            results.append(Result(_without_pixels(shape, index, 0.0, image.name), faces, pixels[None]))
+        return results
 
     async def annotate(self, image: EncodedImage, suffix: str) -> bytes:
         """Draw the faces of an image and encode it as ".png" or ".jpeg", or raise SourceError."""
@@ -161,22 +189,39 @@ class Engine:
         abandoned.cancelled() or abandoned.exception()  # nobody asks for it
 
     def _extract(
-        self, image: EncodedImage, index: int, time: float | None, cropped: bool
+        self, image: EncodedImage, index: int, time: float | None
     ) -> tuple[Frame, list[Face], NDArray[np.uint8]]:
         """Return the frame without its pixels, all faces, and the crops of as many as may be classified."""
-        searched_side = self.pipeline.searched_side if time is None and not cropped else None
+        searched_side = self.pipeline.searched_side if time is None else None
         pixels = decode_for_search(image.data, image.name, searched_side, self._decoding, image.page)
-        # Images that wait for the classifier hold no pixels, which take hundreds of times the memory of the crops.
-        frame = Frame(np.ndarray(pixels.shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time or 0.0, image.name)
+        frame = _without_pixels(pixels.shape, index, time or 0.0, image.name)
         seen = Frame(pixels)
-        if cropped:
-            height, width = pixels.shape[:2]
-            return frame, [Face((0.0, 0.0, float(width), float(height)))], crop.to_network_input(seen.image)[None]
         try:
-            faces = self.pipeline.detect_in(seen) if time is None else self.pipeline.detector(seen.image)
+            if time is None:
+                faces = self.pipeline.detect_in(seen, self._quick_search)
+            else:
+                faces = self.pipeline.detector(seen.image)
             return frame, faces, self.pipeline.crop(pixels, faces[: self.limits.faces])
         except cv2.error as error:
             raise SourceError(f"{image.name}: an image of this shape cannot be searched; crop it") from error
+
+    def _decode_crops(
+        self, images: Sequence[EncodedImage]
+    ) -> list[tuple[tuple[int, ...], NDArray[np.uint8]] | SourceError]:
+        """Return the shape of each image and the network's input, uint8 gray (48, 48), or the reason."""
+        found: list[tuple[tuple[int, ...], NDArray[np.uint8]] | SourceError] = []
+        for image in images:
+            try:
+                pixels = codec.decode(image.data, image.name, self._decoding, image.page)
+                found.append((pixels.shape, crop.to_network_input(pixels)))
+            except SourceError as error:
+                found.append(error)
+        return found
+
+
+def _without_pixels(shape: Sequence[int], index: int, time: float, name: str) -> Frame:
+    """Return a frame of that size whose pixels are all 0 and take no memory, hundreds of times that of the crops."""
+    return Frame(np.ndarray(shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, name)
 
 
 def _draw(image: EncodedImage, faces: tuple[Face, ...], suffix: str, limits: image_info.Limits) -> bytes:

@@ -20,6 +20,7 @@ from mien.serve.engine import EncodedImage, Engine
 from mien.serve.limits import Limits
 from mien.serve.metrics import Metrics
 from mien.serve.uploads import Uploads, shortened
+from mien.types import Result
 
 _REFUSALS = (400, 401, 403, 408, 413, 415, 422, 429, 503)  # of a request with images
 RETRY = {"Retry-After": "1"}
@@ -44,9 +45,10 @@ class Serving:
     "/v1/predict",
     dependencies=_TOKEN,
     openapi_extra=schemas.request_body(many=True),
+    response_model=schemas.Prediction,
     responses={200: {"content": {"application/json": {"example": schemas.PREDICTION}}}, **schemas.problems(*_REFUSALS)},
 )
-async def predict(request: Request, crops: Annotated[bool, schemas.CROPS] = False) -> schemas.Prediction:
+async def predict(request: Request, crops: Annotated[bool, schemas.CROPS] = False) -> Response:
     """Find and classify the faces of one or more images. An unreadable image does not affect the others."""
     serving: Serving = request.app.state.serving
     async with serving.uploads.images(request) as images:
@@ -54,7 +56,9 @@ async def predict(request: Request, crops: Annotated[bool, schemas.CROPS] = Fals
             results = await _while_connected(request, _predict_all(serving, images, crops))
     if all(result.error for result in results):
         raise HTTPException(422, "; ".join(result.error or "" for result in results[:3]))
-    return schemas.Prediction(model=_model_name(serving), results=results)
+    prediction = schemas.Prediction(model=_model_name(serving), results=results)
+    # FastAPI would check the answer a second time, and write it with Python's slower JSON.
+    return Response(prediction.model_dump_json(), media_type="application/json")
 
 
 @router.post(
@@ -139,14 +143,24 @@ async def metrics(request: Request) -> Response:
 
 
 async def _predict_all(serving: Serving, images: list[EncodedImage], cropped: bool) -> list[schemas.ImagePrediction]:
-    return await asyncio.gather(*(_predict(serving, image, k, cropped) for k, image in enumerate(images)))
+    if cropped:
+        found = await serving.engine.process_crops(images)
+        return [_prediction(image, k, result) for k, (image, result) in enumerate(zip(images, found, strict=True))]
+    return await asyncio.gather(*(_predict(serving, image, k) for k, image in enumerate(images)))
 
 
-async def _predict(serving: Serving, image: EncodedImage, index: int, cropped: bool) -> schemas.ImagePrediction:
+async def _predict(serving: Serving, image: EncodedImage, index: int) -> schemas.ImagePrediction:
     try:
-        result, left_out = await serving.engine.process(image, index, cropped=cropped)
+        return _prediction(image, index, *await serving.engine.process(image, index))
     except SourceError as error:
-        return schemas.ImagePrediction(name=image.name, index=index, error=str(error))
+        return _prediction(image, index, error)
+
+
+def _prediction(
+    image: EncodedImage, index: int, result: Result | SourceError, left_out: int = 0
+) -> schemas.ImagePrediction:
+    if isinstance(result, SourceError):
+        return schemas.ImagePrediction(name=image.name, index=index, error=str(result))
     return schemas.ImagePrediction.model_validate(result.to_dict() | {"left_out": left_out})
 
 
