@@ -195,6 +195,7 @@ class TrainConfig:
         biases = [
             bias for values in (self.class_bias, *(v.class_bias for v in self.variants)) for bias in values.values()
         ]
+        blends = any(blend > 0 for blend in (self.blend, *(variant.blend for variant in self.variants)))
         rules = (
             (bool(self.stages), "stages must hold at least one stage"),
             (self.classes == 5 or not self.extra_classes, "extra_classes adds to 5 classes, not to 7 or 8"),
@@ -202,7 +203,8 @@ class TrainConfig:
             (all(bias in Range(-1000, 1000) for bias in biases), "class_bias must hold finite numbers, -1000 to 1000"),
             (self.folds != 1, "folds must be 0 or at least 2, got 1"),
             (self.fold < max(1, self.folds), f"fold must be below folds ({self.folds}), got {self.fold}"),
-            (not self.blend or self.ferplus > 0, "blend needs ferplus above 0"),
+            (not blends or self.ferplus > 0, "blend needs ferplus above 0"),
+            (not blends or self.network != "baseline", "blend needs network: rep or wide; baseline has other features"),
             (not (self.teacher and self.has_soft_labels), "teacher and soft_labels exclude each other"),
             (not distills or bool(self.teacher or self.has_soft_labels), "distill needs a teacher or soft_labels"),
             (bool(self.init) or all(item.soft_labels != "init" for item in self.sets), "soft_labels: init needs init"),

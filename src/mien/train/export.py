@@ -179,7 +179,7 @@ def export_all(
             threshold = max(threshold, calibrate(classifier(valid.images), valid.targets, temperature)[1])
     fitted = temperature, threshold
     # A folded addition is a spike in each kernel that uses up the range of the seven bits: the answers of int8 and fp32
-    # then differ three times as often (docs/benchmark.md). Only fp32 is folded.
+    # then differ three times as often (docs/training.md). Only fp32 is folded.
     quantize(export(checkpoint, full, version, *fitted, fold=False, variant=variant), small, sample)
     export(checkpoint, full, version, *fitted, variant=variant)
     for further in () if variant else config.variants:
