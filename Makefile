@@ -7,7 +7,7 @@ SECONDS ?= 600
 JOBS ?= 2
 BIN := .venv/bin
 RECIPE = $(firstword $(wildcard recipes/$(MODEL).yaml experiments/$(MODEL).yaml))
-FURTHER = $(if $(filter mien-s mien-s-a mien-s-b,$(MODEL)),--data photographs:$(PHOTOS))
+FURTHER = $(if $(filter mien-s mien-s-a mien-s-b mien-m mien-m-a,$(MODEL)),--data photographs:$(PHOTOS))
 RUNTIME := web/node_modules/.package-lock.json
 
 .PHONY: demo install check test lower fuzz train soft-labels bench accuracy figures docs web
@@ -47,7 +47,9 @@ train: .venv/full ## train a shipped model from its recipe: make train MODEL=mie
 	@case $(MODEL) in \
 	  mien-s) $(MAKE) train MODEL=mien-s-a && $(MAKE) train MODEL=mien-s-b;; \
 	  mien-s-fer2013) $(MAKE) train MODEL=mien-s-start;; \
-	  mien-s-start|mien-xs-fer2013) $(MAKE) train MODEL=mien-m;; esac # the model that its training starts from
+	  mien-m|baseline) $(MAKE) train MODEL=$(MODEL)-a;; \
+	  mien-m-a|baseline-a) $(MAKE) train MODEL=$(MODEL:-a=-start);; \
+	  mien-s-start|mien-xs-fer2013) $(MAKE) train MODEL=mien-m-start;; esac # the model that its training starts from
 	$(BIN)/mien train --data $(DATA) $(FURTHER) --votes $(VOTES) --recipe $(RECIPE) --out runs/$(MODEL) --resume
 
 soft-labels: .venv/full ## train the ten teachers and make experiments/soft_labels.npz again

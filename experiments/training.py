@@ -18,7 +18,10 @@ from benchmarks import harness
 from mien.data.fer2013 import load_fer2013
 
 HERE = Path(__file__).parent
-SHIPPED = ("mien-s-start", "mien-s", "mien-xs-fer2013", "mien-m", "baseline")
+RUNS = (
+    "mien-s-start", "mien-s", "mien-xs-fer2013", "mien-m-start", "mien-m-a", "mien-m", "baseline-start", "baseline-a",
+    "baseline",
+)  # fmt: skip
 GROUPS = {
     "teacher": ("cutmix", "mixup"),
     "trials": ("mien-m", "narrow", "mobilenet", "shaken"),
@@ -36,7 +39,7 @@ def main() -> None:
 
     train = load_fer2013(options.data).split("Training")
     agrees = read_soft_labels(options.soft_labels, train).argmax(1) == train.targets
-    values: dict[str, Any] = {name: best([read(name)]) for name in SHIPPED}
+    values: dict[str, Any] = {name: best([read(name)]) for name in RUNS}
     for log, prefixes in GROUPS.items():
         for prefix in prefixes:
             rows = [row for row in read(log) if row["run"].startswith(prefix)]

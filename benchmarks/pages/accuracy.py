@@ -11,8 +11,6 @@ from benchmarks.harness import interval, machine, percent, require, table
 from benchmarks.peers import footprint
 
 MODELS = ("mien-s", "mien-s-7", "mien-xs", "mien-m", "baseline", "mien-s+mien-m+baseline")
-PREVIOUS = "mien-s-fer2013"
-"""The default before, the same network without photographs; robustness was measured on it."""
 
 
 def readme(results: Path) -> str:
@@ -81,7 +79,7 @@ def robustness(results: Path) -> str:
     names = list(values["models"])
     lines = []
     for name in names:
-        row = require(results, "robustness-PublicTest", "" if name == PREVIOUS else name)["models"][name]
+        row = require(results, "robustness-PublicTest", name)["models"][name]
         lines.append(
             f"- `{name}`: {percent(row['mean'])} % ({interval(row['interval'])}) over {len(row['accuracy'])} "
             f"corruptions in five severities;\n  {percent(row['clean'])} % on the {row['n']:,} clean images. "

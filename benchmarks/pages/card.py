@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import interval, load, percent, require, table
-from benchmarks.pages.accuracy import PREVIOUS, difference
+from benchmarks.pages.accuracy import difference
 from mien.faces.classifier import OnnxClassifier
 from mien.faces.models import DEFAULT
 from mien.faces.onnx import ASSETS
@@ -185,7 +185,7 @@ def shaken(results: Path) -> dict[str, Any] | None:
     values = load("robustness-PublicTest", results)
     if values is None or DEFAULT not in values["models"]:
         return None
-    found: dict[str, Any] = require(results, "robustness-PublicTest")["models"][PREVIOUS]
+    found: dict[str, Any] = require(results, "robustness-PublicTest", DEFAULT)["models"][DEFAULT]
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import ROOT, interval, percent, require, table
+from benchmarks.pages.accuracy import difference
 
 EXPERIMENTS = ROOT / "experiments" / "results"
 VIEWS_SHOWN = ("fer2013", "ferplus-majority", "consensus")
@@ -34,6 +35,18 @@ def other_starts(results: Path) -> str:
     names = (*VIEWS_SHOWN, "photographs")
     shown = [[name, *(percent(row[key]) for key in names)] for name, row in rows.items()]
     return table(["weights", *(f"`{key}`" for key in VIEWS_SHOWN), "photographs, balanced"], shown)
+
+
+def larger_models(results: Path) -> str:
+    """Return `mien-m` and `baseline` before and after their further training."""
+    rows = [
+        [f"`{name}`", row["split"], view, percent(each["other"]), percent(each["accuracy"]), difference(each)]
+        for name in ("mien-m", "baseline")
+        for row in require(results, f"comparisons-{name}")["rows"]
+        for view, each in row["views"].items()
+        if view in VIEWS_SHOWN
+    ]
+    return table(["model", "split", "view", "before", "now", "difference, points (95 % interval)"], rows)
 
 
 WORDS = {f"{name}-{seed}": f"{words}, seed {seed}" for name, words in
@@ -66,6 +79,7 @@ def speed(results: Path) -> str:
 BLOCKS = {
     "field-ablation": field_ablation,
     "with-photographs": with_photographs,
+    "larger-models": larger_models,
     "own-data": own_data,
     "other-starts": other_starts,
     "training-speed": speed,
