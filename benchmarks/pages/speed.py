@@ -214,7 +214,10 @@ def _turns(row: dict[str, Any]) -> tuple[str, str]:
 
 def machines(results: Path) -> str:
     """Return the table of `make bench` for each machine whose result is kept as machine-NAME.json."""
-    return "\n\n".join(machine_table(require(results, path.stem)) for path in sorted(results.glob("machine-*.json")))
+    return "\n\n".join(
+        machine_table(require(results, path.stem))
+        for path in sorted(results.glob("machine-*.json"), key=lambda path: path.stem)
+    )
 
 
 def machine_table(values: dict[str, Any]) -> str:

@@ -1,10 +1,11 @@
 """Measure `mien serve` under load: many connections that never pause, with and without batching, on one machine.
 
-Two servers, one with the defaults and one with `--max-batch 1`, are asked in turn with five kinds of requests: an image
-with one face, an image with eight, a large photograph, one crop, and sixteen crops. With `--before` the second server
-is that of an older checkout, the file is server-checkouts.json, and a third server has `--quick-search`. wrk is the
-client where it is installed, else Python, which takes more of the cores that it shares with the server; rates are lower
-bounds. Memory is the server's own (resident), at the start, in the middle and at the end.
+Two servers, one with the defaults and one with `--max-batch 1`, are asked in turn with six kinds of requests: an image
+with one face, one that a face fills, one with eight, a large photograph, one crop, and sixteen crops. With `--before`
+the second server is that of an older checkout, the file is server-checkouts.json, and a third server has
+`--quick-search`. wrk is the client where it is installed, else Python, which takes more of the cores that it shares
+with the server; rates are lower bounds. Memory is the server's own (resident), at the start, in the middle and at the
+end.
 
 Usage: python -m benchmarks.speed.server [--seconds 75] [--connections 64] [--before CHECKOUT] [--out FILE]
        (seconds in all; Linux)
@@ -40,7 +41,7 @@ from mien.faces.yunet import YuNet
 from mien.media.image import decode
 
 MODES = {"batching": [], "one by one": ["--max-batch", "1"]}
-QUICK = ("one face", "large photograph")
+QUICK = ("close face",)
 """Workloads for which `--quick-search` is meant."""
 
 HEAD = b'--x\r\nContent-Disposition: form-data; name="pictures"; filename="a"\r\n\r\n'
@@ -68,12 +69,14 @@ def workloads() -> dict[str, Workload]:
     many = np.tile(cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA), (2, 4, 1))
     (crop,) = crops(portrait, YuNet()(portrait))
     large = cv2.resize(one, (4000, 3000), interpolation=cv2.INTER_CUBIC)
-    jpeg = [cv2.imencode(".jpg", image)[1].tobytes() for image in (one, many, large)]
+    close = cv2.copyMakeBorder(cv2.resize(portrait[20:230, 115:325], (480, 480)), 0, 0, 80, 80, cv2.BORDER_REPLICATE)
+    jpeg = [cv2.imencode(".jpg", image)[1].tobytes() for image in (one, many, large, close)]
     png = cv2.imencode(".png", crop)[1].tobytes()
     return {
         "one face": Workload("640x480 JPEG, one face", "/v1/predict", jpeg[:1]),
         "eight faces": Workload("1024x512 JPEG, eight faces", "/v1/predict", jpeg[1:2]),
-        "large photograph": Workload("4000x3000 JPEG, one face", "/v1/predict", jpeg[2:]),
+        "close face": Workload("640x480 JPEG, a face of half its height", "/v1/predict", jpeg[3:]),
+        "large photograph": Workload("4000x3000 JPEG, one face", "/v1/predict", jpeg[2:3]),
         "one crop": Workload("48x48 PNG, a face cut out", "/v1/predict?crops=true", [png]),
         "sixteen crops": Workload("sixteen 48x48 PNG, faces cut out", "/v1/predict?crops=true", [png] * 16),
     }
