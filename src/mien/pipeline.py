@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -251,6 +252,6 @@ def load(
         ConfigError: unknown detector, or an impossible `min_face` or `min_score`.
         ModelError: unknown or damaged model.
     """
-    return Pipeline(
-        detectors.load_detector(detector, min_face, threads, min_score), models.load_classifier(model, threads)
-    )
+    with ThreadPoolExecutor(1) as pool:  # ONNX Runtime prepares a network without holding Python's lock
+        classifier = pool.submit(models.load_classifier, model, threads)
+        return Pipeline(detectors.load_detector(detector, min_face, threads, min_score), classifier.result())
