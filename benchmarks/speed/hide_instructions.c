@@ -1,7 +1,7 @@
 /* Preloaded into a process, this library hides AVX-512, VNNI and AMX from all that is loaded after it, so that a
    processor that has them runs the code paths of one that has only AVX2. It makes the instruction cpuid fault (Linux on
-   x86-64, where /proc/cpuinfo has the flag cpuid_fault) and answers it without the bits of what is hidden. Threads and
-   child processes inherit this; a new program does after its own start. */
+   x86-64, where /proc/cpuinfo has the flag cpuid_fault) and answers it without the bits of what is hidden. Threads inherit
+   this; in other programs that the process starts, LD_PRELOAD loads the library again. */
 
 #define _GNU_SOURCE
 #include <asm/prctl.h>

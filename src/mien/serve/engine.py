@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -111,7 +111,7 @@ class Engine:
         """Find and classify the faces of an image, or raise SourceError. Call it within `admit`.
 
         An image with a time is a frame of a stream, in which turned faces are not looked for. Return the result, whose
-        frame has the image's size but no pixels (all are 0), and the number of faces beyond the limit.
+        frame has the image's size but no pixels, and the number of faces beyond the limit.
         """
         frame, faces, crops = await self._in_thread(lambda: self._extract(image, index, time))
         self._metrics.faces.observe(len(faces))
@@ -132,15 +132,16 @@ class Engine:
         crops = [item[1] for item in decoded if not isinstance(item, SourceError)]
         rows = iter(await self._classify(np.stack(crops)) if crops else ())
         results: list[Result | SourceError] = []
-        for index, (image, item) in enumerate(zip(images, decoded, strict=True)):
+        for index, item in enumerate(decoded):
             if isinstance(item, SourceError):
                 results.append(item)
                 continue
-            shape, pixels = item
+            frame, pixels = item
             self._metrics.faces.observe(1)
-            face = Face((0.0, 0.0, float(shape[1]), float(shape[0])))
-            faces = self.pipeline.label([face], next(rows)[None], pixels[None], shape)
-            results.append(Result(_without_pixels(shape, index, 0.0, image.name), faces, pixels[None]))
+            height, width = frame.shape[:2]
+            face = Face((0.0, 0.0, float(width), float(height)))
+            faces = self.pipeline.label([face], next(rows)[None], pixels[None], frame.shape)
+            results.append(Result(replace(frame, index=index), faces, pixels[None]))
         return results
 
     async def annotate(self, image: EncodedImage, suffix: str) -> bytes:
@@ -194,8 +195,8 @@ class Engine:
         """Return the frame without its pixels, all faces, and the crops of as many as may be classified."""
         searched_side = self.pipeline.searched_side if time is None else None
         pixels = decode_for_search(image.data, image.name, searched_side, self._decoding, image.page)
-        frame = _without_pixels(pixels.shape, index, time or 0.0, image.name)
-        seen = Frame(pixels)
+        seen = Frame(pixels, index, time or 0.0, image.name)
+        frame = seen.without_pixels()  # images that wait for the classifier would take hundreds of times its crops
         try:
             if time is None:
                 faces = self.pipeline.detect_in(seen, self._quick_search)
@@ -205,23 +206,16 @@ class Engine:
         except cv2.error as error:
             raise SourceError(f"{image.name}: an image of this shape cannot be searched; crop it") from error
 
-    def _decode_crops(
-        self, images: Sequence[EncodedImage]
-    ) -> list[tuple[tuple[int, ...], NDArray[np.uint8]] | SourceError]:
-        """Return the shape of each image and the network's input, uint8 gray (48, 48), or the reason."""
-        found: list[tuple[tuple[int, ...], NDArray[np.uint8]] | SourceError] = []
+    def _decode_crops(self, images: Sequence[EncodedImage]) -> list[tuple[Frame, NDArray[np.uint8]] | SourceError]:
+        """Return each image as a frame without pixels and the network's input, uint8 gray (48, 48), or the reason."""
+        found: list[tuple[Frame, NDArray[np.uint8]] | SourceError] = []
         for image in images:
             try:
                 pixels = codec.decode(image.data, image.name, self._decoding, image.page)
-                found.append((pixels.shape, crop.to_network_input(pixels)))
+                found.append((Frame(pixels, name=image.name).without_pixels(), crop.to_network_input(pixels)))
             except SourceError as error:
                 found.append(error)
         return found
-
-
-def _without_pixels(shape: Sequence[int], index: int, time: float, name: str) -> Frame:
-    """Return a frame of that size whose pixels are all 0 and take no memory, hundreds of times that of the crops."""
-    return Frame(np.ndarray(shape, np.uint8, b"\0", strides=(0, 0, 0)), index, time, name)
 
 
 def _draw(image: EncodedImage, faces: tuple[Face, ...], suffix: str, limits: image_info.Limits) -> bytes:
