@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from mien.evaluation import html
-from mien.faces import onnx
+from mien.faces import amx, onnx
 from mien.media import atomic
 
 ROOT = Path(__file__).parents[1]
@@ -81,14 +81,14 @@ def shipped_sha256(model: str) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Return versions and machine: processor, cores, cores that this process may use, VNNI instructions."""
-    hidden = {"avx2_only": True} if is_avx2_only() else {}
-    return {**html.environment(), "threads": onnx.cores(), "vnni": has_vnni(), **hidden}
+    """Return versions and machine: processor, cores, cores that this process may use, VNNI and AMX."""
+    hidden = {"hidden": hidden_instructions()} if hidden_instructions() else {}
+    return {**html.environment(), "threads": onnx.cores(), "vnni": has_vnni(), "amx": amx.has_amx(), **hidden}
 
 
 def has_vnni() -> bool | None:
     """Return whether the processor has int8 dot products (VNNI), or None where Linux does not say."""
-    if is_avx2_only():
+    if hidden_instructions() == "avx512":
         return False
     try:
         flags = Path("/proc/cpuinfo").read_text("utf-8", "replace").split()
@@ -97,9 +97,9 @@ def has_vnni() -> bool | None:
     return any(flag in flags for flag in ("avx512_vnni", "avx_vnni"))
 
 
-def is_avx2_only() -> bool:
-    """Return whether instructions beyond AVX2 are hidden from this process, see speed/hide_instructions.c."""
-    return "hide_instructions" in os.environ.get("LD_PRELOAD", "")
+def hidden_instructions() -> str:
+    """Return what is hidden from this process, "amx" or "avx512", or "": see speed/hide_instructions.c."""
+    return os.environ.get("HIDE", "avx512") if "hide_instructions" in os.environ.get("LD_PRELOAD", "") else ""
 
 
 def machine(values: Mapping[str, Any]) -> str:

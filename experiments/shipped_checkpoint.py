@@ -49,6 +49,7 @@ def main() -> None:
     labels = EMOTIONS7 if config.extra_classes else EMOTIONS
     model = models.build(config.network, len(labels), config.width, 0.0, 8)
     found = weights(file.graph)
+    found |= first_weights(file.graph, "features.0" if config.network == "baseline" else "0.conv")
     for name, values in found.items():
         if len(values) == len(EMOTIONS):  # the last layer
             found[name] = np.zeros((len(labels), *values.shape[1:]), np.float32)
@@ -72,6 +73,18 @@ def weights(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:
             values = values.astype(np.float32) * scale.reshape(-1, *[1] * (values.ndim - 1))
         found[f"{layer.removeprefix('model.')}.{kind}"] = np.asarray(values, np.float32)
     return found
+
+
+def first_weights(graph: onnx.GraphProto, layer: str) -> dict[str, NDArray[np.float32]]:
+    """Return weight and bias of the first convolution, which `mien.train.int8_stem` repeats for four pixels."""
+    stored = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    repeated = stored["stem_weights_int8"]
+    filters = len(repeated) // 4
+    scale = stored["stem_weights_scale"][:filters, None, None]
+    # For the first pixel of a block: the last channel of the block before, and two of its own.
+    columns = [repeated[:filters, channel, :, block] for channel, block in ((3, 0), (0, 1), (1, 1))]
+    bias = (stored["stem_bias_int32"] * stored["stem_bias_scale"])[:filters]
+    return {f"{layer}.weight": (np.stack(columns, -1) * scale)[:, None], f"{layer}.bias": bias.astype(np.float32)}
 
 
 @torch.no_grad()

@@ -73,6 +73,18 @@ def comparisons(results: Path) -> str:
     return table(["models", "split", "view", "difference, points (95 % interval)", "McNemar p"], rows)
 
 
+def int8_stem(results: Path) -> str:
+    """Return the models with a first convolution in fp32 and in int8."""
+    rows = [
+        [f"`{row['first']}`", row["split"], view, percent(each["other"], 2), percent(each["accuracy"], 2),
+         difference(each, 2), f"{each['p']:.2g}"]
+        for row in require(results, "comparisons-int8-stem")["rows"]
+        for view, each in row["views"].items()
+    ]  # fmt: skip
+    head = ["model", "split", "view", "fp32", "int8", "difference, points (95 % interval)", "McNemar p"]
+    return table(head, rows)
+
+
 def robustness(results: Path) -> str:
     """Return the means over all corruptions and the table of severities."""
     values = require(results, "robustness-PublicTest")
@@ -173,6 +185,7 @@ BLOCKS = {
     "public": lambda results: accuracies(results, "PublicTest"),
     "photographs": photographs,
     "comparisons": comparisons,
+    "int8-stem": int8_stem,
     "robustness": robustness,
     "peers": peers,
     "audit": data_audit,

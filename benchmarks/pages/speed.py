@@ -224,8 +224,11 @@ def machine_table(values: dict[str, Any]) -> str:
     """Return the machine and the table of benchmarks/speed/machine.py."""
     found = values["environment"]
     vnni = {True: "with VNNI", False: "without VNNI", None: "VNNI unknown"}[found["vnni"]]
-    vnni = "with AVX-512, VNNI and AMX hidden, as if it had AVX2 alone" if found.get("avx2_only") else vnni
-    lines = [f"{found['processor']}, {found['threads']} of {found['cores']} cores, {vnni}."]
+    kind = {
+        "amx": "with VNNI, AMX hidden",
+        "avx512": "with AVX-512, VNNI and AMX hidden, as if it had AVX2 alone",
+    }.get(found.get("hidden", ""), f"{vnni} and AMX" if found.get("amx") else vnni)
+    lines = [f"{found['processor']}, {found['threads']} of {found['cores']} cores, {kind}."]
     if values["load_before"] > 0.5:
         lines.append(
             f"**Other programs were running** (load {values['load_before']:.1f}): quote none of these figures; the "

@@ -1,13 +1,14 @@
 """Measure the speed of mien on the machine at hand, each figure beside `fer` or an older commit in the same run.
 
-The table has the classifier on one face and on 64 faces and a video of 640x480, beside `fer`; the same, an annotated
+The table has the classifier on one face and on many faces and a video of 640x480, beside `fer`; the same, an annotated
 copy, folders of images of 640 and 4,000 pixels and the start of `mien predict` beside an older commit. `fer` runs in an
 environment of its own, which is made where it is missing (see peers/environment.py). Where it cannot be made, as
 without a network, only the comparison with the older commit is left, for which the checkout needs its history. The
 contestants take turns, so that other work slows all of them: the ratios mean something, single times do not. A machine
 that is busy when the run begins is marked as such.
 
-Usage: python -m benchmarks.speed.machine [--env FOLDER] [--rounds N] [--before COMMIT] [--out FILE]
+Usage: python -m benchmarks.speed.machine [--env FOLDER] [--rounds N] [--before COMMIT] [--hide amx|avx512]
+       [--out FILE]
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ def main() -> None:
     parser.add_argument("--env", type=Path, help="folder of the environment of `fer`; default: a temporary one")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--before", default=BEFORE, help="commit to compare with")
-    parser.add_argument("--avx2", action="store_true", help="run as on a processor without AVX-512 and VNNI")
+    parser.add_argument("--hide", choices=["amx", "avx512"], help="run as without AMX, or without AMX, VNNI, AVX-512")
     options = parser.parse_args()
-    if options.avx2 and not harness.is_avx2_only():
-        restart_with_avx2()
+    if options.hide and not harness.hidden_instructions():
+        restart_without(options.hide)
     cv2.setNumThreads(1)
     values: dict[str, Any] = {"rounds": options.rounds, "load_before": os.getloadavg()[0], "rows": []}
     with tempfile.TemporaryDirectory() as name:
@@ -71,13 +72,13 @@ def main() -> None:
     print(machine_table(harness.load(options.out.stem, options.out.parent)))
 
 
-def restart_with_avx2() -> None:
-    """Start this program again, with all instructions beyond AVX2 hidden from it and from its child processes."""
+def restart_without(instructions: str) -> None:
+    """Start this program again, with instructions hidden from it and from its child processes."""
     source = Path(__file__).with_name("hide_instructions.c")
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "hide_instructions.so"
         subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
-        environment = {**os.environ, "LD_PRELOAD": str(library)}
+        environment = {**os.environ, "LD_PRELOAD": str(library), "HIDE": instructions}
         command = [sys.executable, "-m", "benchmarks.speed.machine", *sys.argv[1:]]
         raise SystemExit(subprocess.run(command, env=environment, check=False).returncode)
 
@@ -110,7 +111,9 @@ def beside_older(checkout: Path, commit: str, scratch: Path, rounds: int) -> lis
     clip, copy = moving_portrait(scratch / "own-clip.mp4"), scratch / "copy.mp4"
     tasks = [
         ("default model, 1 in a call, 1 thread", "ms a face", ("crops", 1, 1)),
+        ("default model, 16 in a call, 1 thread", "ms a face", ("crops", 16, 1)),
         ("default model, 64 in a call, 2 threads", "ms a face", ("crops", 64, 2)),
+        ("default model, 1,024 in a call, 2 threads", "ms a face", ("crops", 1024, 2)),
         ("video of 640x480, one face", "ms a frame", ("video", str(clip), None)),
         ("the same with an annotated copy", "ms a frame", ("video", str(clip), str(copy))),
         ("folder of images of 640 pixels", "ms an image", ("folder", str(portraits(scratch / "640", 640, 60)))),

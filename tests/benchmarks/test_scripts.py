@@ -72,7 +72,8 @@ def test_multiply_adds_of_a_known_network_are_counted(tmp_path: Path) -> None:
     assert count(tmp_path / "two.onnx", (8, 8)) == 2 * 8 * 8 * 3 * 3 * 9
     small, large = (count(frame_profile.YUNET, (side, side)) for side in (64, 128))
     assert large == 4 * small
-    assert count(ASSETS / "mien-s.onnx") == count(ASSETS / "mien-s-fp32.onnx")
+    full, int8 = (count(ASSETS / f"{name}.onnx") for name in ("mien-s-fp32", "mien-s"))
+    assert full < int8 < 1.02 * full, "the int8 file multiplies by zeros in its first convolution"
 
 
 @pytest.mark.parametrize("int8", [False, True])

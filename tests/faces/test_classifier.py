@@ -84,6 +84,20 @@ def test_large_batch_keeps_its_order(path: Path) -> None:
     np.testing.assert_allclose(model(crops), np.concatenate([model(crop[None]) for crop in crops]), atol=1e-6)
 
 
+@pytest.mark.parametrize("replaced", [True, False])
+def test_many_crops_are_answered_by_the_model_that_was_loaded(path: Path, replaced: bool) -> None:
+    crops = np.full((100, 48, 48), 255, np.uint8)
+    model = classifier.OnnxClassifier(path, threads=2)
+    few = model(crops[:1])
+    if replaced:
+        path.write_bytes((ASSETS / "mien-xs.onnx").read_bytes())
+    else:
+        path.unlink()
+    many = model(crops)
+    assert many.shape == (100, 3)
+    np.testing.assert_allclose(many, few.repeat(100, 0), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "crops", [np.zeros((1, 48, 48)), np.zeros((48, 48), np.uint8), np.zeros((1, 64, 64), np.uint8)]
 )

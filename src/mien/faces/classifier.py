@@ -5,18 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 
 from mien.errors import ConfigError, ModelError
-from mien.faces import onnx
+from mien.faces import amx, onnx
 from mien.media.foreign import parsing, short
 from mien.types import Floats
 
-_BATCH = 256
+_BATCH = 16
+"""Crops of one call of the network: of more, the features leave the processor's cache, and each takes longer."""
+
+_MANY = 2 * _BATCH
+"""More crops are worth a second session, for calls of one thread side by side."""
+
 _SAMPLE = np.stack([np.zeros((48, 48), np.uint8), np.arange(48 * 48, dtype=np.uint16).reshape(48, 48).astype(np.uint8)])
 _ADVICE = "give a file that `mien train` wrote"
 
@@ -47,7 +56,7 @@ class OnnxClassifier:
             content = self._path.read_bytes()
         self.sha256 = hashlib.sha256(content).hexdigest()
         is_shipped = onnx.check_shipped(self._path, self.sha256)
-        self._session = onnx.open_session(self._path, _ADVICE, threads, spin)
+        self._open(content)
         with parsing(path, ModelError, "its metadata cannot be read", _ADVICE):
             self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.name = self.metadata.get("name") or self._path.stem
@@ -62,15 +71,20 @@ class OnnxClassifier:
             raise ConfigError(
                 f"crops must be uint8 (N, 48, 48), not {crops.dtype} {crops.shape}; see mien.faces.crop.crops"
             )
-        probabilities = np.zeros((len(crops), len(self.labels)), np.float32)
-        for start in range(0, len(crops), _BATCH):  # bounds the memory of a call
-            batch = np.ascontiguousarray(crops[start : start + _BATCH])
-            probabilities[start : start + _BATCH] = self._session.run(["probabilities"], {"crops": batch})[0]
-        return probabilities
+        if not len(crops):
+            return np.zeros((0, len(self.labels)), np.float32)
+        batches = [np.ascontiguousarray(crops[start : start + _BATCH]) for start in range(0, len(crops), _BATCH)]
+        threads = onnx.cores() if self._threads is None else self._threads
+        if threads > 1 and len(crops) > _MANY:
+            run = partial(_run, self._single_session())
+            with ThreadPoolExecutor(min(threads, len(batches))) as pool:
+                return np.concatenate(list(pool.map(run, batches)))
+        return np.concatenate([_run(self._session, batch) for batch in batches])
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the session: the file is loaded again, a shipped one from the assets of the other installation."""
-        state = {name: value for name, value in self.__dict__.items() if name != "_session"}
+        left_out = ("_session", "_single", "_lock")
+        state = {name: value for name, value in self.__dict__.items() if name not in left_out}
         is_shipped = self._path.parent == onnx.ASSETS
         state["_path"] = Path(self._path.name) if is_shipped else self._path.absolute()
         return state
@@ -79,10 +93,31 @@ class OnnxClassifier:
         self.__dict__.update(state)
         self._path = onnx.ASSETS / self._path  # an absolute path stays
         with parsing(self._path, ModelError, "cannot read the model", "check the path"):
-            found = hashlib.sha256(self._path.read_bytes()).hexdigest()
-        if found != self.sha256:
+            content = self._path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.sha256:
             raise ModelError(f"{self._path}: another file than the one that was pickled; load the pipeline anew")
-        self._session = onnx.open_session(self._path, _ADVICE, self._threads, self._spin)
+        self._open(content)
+
+    def _open(self, content: bytes) -> None:
+        self._session = self._new_session(content, self._threads)
+        self._single = self._session if self._threads == 1 else None
+        self._lock = Lock()
+
+    def _new_session(self, content: bytes, threads: int | None) -> InferenceSession:
+        changed = amx.shift_weights(content) if amx.has_amx() else None
+        return onnx.open_session(self._path, _ADVICE, threads, self._spin, changed)
+
+    def _single_session(self) -> InferenceSession:
+        """Return the session for calls of one thread, opened when it is first needed."""
+        with self._lock:
+            if self._single is None:
+                try:
+                    content = self._path.read_bytes()
+                except OSError:
+                    content = b""
+                is_same = hashlib.sha256(content).hexdigest() == self.sha256  # or another model was written there
+                self._single = self._new_session(content, 1) if is_same else self._session
+            return self._single
 
     def _parse_labels(self) -> tuple[str, ...]:
         try:
@@ -124,3 +159,7 @@ class OnnxClassifier:
 
     def _invalid(self, reason: str) -> ModelError:
         return ModelError(f"{self._path}: {reason}; {_ADVICE}")
+
+
+def _run(session: InferenceSession, crops: NDArray[np.uint8]) -> Floats:
+    return np.asarray(session.run(["probabilities"], {"crops": crops})[0], np.float32)

@@ -38,7 +38,7 @@ def check_shipped(path: Path, sha256: str | None = None) -> bool:
 
 
 def open_session(
-    path: Path, advice: str, threads: int | None = None, spin: bool = True
+    path: Path, advice: str, threads: int | None = None, spin: bool = True, content: bytes | None = None
 ) -> onnxruntime.InferenceSession:
     """Open a model file on the CPU.
 
@@ -49,6 +49,7 @@ def open_session(
             and binds a thread to each: every call waits where the process may not use a core or shares it.
         spin: let threads wait actively after each call. A lone caller gets the next answer sooner; other programs get
             less of the processors.
+        content: of the file, changed; None to read the file.
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"threads is {threads}; give 1 or more, or None for all cores")
@@ -59,10 +60,9 @@ def open_session(
     # faster (benchmarks/speed/session_options.py). Without all optimisations int8 convolutions run in fp32.
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     # A second attempt on the same provider would only print to stdout.
+    source = _source(path) if content is None else content
     try:
-        return onnxruntime.InferenceSession(
-            _source(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
-        )
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors share no public base class
         raise ModelError(f"{display(path)}: not an ONNX model or damaged; {advice}") from error
 

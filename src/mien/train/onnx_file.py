@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from onnx import numpy_helper
 
 from mien.media import atomic
 
@@ -20,6 +21,8 @@ def write_model(graph: onnx.ModelProto, path: Path, facts: Mapping[str, Any]) ->
         node.doc_string = ""
     for value in [*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer]:
         del value.metadata_props[:]
+    for tensor in graph.graph.initializer:  # as bytes, which `mien.faces.amx` can change when the file is loaded
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
     del graph.graph.metadata_props[:]
     graph.producer_name, graph.doc_string = "mien", ""
     for key, value in facts.items():

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from mien.train.int8_stem import quantize_stem
 from mien.train.onnx_file import write_model
 
 
@@ -49,12 +50,14 @@ def quantize(source: Path, path: Path, crops: NDArray[np.uint8]) -> Path:
                 nodes_to_exclude=_fp32_nodes(onnx.load(prepared)), calibrate_method=CalibrationMethod.Percentile,
                 extra_options={"CalibPercentile": 99.99},
             )  # fmt: skip
-        write_model(onnx.load(quantised), path, facts)
+        model = onnx.load(quantised)
+        quantize_stem(model)
+        write_model(model, path, facts)
     return path
 
 
 def _fp32_nodes(graph: onnx.ModelProto) -> list[str]:
-    """Name normalisation and first convolution: everything depends on them, and on one channel int8 is slower."""
+    """Name normalisation and first convolution, which `quantize_stem` replaces: on one channel int8 is slower."""
     constants = {value.name for value in graph.graph.initializer}
     additions = [node.name for node in graph.graph.node if node.op_type == "Add" and constants & set(node.input)]
     return additions + [node.name for node in graph.graph.node if node.op_type == "Conv"][:1]
