@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,26 @@ def test_image_without_a_face_is_turned_three_times() -> None:
     detector = Counting([])
     assert orientation.detect(detector, np.zeros((40, 60, 3), np.uint8)) == []
     assert detector.shapes == [(40, 60, 3), (60, 40, 3), (40, 60, 3), (60, 40, 3)]
+
+
+def test_unsure_face_that_is_clearly_upright_is_judged_in_no_other_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[int] = []
+    verify = orientation._verifier()
+
+    def record(patches: Any) -> Any:
+        judged.append(len(patches))
+        return verify(patches)
+
+    monkeypatch.setattr(orientation, "_verifier", lambda: record)
+    portrait = read(ASSETS / "portrait.jpg")
+    face = replace(YuNet()(portrait)[0], score=0.7)
+    detector = Counting([face])
+    assert orientation.detect(detector, portrait) == [face]
+    assert (judged, len(detector.shapes)) == ([1], 1)
+    noise = np.random.default_rng(0).integers(0, 256, portrait.shape, dtype=np.uint8)
+    judged.clear()
+    orientation.detect(detector, noise)
+    assert judged[:2] == [1, 3]
 
 
 def test_weak_answer_stays_when_no_other_is_better() -> None:
