@@ -53,7 +53,11 @@ def test_files_without_int8_weights_stay(name: str) -> None:
     assert amx.shift_weights(content) == content
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00", b"GIF89a, no model", b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00", b"GIF89a, no model", b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", bytes(100), b"\x80" * 500_000],
+    ids=["empty", "zero", "text", "too long", "zeros", "endless number"],
+)
 def test_what_is_no_model_stays(content: bytes) -> None:
     assert amx.shift_weights(content) == content
 

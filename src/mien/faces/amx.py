@@ -2,8 +2,8 @@
 
 ONNX Runtime multiplies int8 matrices on the matrix unit, but computes a convolution whose weights have the zero point 0
 with other instructions. One less in the weights and in their zero points is the same function to the last bit, and it
-is computed as a product of matrices: in half to four fifths of the time (benchmarks/speed/machine.py). On processors
-without AMX it takes a quarter longer, so files keep the zero point 0 and are changed when they are loaded.
+is computed as a product of matrices, in less time (benchmarks/speed/machine.py). On processors without AMX it would
+take more, so files keep the zero point 0 and are changed when they are loaded.
 """
 
 from __future__ import annotations
@@ -103,6 +103,8 @@ def _fields(data: bytes, start: int, end: int, *numbers: int) -> Iterator[_Field
     while start < end:
         key, start = _varint(data, start)
         number, kind, value = key >> 3, key & 7, 0
+        if not number:
+            raise ValueError("no field has the number 0")
         if kind == 0:
             value, after = _varint(data, start)
         elif kind == _LENGTH_DELIMITED:
@@ -126,3 +128,5 @@ def _varint(data: bytes, start: int) -> tuple[int, int]:
         start, shift = start + 1, shift + 7
         if byte < 128:
             return value, start
+        if shift > 63:
+            raise ValueError("a number has more than ten bytes")
