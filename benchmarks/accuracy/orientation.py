@@ -2,8 +2,8 @@
 
 `mien.faces.orientation` asks a second network how much unsure faces look like faces, upright and after each quarter
 turn. Here photographs, faces of PublicTest and made crowds are turned four ways and searched. Of the faces that YuNet
-is not sure of, the result counts those with at least a limit of upright evidence, and how many of these look clearly
-more like a face in another direction: for them the search must go on.
+is not sure of, the result counts the images with at least a limit of upright evidence, and how many of these look
+clearly more like a face in another direction: for them the search must go on.
 
 Usage: python -m benchmarks.accuracy.orientation --photographs photos_dev.zip --data fer2013.zip [--images 800]
        [--out FILE]
@@ -42,10 +42,10 @@ def main() -> None:
             faces = detector(turned)
             if faces and max(face.score for face in faces) < detector.sure_score:
                 evidence[turns == 0].append(orientation._evidence(turned, faces))
-    upright, turned_ = (np.array(evidence[key]) for key in (True, False))
-    rows = [{"limit": limit, "upright": int((upright[:, 0] >= limit).sum()), **count(upright, turned_, limit)}
+    upright, others = (np.array(evidence[is_upright]) for is_upright in (True, False))
+    rows = [{"limit": limit, "upright": int((upright[:, 0] >= limit).sum()), **count(upright, others, limit)}
             for limit in LIMITS]  # fmt: skip
-    harness.save(options.out, {"upright": len(upright), "turned": len(turned_), "rows": rows})
+    harness.save(options.out, {"upright": len(upright), "turned": len(others), "rows": rows})
     for row in rows:
         print(row)
 

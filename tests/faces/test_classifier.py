@@ -84,6 +84,14 @@ def test_large_batch_keeps_its_order(path: Path) -> None:
     np.testing.assert_allclose(model(crops), np.concatenate([model(crop[None]) for crop in crops]), atol=1e-6)
 
 
+def test_cores_are_counted_for_many_crops_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = classifier.OnnxClassifier(path)
+    counted: list[int] = []
+    monkeypatch.setattr(classifier.onnx, "cores", lambda: counted.append(1) or 2)
+    assert model(np.zeros((32, 48, 48), np.uint8)).shape == (32, 3) and not counted
+    assert model(np.zeros((33, 48, 48), np.uint8)).shape == (33, 3) and counted
+
+
 @pytest.mark.parametrize("replaced", [True, False])
 def test_many_crops_are_answered_by_the_model_that_was_loaded(path: Path, replaced: bool) -> None:
     crops = np.full((100, 48, 48), 255, np.uint8)

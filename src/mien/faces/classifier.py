@@ -74,8 +74,7 @@ class OnnxClassifier:
         if not len(crops):
             return np.zeros((0, len(self.labels)), np.float32)
         batches = [np.ascontiguousarray(crops[start : start + _BATCH]) for start in range(0, len(crops), _BATCH)]
-        threads = onnx.cores() if self._threads is None else self._threads
-        if threads > 1 and len(crops) > _MANY:
+        if len(crops) > _MANY and (threads := self._threads or onnx.cores()) > 1:  # asked for many crops only
             run = partial(_run, self._single_session())
             with ThreadPoolExecutor(min(threads, len(batches))) as pool:
                 return np.concatenate(list(pool.map(run, batches)))

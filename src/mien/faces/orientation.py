@@ -26,8 +26,8 @@ _ENOUGH = 5.0
 """The same sum of a face that is upright beyond doubt: seven of eight of those upright faces have more."""
 
 _CERTAIN = 13.0
-"""With this sum of an upright face, no other direction is looked at: of 1,247 such faces in photographs, crops and made
-crowds that were turned four ways, none was clearer in another. Nearly two of three upright faces have it
+"""With this sum no other direction is looked at: of 1,247 photographs, crops and made crowds that had it, turned four
+ways, none was clearer in another direction. Nearly two of three upright images with unsure faces have it
 (benchmarks/accuracy/orientation.py).
 """
 

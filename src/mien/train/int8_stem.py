@@ -64,7 +64,7 @@ def _find(graph: onnx.GraphProto, constants: Constants) -> _Stem | None:
             readers.setdefault(name, []).append(node)
 
     def before(node: onnx.NodeProto | None, kind: str) -> tuple[onnx.NodeProto | None, NDArray[Any] | None]:
-        """Return the only node of a kind among the makers of a node's inputs that is read once, and its constant."""
+        """Return the maker of a node's only variable input, if it is of a kind and read once, and its constant."""
         names = [name for name in node.input if name not in constants] if node else []
         maker = makers.get(names[0]) if len(names) == 1 and len(readers[names[0]]) == 1 else None
         if maker is None or maker.op_type != kind:
@@ -80,7 +80,10 @@ def _find(graph: onnx.GraphProto, constants: Constants) -> _Stem | None:
         return None
     attributes = {item.name: helper.get_attribute_value(item) for item in convolution.attribute}
     weights, bias = (constants.get(name) for name in convolution.input[1:3])
-    is_plain = attributes.get("pads") == [1, 1, 1, 1] and attributes.get("strides", [1, 1]) == [1, 1]
+    ones = [1, 1]
+    is_plain = attributes.get("pads") == 2 * ones and all(
+        attributes.get(name, ones) == ones for name in ("strides", "dilations")
+    )
     if weights is None or bias is None or weights.shape[1:] != (1, 3, 3) or not is_plain:
         return None
     (pixels,) = (name for name in multiply.input if name not in constants)
